@@ -1,0 +1,74 @@
+# `make` lists the targets. Everything runs from .venv, which is made when it is needed.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Python 3.11 or 3.12; PYTHON=/path/to/python3 chooses one.
+PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3,$(if $(shell command -v $(p)),$(p))))
+REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
+BIN := .venv/bin
+
+# Variables that people set: DATA=path/to/VOC2012 INIT=weights STEPS=30 LIMIT=20 RUN_DIR=runs/mine SET="k=v k=v"
+REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if $(STEPS),--steps "$(STEPS)") \
+	$(if $(LIMIT),--limit "$(LIMIT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(SET),--set $(SET))
+
+REPRODUCTIONS := v2
+
+.PHONY: help setup setup-dev test test-full lint format results eval-all bench clean \
+	$(addprefix reproduce-,$(REPRODUCTIONS))
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9%$$()_-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+	@echo
+	@echo 'variables of the reproduce targets: DATA=folder INIT=weights STEPS=n LIMIT=n RUN_DIR=folder SET="key=value ..."'
+	@echo 'without DATA the drawn sample set is used; GPU=1 before the first `make` installs the CUDA build'
+
+setup: .venv/.installed  ## make .venv and install the pinned requirements
+
+setup-dev: .venv/.installed-dev
+
+.venv/bin/python:
+	@$(if $(PYTHON),,echo 'error: no python3 found; install Python 3.11 or 3.12'; exit 2)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "error: $(PYTHON) is not Python 3.11 or 3.12; set PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo 'error: no venv module; on Debian and Ubuntu: apt-get install python3-venv'; exit 2; }
+
+.venv/.installed: $(REQUIREMENTS) | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+reproduce-v2: setup  ## DeepLab v2, ResNet-101: train, evaluate, record, draw
+$(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
+	$(BIN)/python -m reproductions.$(subst -,_,$*) reproduce $(REPRODUCE)
+
+eval-all: setup  ## evaluate the checkpoint of every reproduction (trains those that are missing)
+	@for name in $(REPRODUCTIONS); do $(MAKE) --no-print-directory reproduce-$$name || exit $$?; done
+
+results: setup  ## write results/RESULTS.md and the README's table from the records
+	$(BIN)/python -m common.results
+
+test: setup-dev  ## the tests (under 20 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-full: setup-dev  ## the long ones too
+	$(BIN)/python -m pytest -m "full or not full"
+
+lint: setup-dev  ## ruff, check and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup-dev  ## measure speed, into results/bench.json
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove .venv and caches; runs and data stay
+	rm -rf .venv .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

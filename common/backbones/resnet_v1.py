@@ -1,0 +1,101 @@
+"""ResNet v1 (arXiv 1512.03385) as a table of blocks, under Caffe's or tf-slim's variable names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common import layers
+from common.tf1 import tf
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of bottleneck units of `depth` output channels.
+
+    The first unit has the projection shortcut and, in its first 1x1 and in the shortcut, `stride`
+    (where the Caffe models have it); every unit's 3x3 has atrous rate `rate`.
+    """
+
+    depth: int
+    units: int
+    stride: int = 1
+    rate: int = 1
+
+
+def dilated_blocks(units: tuple[int, int, int, int]) -> tuple[Block, ...]:
+    """The blocks of a ResNet whose last two strides are turned into rates 2 and 4: output stride 8."""
+    return (
+        Block(256, units[0]),
+        Block(512, units[1], stride=2),
+        Block(1024, units[2], rate=2),
+        Block(2048, units[3], rate=4),
+    )
+
+
+UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+# Names: (block, unit, part) from 1, part in shortcut, conv1, conv2, conv3 -> (conv scope, batch norm scope).
+Names = Callable[[int, int, str], tuple[str, str]]
+
+
+def slim_names(prefix: str) -> Names:
+    """tf-slim: resnet_v1_101/block3/unit_2/bottleneck_v1/conv2 and its BatchNorm; block 0 is the root."""
+
+    def names(block, unit, part):
+        scope = f"{prefix}/block{block}/unit_{unit}/bottleneck_v1/{part}" if block else f"{prefix}/{part}"
+        return scope, f"{scope}/BatchNorm"
+
+    return names
+
+
+def caffe_names(units: tuple[int, ...]) -> Names:
+    """Caffe: res4b2_branch2b and bn4b2_branch2b; blocks of three units are a, b, c, longer ones a, b1, b2, ..."""
+    branch = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
+
+    def names(block, unit, part):
+        if not block:
+            return "conv1", "bn_conv1"
+        letter = "abc"[unit - 1] if units[block - 1] == 3 else "a" if unit == 1 else f"b{unit - 1}"
+        name = f"{block + 1}{letter}_{branch[part]}"
+        return f"res{name}", f"bn{name}"
+
+    return names
+
+
+def resnet_v1(
+    images: tf.Tensor, blocks: tuple[Block, ...], names: Names, residual_gamma: float = 1.0
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Root (7x7 at stride 2, max pool at stride 2) and `blocks`.
+
+    Options of the layers (batch norm mode and epsilon, dilated type, initialiser) come from the
+    arg scope around the call.
+
+    Args:
+      images: float32 [n, h, w, 3], preprocessed.
+      blocks: the table.
+      names: the variables' scopes.
+      residual_gamma: initial gamma of each unit's last batch norm (1 in the paper).
+
+    Returns:
+      Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
+      name: `root`, `block1/unit_1`, ..., `block4/unit_3`.
+    """
+
+    def conv_bn(inputs, depth, size, where, *, stride=1, rate=1, relu=True, gamma=1.0):
+        conv_scope, bn_scope = names(*where)
+        outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, scope=conv_scope)
+        return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
+
+    net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
+    net = layers.max_pool(net, 3, 2)
+    end_points = {"root": net}
+    for b, block in enumerate(blocks, 1):
+        for u in range(1, block.units + 1):
+            stride, width = (block.stride if u == 1 else 1), block.depth // 4
+            shortcut = net
+            if u == 1:
+                shortcut = conv_bn(net, block.depth, 1, (b, u, "shortcut"), stride=stride, relu=False)
+            residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=stride)
+            residual = conv_bn(residual, width, 3, (b, u, "conv2"), rate=block.rate)
+            residual = conv_bn(residual, block.depth, 1, (b, u, "conv3"), relu=False, gamma=residual_gamma)
+            net = end_points[f"block{b}/unit_{u}"] = tf.nn.relu(shortcut + residual)
+    return net, end_points

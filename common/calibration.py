@@ -1,0 +1,57 @@
+"""Fill batch norm's stored statistics from pictures, where there are no trained weights to bring them.
+
+A frozen batch norm that holds mean 0 and variance 1 does nothing, and a hundred layers of random
+weights without normalisation neither carry a signal forward nor a gradient back.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common import layers
+from common.console import Progress
+from common.data.lists import Split
+from common.data.pipeline import TrainingBatches
+from common.network import Network, build
+from common.recipe import Recipe
+from common.tf1 import slim, tf
+
+
+def calibrate(
+    network: Network, recipe: Recipe, split: Split, weights: Mapping[str, np.ndarray], quiet: bool = False
+) -> dict[str, np.ndarray]:
+    """The mean batch statistics over the first `recipe.calibration_batches` training batches.
+
+    Each layer sees what the layers below it give when they are normalised by the same batch, so
+    one pass calibrates the whole depth.
+
+    Args:
+      network: the reproduction's network.
+      recipe: of the run.
+      split: the training pictures.
+      weights: values of all variables of the network, by name.
+      quiet: no progress.
+
+    Returns:
+      moving_mean and moving_variance of every batch norm, by variable name.
+    """
+    batches = recipe.calibration_batches
+    with tf.Graph().as_default(), tf.Session() as session:
+        one_pass = recipe.derive(grad_update_every=1)
+        data = TrainingBatches(split, one_pass, last_step=batches)
+        done = tf.placeholder(tf.float32, [])
+        # A moving average with decay k / (k + 1) is the mean of k + 1 batches.
+        with slim.arg_scope([layers.batch_norm], decay=done / (done + 1)):
+            build(network, data.images, recipe, batch_statistics=True)
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        variables = tf.global_variables()
+        session.run(
+            [v.initializer for v in variables],
+            {v.initializer.inputs[1]: weights[v.op.name] for v in variables},
+        )
+        data.start(session)
+        with Progress("calibrating batch norm", batches, quiet=quiet) as progress:
+            for k in range(batches):
+                data.run(session, lambda k=k: session.run(updates, {done: k}))
+                progress.advance()
+        return session.run({v.op.name: v for v in variables if v.op.name.rpartition("/")[2].startswith("moving_")})

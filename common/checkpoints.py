@@ -1,0 +1,226 @@
+"""Weights in and out: strict restore from every accepted format, atomic saves.
+
+Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, and an `.npz` keyed by the original
+program's variable names. Restore is strict both ways; what is left out must be named.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.optimisation import ACCUMULATOR
+from common.tf1 import tf
+
+RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
+PREFIX = "model.ckpt"
+
+# What training programs keep beside the weights; neither missing nor extra when weights are read.
+# `Variable_3` is the original's name for its gradient accumulators.
+TRAINING_STATE = (
+    r"(^|/)(global_step|Momentum|Adam|Adam_1|beta1_power|beta2_power|mean_rgb)$",
+    rf"/{ACCUMULATOR}$",
+    r"^Variable(_\d+)?$",
+    rf"^{RECIPE_KEY}$",
+)
+
+
+class Weights:
+    """A weight file, opened: names and shapes at once, values when asked for.
+
+    Raises UserError when the file is missing, of no accepted format, or broken.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if self.path.suffix == ".npz":
+            self._open_npz()
+        else:
+            self._open_checkpoint()
+
+    def _open_npz(self):
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such weight file")
+        try:
+            archive = np.load(self.path, allow_pickle=False)
+            self.shapes = {name: _npy_shape(archive, name) for name in archive.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.path}: is not a readable .npz file ({error}); fetch or write it again") from None
+        self._value = archive.__getitem__
+
+    def _open_checkpoint(self):
+        text = str(self.path)
+        for ending in (".index", ".meta"):  # people paste what the file manager shows
+            text = text.removesuffix(ending)
+        self.path = Path(re.sub(r"\.data-\d{5}-of-\d{5}$", "", text))
+        if not self.path.is_file() and not self.path.with_name(self.path.name + ".index").is_file():
+            hint = ""
+            if self.path.is_dir():
+                newest = newest_checkpoint(self.path)
+                hint = f"; did you mean {newest}?" if newest else "; it is a folder without checkpoints"
+            raise UserError(f"{self.path}: no such weights (a checkpoint prefix, a V1 file or an .npz){hint}")
+        try:
+            reader = tf.train.NewCheckpointReader(str(self.path))
+            self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
+        except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
+            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({_first_line(error)})") from None
+        self._value = reader.get_tensor
+
+    def value(self, name: str) -> np.ndarray:
+        """One tensor. Raises UserError when its bytes are broken."""
+        try:
+            return self._value(name)
+        except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
+            raise UserError(
+                f"{self.path}: '{name}' cannot be read ({_first_line(error)}); the file is damaged"
+            ) from None
+
+    def recipe(self) -> dict | None:
+        """The recipe stored with the weights, if a run of this suite wrote them."""
+        if RECIPE_KEY not in self.shapes:
+            return None
+        stored = self.value(RECIPE_KEY)
+        stored = stored.item() if isinstance(stored, np.ndarray) else stored
+        return json.loads(stored)
+
+    def names(self) -> set[str]:
+        """The names of the weights proper, without training state."""
+        return {n for n in self.shapes if not _matches(n, TRAINING_STATE)}
+
+    def digest(self) -> str:
+        """sha256 over the file, or over the checkpoint's index and data files in name order."""
+        files = [self.path]
+        if not self.path.is_file():
+            files = sorted(self.path.parent.glob(f"{_glob_escape(self.path.name)}.index"))
+            files += sorted(self.path.parent.glob(f"{_glob_escape(self.path.name)}.data-*"))
+        sha = hashlib.sha256()
+        for file in files:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    sha.update(block)
+        return sha.hexdigest()
+
+
+def restore(
+    session: tf.Session,
+    weights: Weights,
+    variables: Iterable[tf.Variable],
+    not_loaded: Iterable[str] = (),
+    training_state: bool = False,
+) -> int:
+    """Assign every variable its value from `weights`, strictly both ways.
+
+    Args:
+      session: where the variables live.
+      weights: the file.
+      variables: all variables that must be filled.
+      not_loaded: regular expressions; variables and file entries they match are left alone.
+      training_state: whether optimiser slots and the step take part (`--resume`).
+
+    Returns:
+      How many variables were restored.
+
+    Raises:
+      UserError: listing every missing, extra and misshapen variable.
+    """
+    left_alone = [*not_loaded, *([rf"^{RECIPE_KEY}$"] if training_state else TRAINING_STATE)]
+    wanted = {v.op.name: v for v in variables if not _matches(v.op.name, left_alone)}
+    given = {n: s for n, s in weights.shapes.items() if not _matches(n, left_alone)}
+    shapes = {n: tuple(v.shape.as_list()) for n, v in wanted.items()}
+    if difference := describe_difference(shapes, given):
+        raise UserError(f"{weights.path}: does not fit this network: {difference}")
+    # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
+    values = {v.initializer.inputs[1]: weights.value(n) for n, v in wanted.items()}
+    session.run([v.initializer for v in wanted.values()], values)
+    return len(wanted)
+
+
+def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
+    """What is missing, extra and misshapen in `given`, all of it; empty when nothing is."""
+    missing = sorted(wanted.keys() - given.keys())
+    extra = sorted(given.keys() - wanted.keys())
+    misshapen = [
+        f"{n} ({_shape(given[n])} in the file, {_shape(wanted[n])} in the network)"
+        for n in sorted(wanted.keys() & given.keys())
+        if tuple(wanted[n]) != tuple(given[n])
+    ]
+    parts = (("missing in the file", missing), ("extra in the file", extra), ("of another shape", misshapen))
+    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int) -> Path:
+    """Write `run_dir/model.ckpt-<step>` atomically and drop the oldest beyond `keep` (0 keeps all).
+
+    The files are written under a temporary name; the index, without which there is no checkpoint,
+    is renamed last. Raises UserError when they can't be written; the earlier checkpoints stay.
+    """
+    prefix = run_dir / f"{PREFIX}-{step}"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=run_dir))
+    try:
+        saver.save(session, str(temporary / prefix.name), write_meta_graph=False, write_state=False)
+        for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
+            file.replace(run_dir / file.name)
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(
+            f"{prefix}: the checkpoint could not be written ({_first_line(error)}); "
+            f"free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in checkpoints(run_dir)[:-keep] if keep else []:
+        delete(old)
+    return prefix
+
+
+def delete(prefix: Path) -> None:
+    """Remove a checkpoint's files, the index first: without it the rest is no checkpoint."""
+    for file in [prefix.with_name(prefix.name + ".index"), *prefix.parent.glob(f"{prefix.name}.data-*")]:
+        file.unlink(missing_ok=True)
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The prefixes of the complete checkpoints in a run folder, oldest step first."""
+    found = [p.with_suffix("") for p in run_dir.glob(f"{PREFIX}-*.index")]
+    return sorted((p for p in found if step_of(p) is not None), key=step_of)
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The prefix with the highest step, or None."""
+    return next(reversed(checkpoints(run_dir)), None)
+
+
+def step_of(prefix: Path) -> int | None:
+    """The step in a prefix `model.ckpt-<step>`."""
+    match = re.fullmatch(rf"{re.escape(PREFIX)}-(\d+)", prefix.name)
+    return int(match[1]) if match else None
+
+
+def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
+    with archive.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(stream)[0]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.search(p, name) for p in patterns)
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _glob_escape(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)

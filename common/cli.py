@@ -1,0 +1,216 @@
+"""The command line that every reproduction shares."""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from common.errors import UserError
+from common.reproduction import Reproduction
+
+SAMPLE = "sample"  # --data sample: the drawn set
+SAMPLE_DIR = Path("data/sample")
+
+
+def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status: 0 all done, 2 wrong arguments or input, 128 + n on signal n."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = _parser(reproduction).parse_args(arguments)
+    args.command_line = f"python -m reproductions.{reproduction.name} {shlex.join(arguments)}"
+    try:
+        return args.run(reproduction, args) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 2
+
+
+def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m reproductions.{reproduction.name}",
+        description=f"{reproduction.title}. Variants: {', '.join(reproduction.variants)}.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, run, about):
+        sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        sub.add_argument(
+            "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],
+            help="override fields of the recipe; variant=NAME chooses the recipe to start from",
+        )  # fmt: skip
+        sub.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+        return sub
+
+    def data(sub, split):
+        sub.add_argument(
+            "--data", required=True, metavar="DIR",
+            help=f"data set folder, or '{SAMPLE}' for the drawn sample set",
+        )  # fmt: skip
+        sub.add_argument("--split", default=split, help="split name or list file (default: %(default)s)")
+
+    def inference(sub):
+        sub.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="checkpoint prefix, V1 file or .npz")
+        sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+        sub.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
+        sub.add_argument("--flip", action="store_true", default=None, help="mirror too")
+
+    train = command("train", _train, "train a recipe into a run folder")
+    data(train, None)
+    train.add_argument("--run-dir", required=True, type=Path, metavar="DIR", help="the run's folder")
+    train.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    train.add_argument(
+        "--keep", type=_count, default=5, metavar="N", help="checkpoints to keep, 0 for all (default: 5)"
+    )
+
+    evaluate = command("evaluate", _evaluate, "mIoU of a checkpoint on a split, with a record")
+    data(evaluate, "val")
+    inference(evaluate)
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    evaluate.add_argument(
+        "--val-seen", action="store_true", help="mark the record: the weights were trained on these pictures"
+    )
+
+    predict = command("predict", _predict, "label maps and overlays of pictures")
+    predict.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
+    inference(predict)
+    predict.add_argument("--save-logits", action="store_true", help="also <stem>.npy: the network's own scores")
+
+    describe = command("describe", _describe, "the resolved recipe, variables, parameters, multiply-adds")
+    describe.add_argument(
+        "--size", type=_positive, default=513, metavar="N", help="input side for multiply-adds (default: 513)"
+    )
+
+    reproduce = command("reproduce", _reproduce, "train, evaluate and draw, on the sample set or on real data")
+    reproduce.add_argument("--data", default=SAMPLE, metavar="DIR", help="data set folder (default: the sample set)")
+    reproduce.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    reproduce.add_argument("--steps", type=_positive, metavar="N", help="training steps (default: the recipe's)")
+    reproduce.add_argument("--limit", type=_positive, metavar="N", help="evaluate only the first N pictures")
+    reproduce.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
+    return parser
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    scales = tuple(float(part) for part in text.split(","))
+    if min(scales) <= 0:
+        raise ValueError
+    return scales
+
+
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def data_dir(argument: str) -> Path:
+    """The folder that `--data` names; `sample` draws the sample set first, unless there is a folder of that name."""
+    if argument != SAMPLE or Path(argument).is_dir():
+        return Path(argument)
+    from common.data import sample
+
+    sample.write(SAMPLE_DIR)
+    return SAMPLE_DIR
+
+
+def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    from common import checkpoints, training
+    from common.data.lists import card_by_name, read_split
+
+    init = checkpoints.Weights(args.init) if args.init else None
+    recipe = reproduction.recipe_to_train(args.settings, init)
+    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.train_split)
+    trained = training.train(
+        reproduction.load_network(), recipe, split, args.run_dir,
+        init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
+    )  # fmt: skip
+    return _report_training(trained, recipe, args)
+
+
+def _report_training(trained, recipe, args) -> int:
+    if trained.stopped_by:
+        print(
+            f"stopped by signal {trained.stopped_by} after step {trained.step} of {recipe.num_steps}; "
+            f"{trained.checkpoint} is saved, go on with --resume",
+            file=sys.stderr,
+        )
+        return 128 + trained.stopped_by
+    print(trained.checkpoint)
+    return 0
+
+
+def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
+    from common.checkpoints import Weights
+    from common.data.lists import card_by_name, read_split
+    from common.reproduce import evaluate_and_record
+
+    weights = Weights(args.checkpoint)
+    recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
+    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split)
+    metrics, record = evaluate_and_record(
+        reproduction, recipe, split, weights, args.out,
+        limit=args.limit, val_seen=args.val_seen, quiet=args.quiet, command=args.command_line,
+    )  # fmt: skip
+    for name, iou in metrics["per_class_iou"].items():
+        if iou is not None:
+            print(f"{name:>15s} {iou:.4f}")
+    print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
+    print(f"{args.out / 'metrics.json'}\n{record}")
+
+
+def _with_protocol(recipe, args):
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip}
+    return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
+
+
+def _predict(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    from common import prediction
+    from common.checkpoints import Weights
+    from common.data.lists import card_by_name
+    from common.inference import Segmenter
+
+    pictures = prediction.find_pictures(args.pictures)
+    weights = Weights(args.checkpoint)
+    recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
+    card = card_by_name(recipe.dataset)
+    segmenter = Segmenter(reproduction.load_network(), recipe, weights)
+    failures = prediction.predict(
+        segmenter, pictures, card, args.out,
+        scales=recipe.eval_scales, flip=recipe.eval_flip, save_logits=args.save_logits, quiet=args.quiet,
+    )  # fmt: skip
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    print(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
+    return 2 if failures else 0
+
+
+def _describe(reproduction: Reproduction, args: argparse.Namespace) -> None:
+    recipe = reproduction.recipe_to_train(args.settings)
+    print(json.dumps(recipe.to_json(), indent=1), flush=True)
+    from common.describe import describe
+
+    print("\n" + describe(reproduction.load_network(), recipe, args.size))
+
+
+def _reproduce(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    from common.reproduce import reproduce
+
+    started = time.monotonic()
+    trained, recipe, summary = reproduce(reproduction, args, data_dir(args.data))
+    if trained.stopped_by:
+        return _report_training(trained, recipe, args)
+    print(f"{summary}\ndone in {time.monotonic() - started:.0f} s")
+    return 0

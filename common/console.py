@@ -1,0 +1,76 @@
+"""Progress for people and for logs, and stopping on a signal."""
+
+import signal
+import sys
+import time
+from types import FrameType, TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+LOG_EVERY_SECONDS = 10
+
+
+class Progress:
+    """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr."""
+
+    def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False):
+        self._what, self._total, self._done = what, total, done
+        self._quiet, self._bar = quiet, None
+        self._start = self._last = time.monotonic()
+        if not quiet and sys.stderr.isatty():
+            # delay: what is over within five seconds needs no bar
+            self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=5)
+
+    def advance(self, note: str = "") -> None:
+        """One more done; `note` is shown behind the count."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+        now = time.monotonic()
+        if self._bar is None and not self._quiet and now - self._last >= LOG_EVERY_SECONDS:
+            self._last = now
+            say(f"{self._what} {self._done}/{self._total} {note} ({now - self._start:.0f} s)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """One line on stderr; stdout is for results."""
+    if not quiet:
+        tqdm.write(text, file=sys.stderr)
+
+
+class StopSignal:
+    """Within the block, SIGINT and SIGTERM set `received` instead of ending the process.
+
+    A second signal ends it at once, as it would have without the block.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        self.received: int | None = None
+        self._previous = {s: signal.getsignal(s) for s in self.SIGNALS}
+        for s in self.SIGNALS:
+            signal.signal(s, self._receive)
+        return self
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for s, handler in self._previous.items():
+            signal.signal(s, handler)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()

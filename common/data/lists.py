@@ -1,0 +1,113 @@
+"""From a data folder and a split's name to pairs of files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.data.card import DatasetCard
+from common.data.cityscapes import CITYSCAPES
+from common.data.sample import MARKER
+from common.data.voc import VOC2012
+from common.errors import UserError
+
+CARDS = {card.name: card for card in (VOC2012, CITYSCAPES)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a data set on disk.
+
+    Attributes:
+      card: the data set.
+      name: the split's name, or its list file's stem.
+      pairs: (picture, mask), existing files, in the list's order.
+      is_sample: whether the folder is the drawn sample set.
+    """
+
+    card: DatasetCard
+    name: str
+    pairs: tuple[tuple[Path, Path], ...]
+    is_sample: bool
+
+    @property
+    def title(self) -> str:
+        return f"{'sample set' if self.is_sample else self.card.title} {self.name}"
+
+
+def card_by_name(name: str) -> DatasetCard:
+    """Raises UserError for a name without a card."""
+    if name not in CARDS:
+        raise UserError(f"dataset={name}: no such data set; there are {', '.join(CARDS)}")
+    return CARDS[name]
+
+
+def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
+    """The pairs of `split` in `data_dir`.
+
+    `split` is a name, looked up as `<list folder>/<split>.txt` and then in the card's folders, or
+    the path of a list file. A line holds an ImageSets id, or `image mask` relative to `data_dir`
+    (a leading slash is dropped: the original concatenates). CRLF and blank lines are tolerated.
+
+    Raises:
+      UserError: no such folder or list, an empty or malformed list, or files that are missing (all named).
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
+    candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
+    path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
+    if path:
+        pairs = _from_list(card, data_dir, path)
+    elif split in card.folders:
+        pairs = _from_folders(card, data_dir, split)
+    else:
+        raise UserError(
+            f"--data {data_dir}: no list of split '{split}' for {card.title}; looked for "
+            + ", ".join(str(p.relative_to(data_dir)) for p in candidates)
+        )
+    if not pairs:
+        raise UserError(f"{path or data_dir}: split '{split}' is empty; it must name at least one picture")
+    missing = [str(p) for pair in pairs for p in pair if not p.is_file()]
+    if missing:
+        raise UserError(
+            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {', '.join(missing)}"
+        )
+    return Split(card, path.stem if path else split, tuple(pairs), (data_dir / MARKER).is_file())
+
+
+def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path, Path]]:
+    mask_folders = [f for f in card.mask_folders if (data_dir / f).is_dir()] or [card.mask_folders[0]]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a list ({error})") from None
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        match line.split():
+            case []:
+                continue
+            case [image_id]:
+                image = f"{card.image_folder}/{image_id}{card.image_suffix}"
+                mask = f"{mask_folders[0]}/{image_id}.png"
+            case [image, mask]:
+                pass
+            case _:
+                raise UserError(f"{path}: line {number} is neither an id nor 'image mask': {line.strip()}")
+        pairs.append((data_dir / image.lstrip("/"), data_dir / mask.lstrip("/")))
+    return pairs
+
+
+def _from_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
+    pairs = []
+    for folders in card.folders[split]:
+        for image in sorted(data_dir.glob(folders.images)):
+            mask = image.relative_to(data_dir).as_posix()
+            for old, new in folders.replace:
+                mask = mask.replace(old, new)
+            pairs.append((image, _existing_variant(card, data_dir / mask)))
+    return pairs
+
+
+def _existing_variant(card: DatasetCard, mask: Path) -> Path:
+    """The mask itself or, when only unmapped labels are there, their file (Cityscapes: _labelIds.png)."""
+    stem = mask.name.rpartition("_")[0]
+    variants = [mask, *(mask.with_name(stem + ending) for ending in card.label_maps)]
+    return next((v for v in variants if v.is_file()), mask)

@@ -1,0 +1,118 @@
+"""Reading pictures and label masks, writing label pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from common.data.card import DatasetCard
+from common.errors import UserError
+
+# Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb.
+Image.MAX_IMAGE_PIXELS = None
+
+# How colour masks paint pixels without a class: the VOC colour map's entry 255, and white.
+IGNORE_COLOURS = ((224, 224, 192), (255, 255, 255))
+
+
+def _open(path: Path) -> Image.Image:
+    """The decoded file. Raises UserError when it is missing, truncated or no picture."""
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # Pillow's plugins raise whatever their parser meets
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+    return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
+
+    Grey becomes three equal channels, 16 bit is scaled to 8, transparency is dropped (the colour
+    under it stays). Raises UserError.
+    """
+    image = ImageOps.exif_transpose(_open(path))
+    if image.mode.startswith("I"):  # 16 and 32 bit integers hold 0..65535
+        image = Image.fromarray(np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: Path, card: DatasetCard) -> np.ndarray:
+    """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
+
+    Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
+    ending has one; colour masks are decoded by the card's palette. Raises UserError naming the file
+    and the first value that is neither a class nor the ignore label.
+    """
+    image = _open(path)
+    if image.mode == "1":
+        image = image.convert("L").point(lambda v: v and 1)
+    if image.mode in ("P", "L") or image.mode.startswith("I"):
+        mask = np.asarray(image)
+        for ending, label_map in card.label_maps.items():
+            if path.name.endswith(ending):
+                table = np.full(256, card.ignore_label, np.uint8)
+                table[list(label_map)] = list(label_map.values())
+                mask = table[np.clip(mask, 0, 255)]
+        bad = (mask >= len(card.classes)) & (mask != card.ignore_label)
+        if bad.any():
+            raise UserError(
+                f"{path}: value {mask[bad][0]} is neither a class of {card.name} "
+                f"(0..{len(card.classes) - 1}) nor the ignore label {card.ignore_label}; correct the mask"
+            )
+        return mask.astype(np.uint8)
+    return _from_colours(path, np.asarray(image.convert("RGB")), card)
+
+
+def _from_colours(path: Path, rgb: np.ndarray, card: DatasetCard) -> np.ndarray:
+    code = (rgb.astype(np.int32) << np.array([16, 8, 0])).sum(axis=2)
+    values, inverse = np.unique(code, return_inverse=True)
+    known = {_code(c): card.ignore_label for c in IGNORE_COLOURS}
+    known |= {_code(c): i for i, c in enumerate(card.palette)}
+    for value in values:
+        if int(value) not in known:
+            colour = (value >> 16, value >> 8 & 255, value & 255)
+            raise UserError(
+                f"{path}: colour ({', '.join(map(str, colour))}) is not in the palette of {card.name}; "
+                f"save the mask without smoothing or compression loss"
+            )
+    ids = np.array([known[int(v)] for v in values], np.uint8)
+    return ids[inverse].reshape(code.shape)
+
+
+def _code(colour: Sequence[int]) -> int:
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def read_pair(image_path: Path, mask_path: Path, card: DatasetCard) -> tuple[np.ndarray, np.ndarray]:
+    """Picture [h, w, 3] and mask [h, w], both uint8. Raises UserError when their sizes differ."""
+    image, mask = read_image(image_path), read_mask(mask_path, card)
+    if image.shape[:2] != mask.shape:
+        raise UserError(
+            f"{mask_path}: is {mask.shape[1]}x{mask.shape[0]} but its picture {image_path} is "
+            f"{image.shape[1]}x{image.shape[0]}; they must match"
+        )
+    return image, mask
+
+
+def save_label_png(path: Path, label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> None:
+    """Write uint8 class ids [h, w] as an 8-bit palette PNG: the values are the ids, the colours the card's."""
+    image = Image.fromarray(label)
+    image.putpalette(_full_palette(palette))
+    image.save(path)
+
+
+def colour_labels(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """uint8 class ids [...] -> uint8 RGB [..., 3]."""
+    return np.asarray(_full_palette(palette), np.uint8).reshape(256, 3)[label]
+
+
+def _full_palette(palette: Sequence[tuple[int, int, int]]) -> list[int]:
+    entries = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
+    entries[255] = IGNORE_COLOURS[0]
+    return [value for colour in entries for value in colour]

@@ -1,0 +1,103 @@
+"""Training batches by tf.data: decode, scale, mirror, crop, preprocess, batch, prefetch.
+
+Example e of a run (e = step * batch + position) is picture `order(e)` under augmentation
+`numbers(e)`, both functions of (seed, e) alone: a run stopped anywhere and resumed sees what the
+run that never stopped sees.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from common import layers
+from common.data.lists import Split
+from common.data.masks import read_pair
+from common.errors import UserError
+from common.network import preprocess
+from common.recipe import Recipe
+from common.tf1 import tf
+
+
+def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
+    """Indices into `count` pictures for the examples first..last-1; each epoch is a permutation of its own."""
+    epochs = range(first // count, -(-last // count))
+    order = [np.random.RandomState([seed, epoch]).permutation(count) for epoch in epochs]
+    start = first - epochs.start * count
+    return np.concatenate([*order, np.zeros(0, int)])[start : start + last - first].astype(np.int64)
+
+
+class TrainingBatches:
+    """Batches of `split` for the steps from `first_step` on.
+
+    Attributes:
+      images: float32 [batch, crop h, crop w, 3], preprocessed; padding is the mean, that is 0.
+      labels: uint8 [batch, crop h, crop w, 1]; padding is the ignore label.
+    """
+
+    def __init__(self, split: Split, recipe: Recipe, first_step: int = 0, last_step: int | None = None):
+        self._pairs, self._card, self._recipe = split.pairs, split.card, recipe
+        self._error: UserError | None = None
+        per_step = recipe.batch_size * recipe.grad_update_every
+        first, last = first_step * per_step, (last_step or recipe.num_steps) * per_step
+        order = example_order(recipe.seed, len(split.pairs), first, last)
+        examples = tf.data.Dataset.from_tensor_slices((np.arange(first, last, dtype=np.int64), order))
+        examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+        self._iterator = tf.data.make_initializable_iterator(batches)
+        self.images, self.labels = self._iterator.get_next()
+
+    def start(self, session: tf.Session) -> None:
+        """Begin at the first step's first example."""
+        session.run(self._iterator.initializer)
+
+    def run(self, session: tf.Session, run: Callable):
+        """`run()` with a reader's error raised as it was, not as TensorFlow wraps it."""
+        try:
+            return run()
+        except tf.errors.OpError:
+            if self._error:
+                raise self._error from None
+            raise
+
+    def _read(self, index):
+        try:
+            image, mask = read_pair(*self._pairs[index], self._card)
+        except UserError as error:
+            self._error = error
+            raise
+        return image, mask[..., None]
+
+    def _example(self, number, index):
+        image, label = tf.numpy_function(self._read, [index], (tf.uint8, tf.uint8), stateful=False)
+        image.set_shape([None, None, 3])
+        label.set_shape([None, None, 1])
+        numbers = tf.random.stateless_uniform([4], seed=tf.stack([np.int64(self._recipe.seed), number]))
+        return augment(preprocess(image, self._recipe), label, numbers, self._recipe)
+
+
+def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
+
+    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture
+    smaller than the crop is padded below and to the right, by 0 and by the ignore label.
+    """
+    if recipe.random_scale:
+        scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
+        sides = tf.cast(tf.cast(tf.shape(image)[:2], tf.float32) * scale, tf.int32)
+        sides = tf.maximum(sides, 1)
+        image = layers.resize_bilinear(image[None], sides, align_corners=False)[0]
+        label = layers.resize_labels(label[None], sides)[0]
+    if recipe.random_mirror:
+        mirror = numbers[1] < 0.5
+        image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
+        label = tf.cond(mirror, lambda: tf.reverse(label, [1]), lambda: label)
+    crop = tf.constant(recipe.crop_size)
+    missing = tf.maximum(crop - tf.shape(image)[:2], 0)
+    below_right = [[0, missing[0]], [0, missing[1]], [0, 0]]
+    image = tf.pad(image, below_right)
+    label = tf.pad(label, below_right, constant_values=recipe.ignore_label)
+    spare = tf.cast(tf.shape(image)[:2] - crop + 1, tf.float32)
+    corner = tf.cast(numbers[2:] * spare, tf.int32)
+    image = tf.slice(image, tf.pad(corner, [[0, 1]]), [*recipe.crop_size, 3])
+    label = tf.slice(label, tf.pad(corner, [[0, 1]]), [*recipe.crop_size, 1])
+    return image, label

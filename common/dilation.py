@@ -1,0 +1,78 @@
+"""The ways to compute an atrous convolution: natively dilated, decomposed, smoothed.
+
+A convolution of rate r touches only every r-th pixel, so it is r*r independent ordinary
+convolutions on r*r interleaved sub-maps. The decomposed form spells that out, and the smoothed
+forms of arXiv 1808.08931 let the sub-maps exchange information, after (group interaction, GI) or
+before (separable and shared convolution, SSC) they are convolved. Both start as the identity.
+"""
+
+import functools
+
+from common.tf1 import slim, tf
+
+DILATED_TYPES = ("regular", "decompose", "smooth_GI", "smooth_SSC")
+
+
+@functools.cache
+def native_dilation_trains() -> bool:
+    """Whether this build can differentiate a natively dilated convolution (a CPU without oneDNN can't)."""
+    with tf.Graph().as_default():
+        x, w = tf.ones([1, 5, 5, 1]), tf.ones([3, 3, 1, 1])
+        y = tf.nn.conv2d(x, w, strides=1, padding="SAME", dilations=2)
+        with tf.Session() as session:
+            try:
+                session.run(tf.gradients(y, [x, w]))
+            except tf.errors.OpError:
+                return False
+    return True
+
+
+def native(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Tensor:
+    """Stride-1 SAME convolution of `inputs` [n, h, w, c] with `weights` [kh, kw, c, d], dilated by `rate`."""
+    if rate > 1 and not native_dilation_trains():
+        return decomposed(inputs, weights, rate)
+    return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", dilations=rate)
+
+
+def decomposed(inputs: tf.Tensor, weights: tf.Tensor, rate: int, interact=tf.identity) -> tf.Tensor:
+    """The same convolution on the rate*rate sub-maps; `interact` sees them as [rate*rate*n, h/r, w/r, d]."""
+    shape = tf.shape(inputs)
+    # The original pads below and to the right only: the sub-maps' phase starts at the first pixel.
+    padding = [[0, -shape[1] % rate], [0, -shape[2] % rate]]
+    groups = tf.space_to_batch_nd(inputs, block_shape=[rate, rate], paddings=padding)
+    outputs = interact(tf.nn.conv2d(groups, weights, strides=1, padding="SAME"))
+    outputs = tf.batch_to_space_nd(outputs, block_shape=[rate, rate], crops=padding)
+    outputs.set_shape(inputs.shape[:3].concatenate(weights.shape[3:]))
+    return outputs
+
+
+def group_interaction(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Tensor:
+    """Smoothed by GI: output group i is the sum over groups j of fix_w[j, i] * group j (paper, section 3.4)."""
+    groups = rate * rate
+    fix_w = slim.model_variable("fix_w", [groups, groups], initializer=tf.initializers.identity())
+
+    def interact(outputs):
+        # space_to_batch orders the batch group-major: row g * n + i is group g of picture i.
+        flat = tf.reshape(outputs, [groups, -1])
+        return tf.reshape(tf.matmul(fix_w, flat, transpose_a=True), tf.shape(outputs))
+
+    return decomposed(inputs, weights, rate, interact)
+
+
+def separable_shared(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Tensor:
+    """Smoothed by SSC: one (2*rate-1)^2 kernel, shared by all channels, before the atrous convolution."""
+    size, channels = 2 * rate - 1, int(inputs.shape[3])
+    fix_w = slim.model_variable("fix_w", [size, size, 1, 1, 1], initializer=tf.initializers.zeros())
+    # The variable is the departure from the identity, so weight zero means "no smoothing".
+    centre = tf.pad(tf.ones([1, 1, 1, 1]), [[rate - 1, rate - 1], [rate - 1, rate - 1], [0, 0], [0, 0]])
+    kernel = tf.tile(fix_w[..., 0] + centre, [1, 1, channels, 1])
+    smoothed = tf.nn.depthwise_conv2d(inputs, kernel, strides=[1, 1, 1, 1], padding="SAME")
+    return native(smoothed, weights, rate)
+
+
+ATROUS = {
+    "regular": native,
+    "decompose": decomposed,
+    "smooth_GI": group_interaction,
+    "smooth_SSC": separable_shared,
+}

@@ -1,0 +1,83 @@
+"""Evaluation: the label map of every picture of a split against its mask."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from common.console import Progress
+from common.data.lists import Split
+from common.data.masks import read_pair
+from common.errors import UserError
+from common.inference import Segmenter
+from common.metrics import ConfusionMatrix
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+METRIC = (
+    "one confusion matrix over all pictures, whole pictures at their own size, ignore label removed, "
+    "mean over the classes that occur in the labels"
+)
+
+
+def evaluate(
+    segmenter: Segmenter,
+    split: Split,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    limit: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Segment the first `limit` pictures (all by default) of `split` and compare.
+
+    Returns:
+      `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and `protocol`, as
+      written to metrics.json.
+
+    Raises:
+      UserError: the classes don't fit the data set, or a file is bad.
+    """
+    recipe, card = segmenter.recipe, split.card
+    if recipe.num_classes != len(card.classes):
+        raise UserError(
+            f"num_classes={recipe.num_classes}: the network's classes are not the {len(card.classes)} of "
+            f"{card.name}; choose the data set with --set dataset="
+        )
+    pairs = split.pairs[:limit]
+    matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
+    with Progress("evaluating", len(pairs), quiet=quiet) as progress:
+        for image, mask in read_ahead(lambda pair: read_pair(*pair, card), pairs):
+            matrix.update(mask, segmenter.label(image, scales, flip))
+            progress.advance(f"mIoU {matrix.miou:.3f}")
+    return {
+        **matrix.summary(card.classes),
+        "images": len(pairs),
+        "protocol": protocol(segmenter, scales, flip),
+    }
+
+
+def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[str, Any]:
+    """How labels are made and compared, as a record states it."""
+    recipe = segmenter.recipe
+    single = tuple(scales) == (1.0,) and not flip
+    return {
+        "eval_size": recipe.eval_size,
+        "scales": list(scales),
+        "flip": flip,
+        "scale_fusion": None if single else recipe.scale_fusion,
+        "crf": None,
+        "metric": METRIC,
+    }
+
+
+def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4) -> Iterator[Result]:
+    """`map(read, items)` in order, reading up to `ahead` items in the background."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,92 @@
+"""From a picture to scores and a label map, at any size, over scales and mirrored."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common import checkpoints, layers
+from common.network import Network, build, preprocess
+from common.recipe import Recipe
+from common.tf1 import tf
+
+
+class Segmenter:
+    """A network with its weights, ready to segment pictures one by one.
+
+    The picture is preprocessed, padded to `recipe.eval_size` below and to the right by the mean
+    (unless that is 'native', or the picture is larger), scaled, and segmented; the scores are
+    resized to the padded size and cropped back.
+
+    Raises UserError when the weights don't fit.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, weights: checkpoints.Weights | None):
+        """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
+        self.recipe = recipe
+        with tf.Graph().as_default() as graph:
+            tf.set_random_seed(recipe.seed)
+            self._picture = tf.placeholder(tf.uint8, [None, None, 3])
+            self._scale = tf.placeholder_with_default(1.0, [])
+            self._mirror = tf.placeholder_with_default(False, [])
+            self._build(network)
+            self._session = tf.Session(graph=graph)
+            if weights is None:
+                self._session.run(tf.global_variables_initializer())
+            else:
+                checkpoints.restore(self._session, weights, tf.global_variables())
+
+    def _build(self, network: Network) -> None:
+        recipe, size = self.recipe, tf.shape(self._picture)[:2]
+        padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
+        image = preprocess(self._picture, recipe)
+        image = tf.pad(image, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]]))  # 0 is the mean
+        image.set_shape([None, None, 3])
+        # Float32 and truncation, as TensorFlow originals compute a scaled size.
+        scaled = tf.maximum(tf.cast(tf.cast(padded, tf.float32) * self._scale, tf.int32), 1)
+        batch = tf.cond(
+            tf.reduce_all(tf.equal(scaled, padded)),
+            lambda: image[None],
+            lambda: layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners),
+        )
+        batch.set_shape([1, None, None, 3])
+        batch = self._mirrored(batch)
+        logits = self._mirrored(build(network, batch, recipe).logits)
+        scores = layers.resize_bilinear(logits, padded, align_corners=recipe.align_corners)[0]
+        scores = scores[: size[0], : size[1]]
+        self._logits, self._scores = logits[0], scores
+        self._probabilities = tf.nn.softmax(scores)
+        self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
+
+    def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
+        return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
+
+    def logits(self, picture: np.ndarray) -> np.ndarray:
+        """float32 [h / os, w / os, classes]: what the network gives for uint8 RGB [h, w, 3] at scale 1."""
+        return self._session.run(self._logits, {self._picture: picture})
+
+    def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The label map and `logits` from one pass at scale 1."""
+        return tuple(self._session.run((self._label, self._logits), {self._picture: picture}))
+
+    def label(self, picture: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+        """uint8 class ids [h, w] of a uint8 RGB picture, over `scales` and, with `flip`, mirrored too."""
+        if tuple(scales) == (1.0,) and not flip:
+            return self._session.run(self._label, {self._picture: picture})
+        return self.fused(picture, scales, flip).argmax(axis=-1).astype(np.uint8)
+
+    def fused(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
+        """float32 [h, w, classes]: mean probabilities, or greatest scores, as `recipe.scale_fusion` says."""
+        mean = self.recipe.scale_fusion == "mean_probability"
+        tensor = self._probabilities if mean else self._scores
+        total, passes = None, 0
+        for scale in scales:
+            for mirror in (False, True) if flip else (False,):
+                feed = {self._picture: picture, self._scale: scale, self._mirror: mirror}
+                value = self._session.run(tensor, feed)
+                total = value if total is None else total + value if mean else np.maximum(total, value)
+                passes += 1
+        return total / passes if mean else total
+
+    def close(self) -> None:
+        """Free the session's memory."""
+        self._session.close()

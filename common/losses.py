@@ -1,0 +1,42 @@
+"""Losses on label maps."""
+
+import re
+
+from common import layers
+from common.network import Outputs
+from common.recipe import Recipe
+from common.tf1 import tf
+
+
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Mean cross-entropy over the pixels that have a class.
+
+    Args:
+      logits: float32 [n, h, w, num_classes].
+      labels: integer [n, H, W, 1], brought to [h, w] by nearest neighbour; a label of num_classes or
+        above (the ignore label) does not count.
+
+    Returns:
+      A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
+    """
+    labels = tf.cast(layers.resize_labels(labels, tf.shape(logits)[1:3])[..., 0], tf.int32)
+    counted = labels < num_classes
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        logits=logits, labels=tf.where(counted, labels, tf.zeros_like(labels))
+    )
+    weights = tf.cast(counted, tf.float32)
+    return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+
+
+def weight_decay(recipe: Recipe) -> tf.Tensor:
+    """Weight decay times half the sum of squares of the trained variables that `weight_decay_on` names."""
+    decayed = [v for v in tf.trainable_variables() if re.search(recipe.weight_decay_on, v.op.name)]
+    if not decayed or not recipe.weight_decay:
+        return tf.constant(0.0)
+    return tf.add_n([recipe.weight_decay * tf.nn.l2_loss(v) for v in decayed])
+
+
+def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """The sum of the cross-entropies of the network's scores and of its auxiliary scores."""
+    scores = (outputs.logits, *outputs.auxiliary)
+    return tf.add_n([softmax_cross_entropy(s, labels, recipe.num_classes) for s in scores])

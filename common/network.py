@@ -1,0 +1,54 @@
+"""What every reproduction's network takes and gives."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from common import layers
+from common.recipe import Recipe
+from common.tf1 import slim, tf
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Class scores [n, h / os, w / os, classes], and further scores that carry a loss of their own."""
+
+    logits: tf.Tensor
+    auxiliary: tuple[tf.Tensor, ...] = ()
+
+
+class Network(Protocol):
+    """A reproduction's network: preprocessed images [n, h, w, 3] to `Outputs`.
+
+    With `batch_statistics` every batch norm normalises by the batch and puts the updates of its
+    stored statistics in UPDATE_OPS.
+    """
+
+    def __call__(self, images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs: ...
+
+
+INITIALIZERS = {
+    "glorot_uniform": tf.initializers.glorot_uniform,
+    "he_normal": tf.initializers.he_normal,
+}
+
+
+def build(network: Network, images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
+    """The network on the default graph, its weights starting as the recipe says."""
+    with slim.arg_scope([layers.conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()):
+        return network(images, recipe, batch_statistics)
+
+
+def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """RGB pixels 0..255 [..., 3], any number type -> float32 as the network reads them."""
+    images = tf.cast(images, tf.float32)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    return (images - tf.constant(recipe.pixel_mean)) * recipe.pixel_scale
+
+
+def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """The inverse of `preprocess`, as uint8 RGB."""
+    images = images / recipe.pixel_scale + tf.constant(recipe.pixel_mean)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

@@ -1,0 +1,103 @@
+"""The training step: a function from a batch to its loss and its updates, apart from the loop that runs it."""
+
+import re
+from dataclasses import dataclass
+
+from common import losses
+from common.network import Network, Outputs, build
+from common.recipe import Recipe
+from common.tf1 import tf
+
+ACCUMULATOR = "accumulated_gradient"
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One update of the weights, as tensors and ops to run.
+
+    Attributes:
+      outputs: the network's scores on the batch.
+      loss: pixel loss plus weight decay, before the update.
+      pixel_loss: without weight decay.
+      learning_rate: before multipliers.
+      step: int64 variable `global_step`: updates done.
+      accumulate: ops that add one batch's gradients to the accumulators; None without accumulation.
+      update: op that applies the gradients (of this batch, or the accumulated ones, which it then
+        clears) and advances `step`.
+    """
+
+    outputs: Outputs
+    loss: tf.Tensor
+    pixel_loss: tf.Tensor
+    learning_rate: tf.Tensor
+    step: tf.Variable
+    accumulate: tf.Operation | None
+    update: tf.Operation
+
+
+def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
+    """The rate of update number `step` (from 0): poly is base * (1 - step / num_steps) ** power."""
+    base = tf.constant(recipe.learning_rate)
+    if recipe.schedule == "constant":
+        return base
+    progress = tf.minimum(tf.cast(step, tf.float32) / recipe.num_steps, 1.0)
+    return base * (1.0 - progress) ** recipe.power
+
+
+def multiplier(recipe: Recipe, name: str) -> float:
+    """The learning-rate multiplier of the variable `name`: its first matching pattern's, or 1."""
+    return next((m for pattern, m in recipe.lr_multipliers if re.search(pattern, name)), 1.0)
+
+
+OPTIMIZERS = {
+    "momentum": lambda rate, recipe: tf.train.MomentumOptimizer(rate, recipe.momentum),
+    "adam": lambda rate, recipe: tf.train.AdamOptimizer(rate),
+    "sgd": lambda rate, recipe: tf.train.GradientDescentOptimizer(rate),
+}
+
+
+def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> TrainStep:
+    """Build the step on the default graph.
+
+    Args:
+      network: a reproduction's network.
+      images: float32 [n, h, w, 3], preprocessed.
+      labels: uint8 [n, h, w, 1].
+      recipe: loss, optimiser, schedule, multipliers, accumulation.
+    """
+    step = tf.train.get_or_create_global_step()
+    outputs = build(network, images, recipe)
+    pixel_loss = losses.pixel_loss(outputs, labels, recipe)
+    loss = pixel_loss + losses.weight_decay(recipe)
+    variables = tf.trainable_variables()
+    gradients = tf.gradients(loss, variables)
+    rate = learning_rate(recipe, step)
+
+    # Moving statistics are updated by each forward pass; the update itself then needs no batch.
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        gradients = [tf.identity(g) for g in gradients]
+    accumulate, sums = None, []
+    if recipe.grad_update_every > 1:
+        sums = [
+            tf.get_variable(f"{v.op.name}/{ACCUMULATOR}", v.shape, initializer=tf.initializers.zeros(), trainable=False)
+            for v in variables
+        ]
+        accumulate = tf.group(
+            *(s.assign_add(g / recipe.grad_update_every) for s, g in zip(sums, gradients, strict=True))
+        )
+        gradients = [s.read_value() for s in sums]
+
+    applied = _apply(recipe, rate, list(zip(gradients, variables, strict=True)))
+    with tf.control_dependencies([applied]):
+        cleared = [s.assign(tf.zeros_like(s)) for s in sums]
+        update = tf.group(applied, step.assign_add(1), *cleared)
+    return TrainStep(outputs, loss, pixel_loss, rate, step, accumulate, update)
+
+
+def _apply(recipe: Recipe, rate: tf.Tensor, pairs: list[tuple[tf.Tensor, tf.Variable]]) -> tf.Operation:
+    """One optimiser per multiplier, as the original: its slots hold plain gradients, not multiplied ones."""
+    groups: dict[float, list] = {}
+    for gradient, variable in pairs:
+        groups.setdefault(multiplier(recipe, variable.op.name), []).append((gradient, variable))
+    make = OPTIMIZERS[recipe.optimizer]
+    return tf.group(*(make(rate * m, recipe).apply_gradients(group) for m, group in groups.items()))

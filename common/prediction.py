@@ -1,0 +1,103 @@
+"""Prediction: label maps and overlays of pictures, folders and globs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.console import Progress
+from common.data.card import DatasetCard
+from common.data.masks import read_image, save_label_png
+from common.errors import UserError
+from common.files import atomic
+from common.inference import Segmenter
+from common.visualize import overlay
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def find_pictures(arguments: Sequence[str]) -> list[Path]:
+    """The pictures that files, folders (their pictures, not below) and globs name, without repeats.
+
+    Raises:
+      UserError: an argument that names nothing, or two pictures whose results would share a name.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        elif path.is_file():
+            pictures = [path]
+        else:
+            pictures = sorted(p for p in _glob(path) if p.is_file())
+        if not pictures:
+            what = "folder without pictures" if path.is_dir() else "no such picture, folder or pattern"
+            raise UserError(f"{argument}: {what}")
+        found.update(dict.fromkeys(pictures))
+    by_stem: dict[str, Path] = {}
+    for path in found:
+        other = by_stem.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(f"{other} and {path}: would both be written as {path.stem}.png; predict them apart")
+    return list(found)
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    """What a shell would expand `pattern` to, and ** for folders below."""
+    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+
+
+def predict(
+    segmenter: Segmenter,
+    pictures: Sequence[Path],
+    card: DatasetCard,
+    out: Path,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    save_logits: bool = False,
+    quiet: bool = False,
+) -> list[str]:
+    """Write `<stem>.png`, `<stem>_overlay.png` and, with `save_logits`, `<stem>.npy` for each picture.
+
+    A picture that can't be read doesn't stop the others.
+
+    Returns:
+      One sentence for each picture that failed.
+
+    Raises:
+      UserError: a result would overwrite its picture.
+    """
+    for path in pictures:
+        if (out / f"{path.stem}.png").resolve() == path.resolve():
+            raise UserError(f"--out {out}: {path.name} would be overwritten by its own result; choose another folder")
+    failures = []
+    single = tuple(scales) == (1.0,) and not flip
+    with Progress("predicting", len(pictures), quiet=quiet) as progress:
+        for path in pictures:
+            try:
+                image = read_image(path)
+            except UserError as error:
+                failures.append(str(error))
+                continue
+            if save_logits and single:
+                label, logits = segmenter.label_and_logits(image)
+            else:
+                label = segmenter.label(image, scales, flip)
+                logits = segmenter.logits(image) if save_logits else None
+            write_prediction(out, path.stem, image, label, card)
+            if logits is not None:
+                with atomic(out / f"{path.stem}.npy") as temporary:
+                    np.save(temporary, logits)
+            progress.advance(path.name)
+    return failures
+
+
+def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray, card: DatasetCard) -> None:
+    """The palette PNG of class ids and the overlay, for uint8 [h, w, 3] and [h, w]."""
+    with atomic(out / f"{stem}.png") as temporary:
+        save_label_png(temporary, label, card.palette)
+    with atomic(out / f"{stem}_overlay.png") as temporary:
+        Image.fromarray(overlay(image, label, card.palette)).save(temporary)

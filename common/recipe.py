@@ -1,0 +1,236 @@
+"""The recipe: one frozen dataclass that holds every number a run depends on.
+
+A reproduction subclasses `Recipe` with its network's options and names its variants; `--set
+key=value` derives one more. A run's record stores the whole recipe, so it can be run again from it.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from common.errors import UserError
+
+# Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
+CAFFE_PREPROCESSING = {
+    "channel_order": "bgr",
+    "pixel_mean": (104.00698793, 116.66876762, 122.67891434),
+    "pixel_scale": 1.0,
+}
+SLIM_PREPROCESSING = {"channel_order": "rgb", "pixel_mean": (123.68, 116.78, 103.94), "pixel_scale": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every number of a run; units and ranges stand beside the fields."""
+
+    variant: str
+
+    # What the network reads: (pixel - pixel_mean) * pixel_scale, channels in channel_order, pixels 0..255.
+    num_classes: int = 21
+    ignore_label: int = 255
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pixel_scale: float = 1.0
+    align_corners: bool = False  # of the network's bilinear resizes and of the scores' to the picture's size
+
+    # Data: a dataset card by name, and the split to train on.
+    dataset: str = "voc2012"
+    train_split: str = "train_aug"
+
+    # Augmentation: one factor for both sides, uniform in [min_scale, max_scale]; crop in pixels (height, width).
+    random_scale: bool = True
+    min_scale: float = 0.5
+    max_scale: float = 1.5
+    random_mirror: bool = True
+    crop_size: tuple[int, int] = (321, 321)
+
+    # Initialisation, where no weights are given for a variable.
+    initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"
+    residual_gamma: float = 1.0  # gamma of each residual branch's last batch norm
+    calibration_batches: int = 0  # batches whose statistics fill batch norm before the first step
+    init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
+
+    # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
+    optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
+    momentum: float = 0.9
+    learning_rate: float = 2.5e-4
+    schedule: Literal["poly", "constant"] = "poly"
+    power: float = 0.9
+    lr_multipliers: tuple[tuple[str, float], ...] = ()
+    weight_decay: float = 5e-4
+    weight_decay_on: str = "weights"  # regular expression
+    num_steps: int = 20000
+    batch_size: int = 10  # pictures per forward pass
+    grad_update_every: int = 1  # forward passes per update, gradients averaged
+    seed: int = 1234
+    save_interval: int = 1000  # steps
+
+    # Evaluation: 'native' runs the picture at its own size; N pads it with the mean to N x N, then crops back.
+    eval_size: Literal["native"] | int = "native"
+    eval_scales: tuple[float, ...] = (1.0,)
+    eval_flip: bool = False
+    scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = _checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse numbers that no run can mean. Raises UserError."""
+        positive = (
+            "num_classes",
+            "num_steps",
+            "batch_size",
+            "grad_update_every",
+            "save_interval",
+            "min_scale",
+        )
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name}={getattr(self, name)}: must be above 0")
+        if self.max_scale < self.min_scale:
+            raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
+        if min(self.crop_size) <= 0:
+            raise UserError(f"crop_size={format_value(self.crop_size)}: both sides must be above 0")
+        if isinstance(self.eval_size, int) and self.eval_size <= 0:
+            raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
+        if not self.eval_scales or min(self.eval_scales) <= 0:
+            raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors above 0")
+        if self.num_classes > self.ignore_label:
+            raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+
+    def derive(self, **changes: Any) -> Self:
+        """A recipe with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON types; tuples become lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:
+        """The inverse of `to_json`. Raises UserError on an unknown, missing or mistyped field."""
+        for key in data:
+            _known(cls, key, source)
+        if "variant" not in data:
+            raise UserError(f"{source}: holds no recipe (no field 'variant')")
+        return cls(**data)
+
+
+def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
+    """Derive a recipe by `--set` arguments.
+
+    Args:
+      variants: the named recipes; `variant=NAME` starts over from one of them.
+      base: the recipe, or its name, when no `variant=` is given.
+      settings: `key=value` strings, applied after the choice of the variant, the last one winning.
+
+    Raises:
+      UserError: unknown key or variant (naming the nearest), or a value of the wrong type.
+    """
+    recipe = variants[base] if isinstance(base, str) else base
+    changes = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise UserError(f"--set {setting}: write it as key=value")
+        if key == "variant":
+            if text not in variants:
+                raise UserError(
+                    f"--set variant={text}: no such variant; {_nearest(text, variants)}there are {', '.join(variants)}"
+                )
+            recipe = variants[text]
+            continue
+        _known(type(recipe), key, "--set")
+        changes[key] = _parse(key, _types(type(recipe))[key], text.strip())
+    return recipe.derive(**changes) if changes else recipe
+
+
+def format_value(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, tuple | list):
+        nested = any(isinstance(v, tuple | list) for v in value)
+        return json.dumps(value) if nested else ",".join(format_value(v) for v in value)
+    return str(value)
+
+
+def _known(cls: type[Recipe], key: str, source: str) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    if key not in names:
+        raise UserError(f"{source} {key}: no such field in the recipe; {_nearest(key, names)}`describe` lists them all")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _types(cls: type[Recipe]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _parse(key: str, kind: Any, text: str) -> Any:
+    """The text of a `--set` value as a Python value of JSON's types; `_checked` then has the last word."""
+    if kind is str:
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        if text.lower() in ("true", "false"):
+            value = text.lower() == "true"
+        elif typing.get_origin(kind) is tuple:
+            element = typing.get_args(kind)[0]
+            parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+            value = [_parse(key, element, part) for part in parts]
+        else:
+            value = text
+    # One number where a tuple is wanted: a single element, or both sides of a crop.
+    if typing.get_origin(kind) is tuple and not isinstance(value, list):
+        args = typing.get_args(kind)
+        value = [value] * (1 if args[-1] is Ellipsis else len(args))
+    return value
+
+
+def _checked(key: str, kind: Any, value: Any) -> Any:
+    """`value` as type `kind`, lists turned to tuples and integers to floats where floats are wanted."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        for option in args:
+            try:
+                return _checked(key, option, value)
+            except UserError:
+                continue
+    elif origin is Literal:
+        if value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+            if len(kinds) == len(value):
+                return tuple(_checked(key, k, v) for k, v in zip(kinds, value, strict=True))
+    elif kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{key}={format_value(value)}: needs {_describe(kind)}")
+
+
+def _describe(kind: Any) -> str:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(a) for a in args)
+    if origin is Literal:
+        return " or ".join(repr(a) for a in args) if len(args) < 3 else "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        inner = _describe(args[0])
+        return f"a list of {inner}" if args[-1] is Ellipsis else f"{len(args)} values, each {inner}"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]

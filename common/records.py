@@ -1,0 +1,184 @@
+"""Records: what a run did and what came of it, one JSON file each in `results/runs`.
+
+A record carries the sha256 of its own content, so that a number changed by hand is noticed.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from common import run_folder
+from common.checkpoints import Weights, step_of
+from common.data.lists import Split
+from common.errors import UserError
+from common.files import read_json, write_text
+from common.recipe import Recipe
+
+SCHEMA = 1
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
+
+
+def results_dir() -> Path:
+    """`results/` of the checkout, or the folder named by RESULTS_DIR."""
+    return Path(os.environ.get("RESULTS_DIR", ROOT / "results"))
+
+
+def marks(split: Split, evaluated: int, training: dict[str, Any] | None, val_seen: bool) -> dict[str, Any]:
+    """What stands in the way of comparing a number with a published one; empty when nothing does.
+
+    `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on; `subset`: how
+    many pictures of the split were evaluated.
+    """
+    found: dict[str, Any] = {}
+    if split.is_sample:
+        found["sample"] = True
+    trained_on = (training or {}).get("split", "")
+    if val_seen or trained_on == split.name or re.search("(train|and)_?val|^val", trained_on):
+        found["val_seen"] = True
+    official = split.card.split_sizes.get(split.name, len(split.pairs))
+    if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
+        found["subset"] = evaluated
+    return found
+
+
+def write_record(
+    *,
+    reproduction: str,
+    title: str,
+    recipe: Recipe,
+    split: Split,
+    weights: Weights,
+    metrics: dict[str, Any],
+    seconds: float,
+    command: str,
+    val_seen: bool = False,
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Write the record of one evaluation; the same checkpoint, data and protocol give the same file.
+
+    Args:
+      reproduction, title: of the reproduction.
+      recipe: the whole recipe.
+      split: the pictures.
+      weights: the checkpoint.
+      metrics: what `evaluation.evaluate` returned.
+      seconds: the evaluation took.
+      command: the command line.
+      val_seen: the caller knows that the weights have seen the pictures.
+      extra: further fields.
+    """
+    training = read_json(weights.path.parent / run_folder.SUMMARY)
+    checkpoint = {"path": _shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
+    data = {
+        "title": split.title,
+        "dataset": split.card.name,
+        "split": split.name,
+        "images": metrics["images"],
+    }
+    protocol = metrics["protocol"]
+    what = json.dumps([reproduction, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
+    run_id = "-".join(
+        (reproduction, recipe.variant, _slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
+    )
+    record = {
+        "schema": SCHEMA,
+        "id": run_id,
+        "reproduction": reproduction,
+        "title": title,
+        "variant": recipe.variant,
+        "marks": marks(split, metrics["images"], training, val_seen),
+        "data": data,
+        "checkpoint": checkpoint,
+        "protocol": protocol,
+        **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
+        **(extra or {}),
+        "training": training,
+        "recipe": recipe.to_json(),
+        "seconds": round(seconds, 1),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "commit": _commit(),
+        "versions": _versions(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+    }
+    path = results_dir() / "runs" / f"{run_id}.json"
+    write_text(path, dumps({**record, "digest": digest(record)}))
+    return path
+
+
+def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
+    """All records, in the order of their names. Raises UserError for one that was changed by hand."""
+    records = []
+    for path in sorted((folder or results_dir() / "runs").glob("*.json")):
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("digest") != digest(record):
+            raise UserError(f"{path}: was changed after its run wrote it; run it again or delete it")
+        if record["schema"] > SCHEMA:
+            raise UserError(f"{path}: is of schema {record['schema']}, newer than this checkout; update it")
+        records.append(record)
+    return records
+
+
+def digest(record: dict[str, Any]) -> str:
+    """sha256 over the record without its digest, as canonical JSON."""
+    content = {k: v for k, v in record.items() if k != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def dumps(data: Any) -> str:
+    """JSON with one line per field and per innermost list, to be read and compared by people."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working folder when below it; the name alone otherwise: records hold no one's home."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _commit() -> str | None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # results/ itself changes with every record
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!README.md")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

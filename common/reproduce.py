@@ -1,0 +1,150 @@
+"""`reproduce`: train, evaluate, record and draw in one go."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from common import checkpoints, evaluation, records, results, training
+from common.console import say
+from common.data.lists import Split, card_by_name, read_split
+from common.data.masks import colour_labels, read_pair
+from common.data.sample import MARKER
+from common.files import atomic, read_json, write_text
+from common.inference import Segmenter
+from common.prediction import write_prediction
+from common.recipe import Recipe
+from common.reproduction import Reproduction
+from common.visualize import overlay, sheet
+
+SHEET_PICTURES = 8
+
+
+def evaluate_and_record(
+    reproduction: Reproduction,
+    recipe: Recipe,
+    split: Split,
+    weights: checkpoints.Weights,
+    out: Path,
+    *,
+    limit: int | None = None,
+    val_seen: bool = False,
+    quiet: bool = False,
+    command: str = "",
+    extra: dict[str, Any] | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path."""
+    started = time.monotonic()
+    segmenter = Segmenter(reproduction.load_network(), recipe, weights)
+    metrics = evaluation.evaluate(
+        segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip, limit=limit, quiet=quiet
+    )
+    segmenter.close()
+    write_text(out / "metrics.json", records.dumps(metrics))
+    record = records.write_record(
+        reproduction=reproduction.name,
+        title=reproduction.title,
+        recipe=recipe,
+        split=split,
+        weights=weights,
+        metrics=metrics,
+        seconds=time.monotonic() - started,
+        command=command,
+        val_seen=val_seen,
+        extra=extra,
+    )
+    return metrics, record
+
+
+def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) -> tuple[training.Trained, Recipe, str]:
+    """Train (or go on training), evaluate before and after, record, draw. Returns the last line for the user too.
+
+    The sample set takes the sample variant, real data without `--init` the scratch variant, real
+    data with weights to start from the default one; `--set` changes any of it.
+    """
+    is_sample = (data / MARKER).is_file()
+    init = checkpoints.Weights(args.init) if args.init else None
+    variant = reproduction.sample_variant if is_sample else reproduction.scratch_variant
+    if init:
+        variant = reproduction.default_variant
+    steps = [f"num_steps={args.steps}"] if args.steps else []
+    recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
+    card = card_by_name(recipe.dataset)
+    train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, "val"))
+    name = "-".join([reproduction.name, recipe.variant, *([] if is_sample else [data.resolve().name])])
+    run_dir = args.run_dir or Path("runs") / (name + (f"-{args.steps}" if args.steps else ""))
+    if not init and not is_sample:
+        say("no --init: training starts from random weights, which no published number does", args.quiet)
+
+    trained = training.train(
+        reproduction.load_network(), recipe, train_split, run_dir,
+        init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
+    )  # fmt: skip
+    if trained.stopped_by:
+        return trained, recipe, ""
+
+    untrained = _miou_before_training(reproduction, recipe, run_dir / training.START, val_split, args)
+    extra = {"miou_before_training": untrained} if untrained is not None else {}
+    metrics, record = evaluate_and_record(
+        reproduction, recipe, val_split, checkpoints.Weights(trained.checkpoint), run_dir / "evaluation",
+        limit=args.limit, quiet=args.quiet, command=args.command_line, extra=extra,
+    )  # fmt: skip
+    figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
+    _publish_figures(name, figure, run_dir / "training_curve.png")
+    results.write_results()
+    before = f" (before training {untrained:.3f})" if extra else ""
+    summary = (
+        f"{reproduction.title} on {val_split.title}: mIoU {metrics['miou']:.3f}{before} over the classes that "
+        f"occur, {metrics['images']} pictures\nrecord {record}\npictures {figure}, {run_dir}/predictions\n"
+        f"curve {run_dir}/training_curve.png\ntable {records.results_dir()}/RESULTS.md"
+    )
+    return trained, recipe, summary
+
+
+def _miou_before_training(reproduction, recipe, start: Path, split: Split, args) -> float | None:
+    """mIoU of the network as training found it; measured once, then its checkpoint makes room."""
+    known = start / "metrics.json"
+    checkpoint = checkpoints.newest_checkpoint(start)
+    if checkpoint:
+        say("the network before training:", args.quiet)
+        segmenter = Segmenter(reproduction.load_network(), recipe, checkpoints.Weights(checkpoint))
+        metrics = evaluation.evaluate(segmenter, split, limit=args.limit, quiet=args.quiet)
+        segmenter.close()
+        write_text(known, records.dumps(metrics))
+        checkpoints.delete(checkpoint)
+    return (read_json(known) or {}).get("miou")
+
+
+def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, split: Split, run_dir: Path) -> Path:
+    """Predict the first pictures of `split` into `run_dir/predictions` and put them on one sheet."""
+    segmenter = Segmenter(reproduction.load_network(), recipe, checkpoints.Weights(checkpoint))
+    palette, rows, present = split.card.palette, [], set()
+    for image_path, mask_path in split.pairs[:SHEET_PICTURES]:
+        image, mask = read_pair(image_path, mask_path, split.card)
+        label = segmenter.label(image, recipe.eval_scales, recipe.eval_flip)
+        write_prediction(run_dir / "predictions", image_path.stem, image, label, split.card)
+        rows.append(
+            [
+                image,
+                colour_labels(mask, palette),
+                colour_labels(label, palette),
+                overlay(image, label, palette),
+            ]
+        )
+        present |= set(label.ravel().tolist()) | set(mask.ravel().tolist())
+    segmenter.close()
+    legend = sorted(present - {split.card.ignore_label})
+    path = run_dir / "overlays.png"
+    with atomic(path) as temporary:
+        # Two pictures a row: half as tall, twice as wide.
+        pairs = [rows[i] + (rows[i + 1] if i + 1 < len(rows) else []) for i in range(0, len(rows), 2)]
+        titles = ["picture", "label", "prediction", "overlay"] * min(2, len(rows))
+        # 256 colours: a third of the size, for a figure that lies in git.
+        sheet(pairs, titles, legend, split.card).quantize(256).save(temporary)
+    return path
+
+
+def _publish_figures(name: str, *figures: Path) -> None:
+    for figure in figures:
+        with atomic(records.results_dir() / "figures" / f"{name}-{figure.name}") as temporary:
+            temporary.write_bytes(figure.read_bytes())

@@ -1,0 +1,217 @@
+"""`python -m common.results`: results/RESULTS.md and the README's table, from records and published numbers alone."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import UserError
+from common.files import write_text
+from common.records import ROOT, read_records, results_dir
+
+BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results: end -->"
+
+MARKS = {
+    "sample": "`sample`",
+    "val_seen": "`val_seen`",
+    "subset": "`subset {}`",
+}
+
+
+def write_results(readme: Path | None = None) -> None:
+    """Write RESULTS.md and the part of the README between its markers. Without new records nothing changes.
+
+    Raises:
+      UserError: a record or published.yaml is not as it was written, or the README has lost its markers.
+    """
+    records, published = read_records(), read_published()
+    write_text(results_dir() / "RESULTS.md", _results(records, published))
+    # With RESULTS_DIR elsewhere the checkout's README is not ours to change.
+    readme = readme or (ROOT / "README.md" if results_dir() == ROOT / "results" else None)
+    if readme and readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            raise UserError(f"{readme}: has no lines '{BEGIN}' and '{END}'; put them where the table belongs")
+        head, rest = text.split(BEGIN, 1)
+        tail = rest.split(END, 1)[1]
+        write_text(readme, f"{head}{BEGIN}\n\n{_readme_tables(records, published)}\n{END}{tail}")
+
+
+def read_published() -> list[dict[str, Any]]:
+    """The tables of published.yaml: `source`, `reproduction`, `data`, `rows` of `model`, `miou`, ... each."""
+    path = ROOT / "results" / "published.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def _results(records: list[dict], published: list[dict]) -> str:
+    parts = [
+        "# Results",
+        "Written by `make results` from `results/runs/*.json` and `results/published.yaml`; changes by hand are lost.",
+        "mIoU in per cent: one confusion matrix over the split, whole pictures, label 255 removed, mean over the "
+        "classes that occur.",
+        "## Measured on real pictures",
+        _measured(_real(records)),
+        "## Sample runs",
+        "Drawn pictures: these rows say that training, evaluation and tables work. They reproduce nothing.",
+        _measured(_sample(records), before=True),
+        "## Published numbers",
+        "A number of ours stands here only when its record has the same data, whole, and no mark.",
+    ]
+    for table in published:
+        parts += [
+            f"### {table['source']}",
+            *([table["note"]] if "note" in table else []),
+            _published(table, records),
+        ]
+    return _from_results("\n\n".join(parts)) + "\n"
+
+
+def _readme_tables(records: list[dict], published: list[dict]) -> str:
+    headlines = [{**table, "rows": [row for row in table["rows"] if row.get("headline")]} for table in published]
+    rows = [row for table in headlines for row in _published_rows(table, records, with_source=True)]
+    parts = [
+        "**Published, and reproduced here** (mIoU, per cent)",
+        _table(("model", "data", "protocol", "published", "ours", "source"), rows),
+        "**Measured on real pictures**",
+        _measured(_real(records)),
+        "**Sample runs** (drawn pictures: they show that the machinery works, and reproduce nothing)",
+        _measured(_sample(records), before=True),
+        "All numbers, with their sources and records: [results/RESULTS.md](results/RESULTS.md).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _real(records: Iterable[dict]) -> list[dict]:
+    return [r for r in records if not r["marks"].get("sample")]
+
+
+def _sample(records: Iterable[dict]) -> list[dict]:
+    return [r for r in records if r["marks"].get("sample")]
+
+
+def _measured(records: list[dict], before: bool = False) -> str:
+    if not records:
+        return "None yet."
+    header = [
+        "model",
+        "data",
+        "pictures",
+        "protocol",
+        "mIoU",
+        "pixel acc.",
+        "trained from",
+        "marks",
+        "record",
+    ]
+    if before:
+        header.insert(4, "untrained")
+    rows = []
+    for r in sorted(records, key=lambda r: (r["reproduction"], r["variant"], r["data"]["title"], r["id"])):
+        training = r["training"] or {}
+        start = Path(training["init"]).name if training.get("init") else "random" if training else "-"
+        row = [
+            f"{r['title']} {r['variant']}",
+            r["data"]["title"],
+            str(r["data"]["images"]),
+            protocol_text(r["protocol"]),
+            _percent(r["miou"]),
+            _percent(r["pixel_accuracy"]),
+            start,
+            " ".join(MARKS[k].format(v) for k, v in r["marks"].items()),
+            f"[{r['id'][-10:]}]({_record_link(r)})",
+        ]
+        if before:
+            row.insert(4, _percent(r.get("miou_before_training")))
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _published(table: dict, records: list[dict]) -> str:
+    return _table(("model", "protocol", "published", "ours", "needs"), _published_rows(table, records))
+
+
+def _published_rows(table: dict, records: list[dict], with_source: bool = False) -> list[list[str]]:
+    rows = []
+    for row in table["rows"]:
+        ours = _matching(table, row, records)
+        value = f"[{_percent(ours['miou'])}]({_record_link(ours)})" if ours else "-"
+        protocol = row.get("protocol", "single scale")
+        if with_source:
+            rows.append([row["model"], table["data"], protocol, _published_value(row), value, table["source"]])
+        else:
+            needs = "" if ours else _needs(table, row)
+            rows.append([row["model"], protocol, _published_value(row), value, needs])
+    return rows
+
+
+def _published_value(row: dict) -> str:
+    return f"{row['miou']:.2f}" + (" (uncertain)" if row.get("uncertain") else "")
+
+
+def _needs(table: dict, row: dict) -> str:
+    if "variant" not in row:
+        return "a recipe"
+    return f"{table['data']}; `{table['reproduction']}` variant `{row['variant']}`"
+
+
+def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
+    """The newest record that may stand beside a published number."""
+    if "variant" not in row:
+        return None
+    wanted = {"scales": [1.0], "flip": False, "crf": None} | row.get("settings", {})
+    fitting = [
+        r
+        for r in records
+        if not r["marks"]
+        and (r["reproduction"], r["variant"], r["data"]["title"])
+        == (table["reproduction"], row["variant"], table["data"])
+        and all(r["protocol"].get(k) == v for k, v in wanted.items())
+    ]
+    return max(fitting, key=lambda r: r["finished"], default=None)
+
+
+def protocol_text(protocol: dict[str, Any]) -> str:
+    """`native, scale 1`, `padded to 513, scales 0.5 1 + mirror`, ..."""
+    size = protocol["eval_size"]
+    parts = [size if isinstance(size, str) else f"padded to {size}"]
+    scales = " ".join(f"{s:g}" for s in protocol["scales"])
+    parts.append(f"scale{'s' if len(protocol['scales']) > 1 else ''} {scales}")
+    text = ", ".join(parts) + (" + mirror" if protocol["flip"] else "")
+    return text + (" + CRF" if protocol.get("crf") else "")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _record_link(record: dict) -> str:
+    return f"results/runs/{record['id']}.json"
+
+
+def _from_results(text: str) -> str:
+    """Links of the README, as seen from results/."""
+    return text.replace("](results/", "](")
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> int:
+    try:
+        write_results()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(results_dir() / "RESULTS.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The only door to TensorFlow: `from common.tf1 import tf, slim`.
+
+`tf` is `tensorflow.compat.v1` in graph mode with resource variables, `slim` is tf-slim, repaired
+where it asks TensorFlow 2.21 for things that have moved. Every repair checks that it is still
+needed and raises ImportError when it is not, so that none of them outlives its reason.
+"""
+
+import contextlib
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+import warnings
+
+# 2 hides notes and warnings of the runtime, keeps errors.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def _without_start_up_notes():
+    """Hold back what TensorFlow's libraries write to stderr while they load; shown if loading fails.
+
+    They log before the level above applies: four lines of no use in front of every error message.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+with _without_start_up_notes():
+    import tensorflow.compat.v1 as tf
+    from tensorflow.python.framework import ops as _ops
+    from tensorflow.python.framework import tensor as _tensor
+    from tensorflow.python.ops import cond as _cond
+    from tensorflow.python.ops import control_flow_ops as _control_flow_ops
+
+__all__ = ["slim", "tf"]
+
+tf.disable_eager_execution()
+# With reference variables a step's updates race with gradients that still read the weights.
+tf.enable_resource_variables()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+
+def _restore_moved_name(module: object, name: str, value: object) -> None:
+    """Put `value` back where tf-slim 1.1 looks for it, unless TensorFlow has it there again."""
+    if hasattr(module, name):
+        raise ImportError(
+            f"common/tf1.py: {module.__name__}.{name} exists again in TensorFlow {tf.__version__}; "
+            f"delete the repair that sets it"
+        )
+    setattr(module, name, value)
+
+
+# tf_slim.layers.utils and .optimizers ask `isinstance(x, ops.Tensor)`; the class moved to framework.tensor.
+_restore_moved_name(_ops, "Tensor", _tensor.Tensor)
+# tf_slim.layers.utils.smart_cond calls control_flow_ops.cond; the function moved to ops.cond.
+_restore_moved_name(_control_flow_ops, "cond", _cond.cond)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import tf_slim as slim
+
+
+def _steer_batch_norm() -> None:
+    """Keep slim.batch_norm on its own fused path.
+
+    With the default `updates_collections` slim hands over to a Keras legacy layer that no published
+    Keras wheel contains. The test is an identity (`is not GraphKeys.UPDATE_OPS`), so a tuple holding
+    the same collection takes slim's own `_fused_batch_norm`, and updates still land in UPDATE_OPS.
+    """
+    original = slim.batch_norm
+    if "updates_collections is not ops.GraphKeys.UPDATE_OPS" not in inspect.getsource(inspect.unwrap(original)):
+        raise ImportError(
+            "common/tf1.py: tf-slim's batch_norm no longer chooses its path by `updates_collections`; "
+            "review the repair _steer_batch_norm"
+        )
+    if importlib.util.find_spec("keras.legacy_tf_layers") is not None:
+        raise ImportError("common/tf1.py: keras.legacy_tf_layers exists again; delete the repair _steer_batch_norm")
+
+    @slim.add_arg_scope
+    def batch_norm(inputs, *args, updates_collections=tf.GraphKeys.UPDATE_OPS, **kwargs):
+        if updates_collections is tf.GraphKeys.UPDATE_OPS:
+            updates_collections = (tf.GraphKeys.UPDATE_OPS,)
+        return original(inputs, *args, updates_collections=updates_collections, **kwargs)
+
+    for module in (slim, slim.layers):
+        module.batch_norm = batch_norm
+
+
+_steer_batch_norm()

@@ -1,0 +1,223 @@
+"""Training: one linear function from a recipe to a run folder full of checkpoints."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import checkpoints, run_folder
+from common.calibration import calibrate
+from common.console import Progress, StopSignal, say
+from common.data.lists import Split
+from common.data.pipeline import TrainingBatches
+from common.errors import UserError
+from common.files import write_json
+from common.network import Network, restore_pixels
+from common.optimisation import train_step
+from common.recipe import Recipe, format_value
+from common.tf1 import tf
+from common.visualize import picture_row, plot_training_curve, png_bytes
+
+START = "start"  # folder of a run's step 0
+PREVIEWED = 2  # pictures of the batch in TensorBoard's image row, as the original
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training call ended: its newest checkpoint, its step, and the signal that stopped it, if one did."""
+
+    checkpoint: Path
+    step: int
+    stopped_by: int | None = None
+
+
+def train(
+    network: Network,
+    recipe: Recipe,
+    split: Split,
+    run_dir: Path,
+    *,
+    init: checkpoints.Weights | None = None,
+    resume: bool = False,
+    keep: int = 5,
+    save_start: bool = False,
+    quiet: bool = False,
+    command: str = "",
+) -> Trained:
+    """Train `network` by `recipe` on `split`, into `run_dir`.
+
+    The folder gets `model.ckpt-<step>`, `recipe.json`, `log.jsonl` (a line per step), `train.json`,
+    `training_curve.png` and TensorBoard events. SIGINT or SIGTERM ends the run after the current
+    step, with a checkpoint.
+
+    Args:
+      network: the reproduction's network.
+      recipe: every number.
+      split: the training pictures.
+      run_dir: the run's folder; a second process in it is refused.
+      init: weights to start from, strictly, but for `recipe.init_not_loaded`.
+      resume: go on from the newest checkpoint in `run_dir` (from the start when there is none).
+      keep: checkpoints to keep; 0 keeps all.
+      save_start: write start/model.ckpt-0 too, the network as training finds it.
+      quiet: no progress.
+      command: the command line, for the records.
+
+    Raises:
+      UserError: bad data or weights, a folder in use or not empty, a full disk, a loss that is not finite.
+    """
+    with run_folder.locked(run_dir), tf.Graph().as_default() as graph, StopSignal() as stop:
+        newest = checkpoints.newest_checkpoint(run_dir)
+        if newest and not resume:
+            raise UserError(
+                f"--run-dir {run_dir}: already holds {newest.name}; go on with --resume or choose another folder"
+            )
+        if newest:
+            _refuse_other_recipe(newest, recipe)
+        first_step = checkpoints.step_of(newest) if newest else 0
+        if first_step >= recipe.num_steps:
+            say(f"{newest}: already at {first_step} of {recipe.num_steps} steps", quiet)
+            return Trained(newest, first_step)
+
+        tf.set_random_seed(recipe.seed)
+        batches = TrainingBatches(split, recipe, first_step)
+        step = train_step(network, batches.images, batches.labels, recipe)
+        preview = _preview(batches, step.outputs.logits, recipe)
+        stored_recipe = tf.get_variable(
+            checkpoints.RECIPE_KEY,
+            initializer=tf.constant(json.dumps(recipe.to_json())),
+            trainable=False,
+            collections=[],
+        )
+        state = tf.global_variables()
+        saver = tf.train.Saver([*state, stored_recipe], max_to_keep=0)
+        with tf.Session(graph=graph) as session:
+            session.run([tf.global_variables_initializer(), stored_recipe.initializer])
+            if newest:
+                checkpoints.restore(session, checkpoints.Weights(newest), state, training_state=True)
+            else:
+                _initialise(session, network, recipe, split, init, quiet)
+            run_folder.rewind_log(run_dir, first_step)
+            write_json(run_dir / run_folder.RECIPE, recipe.to_json())
+            if not newest:
+                _write_summary(run_dir, split, init, command)
+            events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
+            batches.start(session)
+
+            checkpoint, done = newest, first_step
+            if save_start and not newest:
+                checkpoints.save(session, saver, run_dir / START, 0, keep=1)
+            with (
+                (run_dir / run_folder.LOG).open("a", encoding="utf-8") as log,
+                Progress("training", recipe.num_steps, first_step, quiet) as progress,
+            ):
+                while done < recipe.num_steps and not stop.received:
+                    save_now = (done + 1) % recipe.save_interval == 0 or done + 1 == recipe.num_steps
+                    started = time.monotonic()
+                    result = batches.run(
+                        session, lambda p=save_now: _run_step(session, step, recipe, preview if p else ())
+                    )
+                    seconds, done = time.monotonic() - started, done + 1
+                    loss = result["loss"]
+                    if not math.isfinite(loss):
+                        raise UserError(
+                            f"{run_dir}: the loss is {loss} at step {done}; lower learning_rate "
+                            f"(now {recipe.learning_rate}) and go on with --resume from {checkpoint or 'the start'}"
+                        )
+                    entry = {k: result[k] for k in ("loss", "pixel_loss", "learning_rate")}
+                    log.write(json.dumps({"step": done, **entry, "seconds": round(seconds, 4)}) + "\n")
+                    log.flush()
+                    events.add_summary(_scalars({**entry, "seconds": seconds}), done)
+                    progress.advance(f"loss {loss:.3f} (pixels {result['pixel_loss']:.3f})")
+                    if save_now:
+                        events.add_summary(_images(result["preview"], split, recipe), done)
+                        checkpoint = checkpoints.save(session, saver, run_dir, done, keep)
+                if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
+                    checkpoint = checkpoints.save(session, saver, run_dir, done, keep)
+            events.close()
+    plot_training_curve(run_dir, recipe, len(split.pairs))
+    return Trained(checkpoint, done, stop.received if done < recipe.num_steps else None)
+
+
+def _initialise(session, network, recipe, split, init, quiet) -> None:
+    """Fill fresh variables: from `init`, or by calibrating batch norm where there is nothing to load."""
+    model = tf.model_variables()
+    if init is not None:
+        count = checkpoints.restore(session, init, model, recipe.init_not_loaded)
+        say(f"{init.path}: {count} of {len(model)} variables loaded", quiet)
+    elif recipe.calibration_batches:
+        by_name = {v.op.name: v for v in model}
+        statistics = calibrate(network, recipe, split, session.run(by_name), quiet)
+        initializers = {by_name[n].initializer: value for n, value in statistics.items()}
+        session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
+
+
+def _run_step(session, step, recipe, preview) -> dict:
+    """One update; losses are averaged over the accumulated batches, as the gradients are."""
+    losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
+    fetches = {**losses, "learning_rate": step.learning_rate}
+    if preview:
+        fetches["preview"] = preview
+    if step.accumulate is None:
+        result = session.run({**fetches, "update": step.update})
+    else:
+        results = [session.run({**fetches, "do": step.accumulate}) for _ in range(recipe.grad_update_every)]
+        session.run(step.update)
+        result = results[-1]
+        for name in losses:
+            result[name] = sum(r[name] for r in results) / len(results)
+    return {k: v if k == "preview" else float(v) for k, v in result.items() if v is not None}
+
+
+def _preview(batches, logits, recipe) -> tuple[tf.Tensor, ...]:
+    size = recipe.crop_size
+    scores = tf.image.resize_bilinear(logits[:PREVIEWED], size)
+    prediction = tf.cast(tf.argmax(scores, axis=3), tf.uint8)
+    return restore_pixels(batches.images[:PREVIEWED], recipe), batches.labels[:PREVIEWED, ..., 0], prediction
+
+
+def _images(preview, split, recipe) -> tf.Summary:
+    rows = [picture_row(*example, split.card.palette) for example in zip(*preview, strict=True)]
+    return tf.Summary(
+        value=[
+            tf.Summary.Value(
+                tag=f"picture_label_prediction/{i}",
+                image=tf.Summary.Image(
+                    height=row.shape[0], width=row.shape[1], colorspace=3, encoded_image_string=png_bytes(row)
+                ),
+            )
+            for i, row in enumerate(rows)
+        ]
+    )
+
+
+def _scalars(values: dict[str, float]) -> tf.Summary:
+    return tf.Summary(value=[tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
+
+
+def _refuse_other_recipe(checkpoint: Path, recipe: Recipe) -> None:
+    """A run under two recipes would be neither."""
+    stored, now = checkpoints.Weights(checkpoint).recipe() or {}, recipe.to_json()
+    changed = [k for k in now if stored.get(k) != now[k]]
+    if changed:
+        changes = ", ".join(f"{k} {format_value(stored.get(k))} -> {format_value(now[k])}" for k in changed)
+        raise UserError(
+            f"{checkpoint}: belongs to another recipe ({changes}); resume with the same settings, "
+            f"or start a new folder with --init {checkpoint}"
+        )
+
+
+def _write_summary(run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str) -> None:
+    """What a later record needs to know of the training: data, start, command."""
+    write_json(
+        run_dir / run_folder.SUMMARY,
+        {
+            "data": split.title,
+            "split": split.name,
+            "images": len(split.pairs),
+            "sample": split.is_sample,
+            "init": str(init.path) if init else None,
+            "init_digest": init.digest() if init else None,
+            "command": command,
+        },
+    )

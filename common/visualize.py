@@ -1,0 +1,91 @@
+"""Pictures for people: overlays, rows, sheets with a legend, the training curve."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common import run_folder
+from common.data.card import DatasetCard
+from common.data.masks import colour_labels
+from common.recipe import Recipe
+
+Palette = Sequence[tuple[int, int, int]]
+
+
+def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, opacity: float = 0.6) -> np.ndarray:
+    """uint8 RGB [h, w, 3] with the classes' colours blended in; class 0 is left as it is when it is black."""
+    colours = colour_labels(label, palette).astype(np.float32)
+    blended = image * (1 - opacity) + colours * opacity
+    plain = (label == 0) & (tuple(palette[0]) == (0, 0, 0))
+    return np.where(plain[..., None], image, np.rint(blended)).astype(np.uint8)
+
+
+def picture_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, palette: Palette) -> np.ndarray:
+    """picture | label | prediction, side by side: uint8 RGB [h, 3 w, 3]."""
+    return np.concatenate([image, colour_labels(label, palette), colour_labels(prediction, palette)], axis=1)
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], legend: Sequence[int], card: DatasetCard
+) -> Image.Image:
+    """A contact sheet: a row of panels a picture, column titles, and a legend of the classes named by id."""
+    panel, gap, line = 180, 6, 22
+    font = ImageFont.load_default(size=14)
+    width = len(titles) * (panel + gap) + gap
+    columns = max(1, width // 130)
+    legend_lines = -(-len(legend) // columns)
+    page = Image.new("RGB", (width, line + len(rows) * (panel + gap) + gap + legend_lines * line), "white")
+    draw = ImageDraw.Draw(page)
+    for c, title in enumerate(titles):
+        draw.text((gap + c * (panel + gap), 3), title, "black", font)
+    for r, panels in enumerate(rows):
+        for c, pixels in enumerate(panels):
+            thumbnail = Image.fromarray(pixels)
+            thumbnail.thumbnail((panel, panel))
+            x = gap + c * (panel + gap) + (panel - thumbnail.width) // 2
+            page.paste(thumbnail, (x, line + r * (panel + gap) + (panel - thumbnail.height) // 2))
+    top = line + len(rows) * (panel + gap) + gap
+    for i, class_id in enumerate(legend):
+        x, y = gap + i % columns * 130, top + i // columns * line
+        draw.rectangle((x, y, x + 14, y + 14), fill=tuple(card.palette[class_id]), outline="grey")
+        draw.text((x + 20, y - 2), card.classes[class_id], "black", font)
+    return page
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """uint8 RGB [h, w, 3] as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int) -> Path | None:
+    """Write `training_curve.png`: the loss per step and its mean per epoch of `pictures` pictures."""
+    log = run_folder.read_log(run_dir)
+    if not log:
+        return None
+    # Here, not above: pyplot takes half a second that `predict` need not wait for.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    steps = np.array([e["step"] for e in log])
+    losses = np.array([e["pixel_loss"] for e in log])
+    per_epoch = pictures / (recipe.batch_size * recipe.grad_update_every)
+    epochs = ((steps - 1) // per_epoch).astype(int)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+    left.plot(steps, losses, linewidth=0.8)
+    left.set(xlabel="step", ylabel="pixel loss", yscale="log", title="per step")
+    means = [losses[epochs == e].mean() for e in np.unique(epochs)]
+    right.plot(np.unique(epochs) + 1, means, marker="o", markersize=3)
+    right.set(xlabel=f"epoch of {pictures} pictures", title="per epoch (mean)")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    path = run_dir / "training_curve.png"
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path

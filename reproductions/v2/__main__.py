@@ -1,0 +1,27 @@
+"""`python -m reproductions.v2 train | evaluate | predict | describe | reproduce`."""
+
+import sys
+
+from common.cli import main
+from common.reproduction import Reproduction
+from reproductions.v2.recipe import VARIANTS, recognise
+
+
+def load_network():
+    from reproductions.v2.model import network
+
+    return network
+
+
+REPRODUCTION = Reproduction(
+    name="v2",
+    title="DeepLab v2",
+    variants=VARIANTS,
+    sample_variant="sample",
+    scratch_variant="scratch",
+    load_network=load_network,
+    recognise=recognise,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(REPRODUCTION))
