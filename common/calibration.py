@@ -14,7 +14,7 @@ from common.data.lists import Split
 from common.data.pipeline import TrainingBatches
 from common.network import Network, build
 from common.recipe import Recipe
-from common.tf1 import slim, tf
+from common.tf1 import session, slim, tf
 
 
 def calibrate(
@@ -35,23 +35,23 @@ def calibrate(
     Returns:
       moving_mean and moving_variance of every batch norm, by variable name.
     """
-    batches = recipe.calibration_batches
-    with tf.Graph().as_default(), tf.Session() as session:
-        one_pass = recipe.derive(grad_update_every=1)
-        data = TrainingBatches(split, one_pass, last_step=batches)
+    count = recipe.calibration_batches
+    batches = TrainingBatches(split, recipe.derive(grad_update_every=1), last_step=count)
+    with tf.Graph().as_default(), session() as sess:
+        images = tf.placeholder(tf.float32, [None, *recipe.crop_size, 3])
         done = tf.placeholder(tf.float32, [])
         # A moving average with decay k / (k + 1) is the mean of k + 1 batches.
         with slim.arg_scope([layers.batch_norm], decay=done / (done + 1)):
-            build(network, data.images, recipe, batch_statistics=True)
+            build(network, images, recipe, batch_statistics=True)
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         variables = tf.global_variables()
-        session.run(
+        sess.run(
             [v.initializer for v in variables],
             {v.initializer.inputs[1]: weights[v.op.name] for v in variables},
         )
-        data.start(session)
-        with Progress("calibrating batch norm", batches, quiet=quiet) as progress:
-            for k in range(batches):
-                data.run(session, lambda k=k: session.run(updates, {done: k}))
+        with Progress("calibrating batch norm", count, quiet=quiet) as progress:
+            for k, (batch, _) in enumerate(batches):
+                sess.run(updates, {images: batch, done: k})
                 progress.advance()
-        return session.run({v.op.name: v for v in variables if v.op.name.rpartition("/")[2].startswith("moving_")})
+        batches.close()
+        return sess.run({v.op.name: v for v in variables if v.op.name.rpartition("/")[2].startswith("moving_")})

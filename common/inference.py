@@ -7,7 +7,7 @@ import numpy as np
 from common import checkpoints, layers
 from common.network import Network, build, preprocess
 from common.recipe import Recipe
-from common.tf1 import tf
+from common.tf1 import session, tf
 
 
 class Segmenter:
@@ -24,12 +24,11 @@ class Segmenter:
         """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
         self.recipe = recipe
         with tf.Graph().as_default() as graph:
-            tf.set_random_seed(recipe.seed)
             self._picture = tf.placeholder(tf.uint8, [None, None, 3])
             self._scale = tf.placeholder_with_default(1.0, [])
             self._mirror = tf.placeholder_with_default(False, [])
             self._build(network)
-            self._session = tf.Session(graph=graph)
+            self._session = session(graph)
             if weights is None:
                 self._session.run(tf.global_variables_initializer())
             else:

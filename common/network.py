@@ -34,6 +34,7 @@ INITIALIZERS = {
 
 def build(network: Network, images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
     """The network on the default graph, its weights starting as the recipe says."""
+    tf.set_random_seed(recipe.seed)
     with slim.arg_scope([layers.conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()):
         return network(images, recipe, batch_statistics)
 

@@ -181,22 +181,24 @@ def _parse(key: str, kind: Any, text: str) -> Any:
     """The text of a `--set` value as a Python value of JSON's types; `_checked` then has the last word."""
     if kind is str:
         return text
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        if text.lower() in ("true", "false"):
-            value = text.lower() == "true"
-        elif typing.get_origin(kind) is tuple:
-            element = typing.get_args(kind)[0]
-            parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
-            value = [_parse(key, element, part) for part in parts]
-        else:
-            value = text
-    # One number where a tuple is wanted: a single element, or both sides of a crop.
-    if typing.get_origin(kind) is tuple and not isinstance(value, list):
+    if typing.get_origin(kind) is tuple:
         args = typing.get_args(kind)
-        value = [value] * (1 if args[-1] is Ellipsis else len(args))
-    return value
+        if typing.get_origin(args[0]) is tuple:  # nested lists are written as JSON
+            return _literal(text)
+        parts = [p.strip().strip("'\"") for p in text.strip("()[] ").split(",") if p.strip()]
+        values = [_parse(key, args[0], part) for part in parts]
+        # One number for a pair: both sides of a crop.
+        return values * len(args) if len(values) == 1 and args[-1] is not Ellipsis else values
+    return _literal(text)
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, float, lambda t: {"true": True, "false": False}[t.lower()]):
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            continue
+    return text
 
 
 def _checked(key: str, kind: Any, value: Any) -> Any:

@@ -90,7 +90,7 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
         limit=args.limit, quiet=args.quiet, command=args.command_line, extra=extra,
     )  # fmt: skip
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
-    _publish_figures(name, figure, run_dir / "training_curve.png")
+    _publish_figures(run_dir.name, figure, run_dir / "training_curve.png")
     results.write_results()
     before = f" (before training {untrained:.3f})" if extra else ""
     summary = (

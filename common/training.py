@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from common import checkpoints, run_folder
 from common.calibration import calibrate
 from common.console import Progress, StopSignal, say
@@ -16,7 +18,7 @@ from common.files import write_json
 from common.network import Network, restore_pixels
 from common.optimisation import train_step
 from common.recipe import Recipe, format_value
-from common.tf1 import tf
+from common.tf1 import session, tf
 from common.visualize import picture_row, plot_training_curve, png_bytes
 
 START = "start"  # folder of a run's step 0
@@ -79,10 +81,10 @@ def train(
             say(f"{newest}: already at {first_step} of {recipe.num_steps} steps", quiet)
             return Trained(newest, first_step)
 
-        tf.set_random_seed(recipe.seed)
-        batches = TrainingBatches(split, recipe, first_step)
-        step = train_step(network, batches.images, batches.labels, recipe)
-        preview = _preview(batches, step.outputs.logits, recipe)
+        images = tf.placeholder(tf.float32, [None, *recipe.crop_size, 3])
+        labels = tf.placeholder(tf.uint8, [None, *recipe.crop_size, 1])
+        step = train_step(network, images, labels, recipe)
+        preview = _preview(images, labels, step.outputs.logits, recipe)
         stored_recipe = tf.get_variable(
             checkpoints.RECIPE_KEY,
             initializer=tf.constant(json.dumps(recipe.to_json())),
@@ -91,22 +93,22 @@ def train(
         )
         state = tf.global_variables()
         saver = tf.train.Saver([*state, stored_recipe], max_to_keep=0)
-        with tf.Session(graph=graph) as session:
-            session.run([tf.global_variables_initializer(), stored_recipe.initializer])
+        with session(graph) as sess:
+            sess.run([tf.global_variables_initializer(), stored_recipe.initializer])
             if newest:
-                checkpoints.restore(session, checkpoints.Weights(newest), state, training_state=True)
+                checkpoints.restore(sess, checkpoints.Weights(newest), state, training_state=True)
             else:
-                _initialise(session, network, recipe, split, init, quiet)
+                _initialise(sess, network, recipe, split, init, quiet)
             run_folder.rewind_log(run_dir, first_step)
             write_json(run_dir / run_folder.RECIPE, recipe.to_json())
             if not newest:
                 _write_summary(run_dir, split, init, command)
             events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
-            batches.start(session)
+            batches = TrainingBatches(split, recipe, first_step)
 
             checkpoint, done = newest, first_step
             if save_start and not newest:
-                checkpoints.save(session, saver, run_dir / START, 0, keep=1)
+                checkpoints.save(sess, saver, run_dir / START, 0, keep=1)
             with (
                 (run_dir / run_folder.LOG).open("a", encoding="utf-8") as log,
                 Progress("training", recipe.num_steps, first_step, quiet) as progress,
@@ -114,9 +116,10 @@ def train(
                 while done < recipe.num_steps and not stop.received:
                     save_now = (done + 1) % recipe.save_interval == 0 or done + 1 == recipe.num_steps
                     started = time.monotonic()
-                    result = batches.run(
-                        session, lambda p=save_now: _run_step(session, step, recipe, preview if p else ())
-                    )
+                    feeds = [
+                        dict(zip((images, labels), next(batches), strict=True)) for _ in range(recipe.grad_update_every)
+                    ]
+                    result = _run_step(sess, step, feeds, preview if save_now else ())
                     seconds, done = time.monotonic() - started, done + 1
                     loss = result["loss"]
                     if not math.isfinite(loss):
@@ -131,49 +134,45 @@ def train(
                     progress.advance(f"loss {loss:.3f} (pixels {result['pixel_loss']:.3f})")
                     if save_now:
                         events.add_summary(_images(result["preview"], split, recipe), done)
-                        checkpoint = checkpoints.save(session, saver, run_dir, done, keep)
+                        checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
                 if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
-                    checkpoint = checkpoints.save(session, saver, run_dir, done, keep)
+                    checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
             events.close()
+            batches.close()
     plot_training_curve(run_dir, recipe, len(split.pairs))
     return Trained(checkpoint, done, stop.received if done < recipe.num_steps else None)
 
 
-def _initialise(session, network, recipe, split, init, quiet) -> None:
+def _initialise(sess, network, recipe, split, init, quiet) -> None:
     """Fill fresh variables: from `init`, or by calibrating batch norm where there is nothing to load."""
     model = tf.model_variables()
     if init is not None:
-        count = checkpoints.restore(session, init, model, recipe.init_not_loaded)
+        count = checkpoints.restore(sess, init, model, recipe.init_not_loaded)
         say(f"{init.path}: {count} of {len(model)} variables loaded", quiet)
     elif recipe.calibration_batches:
         by_name = {v.op.name: v for v in model}
-        statistics = calibrate(network, recipe, split, session.run(by_name), quiet)
+        statistics = calibrate(network, recipe, split, sess.run(by_name), quiet)
         initializers = {by_name[n].initializer: value for n, value in statistics.items()}
-        session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
+        sess.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
 
 
-def _run_step(session, step, recipe, preview) -> dict:
+def _run_step(sess, step, feeds, preview) -> dict:
     """One update; losses are averaged over the accumulated batches, as the gradients are."""
     losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
-    fetches = {**losses, "learning_rate": step.learning_rate}
-    if preview:
-        fetches["preview"] = preview
+    fetches = {**losses, "learning_rate": step.learning_rate, **({"preview": preview} if preview else {})}
     if step.accumulate is None:
-        result = session.run({**fetches, "update": step.update})
+        results = [sess.run((fetches, step.update), feeds[0])[0]]
     else:
-        results = [session.run({**fetches, "do": step.accumulate}) for _ in range(recipe.grad_update_every)]
-        session.run(step.update)
-        result = results[-1]
-        for name in losses:
-            result[name] = sum(r[name] for r in results) / len(results)
-    return {k: v if k == "preview" else float(v) for k, v in result.items() if v is not None}
+        results = [sess.run((fetches, step.accumulate), feed)[0] for feed in feeds]
+        sess.run(step.update)
+    means = {name: float(np.mean([r[name] for r in results])) for name in losses}
+    return {**results[-1], "learning_rate": float(results[-1]["learning_rate"]), **means}
 
 
-def _preview(batches, logits, recipe) -> tuple[tf.Tensor, ...]:
-    size = recipe.crop_size
-    scores = tf.image.resize_bilinear(logits[:PREVIEWED], size)
+def _preview(images, labels, logits, recipe) -> tuple[tf.Tensor, ...]:
+    scores = tf.image.resize_bilinear(logits[:PREVIEWED], recipe.crop_size)
     prediction = tf.cast(tf.argmax(scores, axis=3), tf.uint8)
-    return restore_pixels(batches.images[:PREVIEWED], recipe), batches.labels[:PREVIEWED, ..., 0], prediction
+    return restore_pixels(images[:PREVIEWED], recipe), labels[:PREVIEWED, ..., 0], prediction
 
 
 def _images(preview, split, recipe) -> tf.Summary:

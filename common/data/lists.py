@@ -56,15 +56,14 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
     if path:
         pairs = _from_list(card, data_dir, path)
-    elif split in card.folders:
-        pairs = _from_folders(card, data_dir, split)
     else:
-        raise UserError(
-            f"--data {data_dir}: no list of split '{split}' for {card.title}; looked for "
-            + ", ".join(str(p.relative_to(data_dir)) for p in candidates)
-        )
+        pairs = _from_folders(card, data_dir, split)
+    if not pairs and path:
+        raise UserError(f"{path}: split '{split}' is empty; it must name at least one picture")
     if not pairs:
-        raise UserError(f"{path or data_dir}: split '{split}' is empty; it must name at least one picture")
+        looked_for = [str(p.relative_to(data_dir)) for p in candidates]
+        looked_for += [folders.images for folders in card.folders.get(split, ())]
+        raise UserError(f"--data {data_dir}: no split '{split}' of {card.title}; looked for {', '.join(looked_for)}")
     missing = [str(p) for pair in pairs for p in pair if not p.is_file()]
     if missing:
         raise UserError(
@@ -97,7 +96,7 @@ def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path
 
 def _from_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
     pairs = []
-    for folders in card.folders[split]:
+    for folders in card.folders.get(split, ()):
         for image in sorted(data_dir.glob(folders.images)):
             mask = image.relative_to(data_dir).as_posix()
             for old, new in folders.replace:

@@ -5,7 +5,7 @@ Example e of a run (e = step * batch + position) is picture `order(e)` under aug
 run that never stopped sees.
 """
 
-from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 
@@ -27,11 +27,13 @@ def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
 
 
 class TrainingBatches:
-    """Batches of `split` for the steps from `first_step` on.
+    """Iterator over the batches of `split` from `first_step` on, read in the background.
 
-    Attributes:
+    Yields:
       images: float32 [batch, crop h, crop w, 3], preprocessed; padding is the mean, that is 0.
       labels: uint8 [batch, crop h, crop w, 1]; padding is the ignore label.
+
+    Raises UserError, while iterating, for a file that can't be read.
     """
 
     def __init__(self, split: Split, recipe: Recipe, first_step: int = 0, last_step: int | None = None):
@@ -40,24 +42,32 @@ class TrainingBatches:
         per_step = recipe.batch_size * recipe.grad_update_every
         first, last = first_step * per_step, (last_step or recipe.num_steps) * per_step
         order = example_order(recipe.seed, len(split.pairs), first, last)
-        examples = tf.data.Dataset.from_tensor_slices((np.arange(first, last, dtype=np.int64), order))
-        examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
-        self._iterator = tf.data.make_initializable_iterator(batches)
-        self.images, self.labels = self._iterator.get_next()
+        # A graph and session of its own: see common.tf1.session.
+        with tf.Graph().as_default() as graph:
+            examples = tf.data.Dataset.from_tensor_slices((np.arange(first, last, dtype=np.int64), order))
+            examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+            iterator = tf.data.make_initializable_iterator(batches)
+            self._next = iterator.get_next()
+            self._session = tf.Session(graph=graph)
+            self._session.run(iterator.initializer)
 
-    def start(self, session: tf.Session) -> None:
-        """Begin at the first step's first example."""
-        session.run(self._iterator.initializer)
+    def __iter__(self) -> Self:
+        return self
 
-    def run(self, session: tf.Session, run: Callable):
-        """`run()` with a reader's error raised as it was, not as TensorFlow wraps it."""
+    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return run()
+            return self._session.run(self._next)
+        except tf.errors.OutOfRangeError:
+            raise StopIteration from None
         except tf.errors.OpError:
-            if self._error:
+            if self._error:  # as it was, not as TensorFlow wraps it
                 raise self._error from None
             raise
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._session.close()
 
     def _read(self, index):
         try:

@@ -1,0 +1,36 @@
+"""Shared fixtures. No test writes into the checkout: records go to a temporary RESULTS_DIR."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.data import sample
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+GOLDEN_DIR = Path(os.environ.get("GOLDEN_DIR") or ROOT / "tests" / "golden")
+
+
+@pytest.fixture(autouse=True)
+def results_dir(tmp_path, monkeypatch):
+    """A results folder of the test's own, also for the processes it starts."""
+    monkeypatch.setenv("RESULTS_DIR", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+@pytest.fixture(scope="session")
+def sample_set(tmp_path_factory):
+    """The drawn sample set."""
+    folder = tmp_path_factory.mktemp("data") / "sample"
+    sample.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voc_subset():
+    """Real VOC pictures, where they are."""
+    folder = SHARED / "data" / "VOC2012-subset"
+    if not folder.is_dir():
+        pytest.skip("real VOC pictures are not on this machine")
+    return folder

@@ -1,0 +1,41 @@
+"""Finds the cases of a golden file; nothing about them is listed here (see tests/golden/README.md)."""
+
+import importlib.util
+import json
+from collections import defaultdict
+
+import numpy as np
+
+from tests.conftest import GOLDEN_DIR
+
+
+def load(name: str) -> dict[str, dict[str, np.ndarray]]:
+    """Case -> field -> array, of `<name>.npz`; empty when the file is absent."""
+    path = GOLDEN_DIR / f"{name}.npz"
+    cases = defaultdict(dict)
+    if path.is_file():
+        archive = np.load(path, allow_pickle=False)
+        for key in archive.files:
+            case, _, field = key.rpartition("/")
+            cases[case][field] = archive[key]
+    return dict(cases)
+
+
+def _weights_module():
+    spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN_DIR / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+weights = _weights_module()
+
+
+def parsed(array: np.ndarray):
+    """A JSON field."""
+    return json.loads(str(array))
+
+
+def relative(value, reference) -> float:
+    """The largest difference over the largest reference value."""
+    return float(np.abs(np.asarray(value) - reference).max() / np.abs(reference).max())

@@ -1,0 +1,137 @@
+"""Records, the table, and `reproduce`."""
+
+import json
+
+import pytest
+
+from common import records, results
+from common.data.cityscapes import CITYSCAPES
+from common.data.lists import Split
+from common.data.voc import VOC2012
+from common.errors import UserError
+from tests.tiny import run
+
+
+@pytest.fixture
+def reproduced(tmp_path, results_dir, monkeypatch):
+    """The tiny network reproduced on the sample set, in a working folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    (record,) = (results_dir / "runs").glob("*.json")
+    return record
+
+
+def test_reproduce_draws_trains_evaluates_and_records(reproduced, tmp_path, results_dir):
+    run_dir = tmp_path / "runs/tiny-small-4"
+    assert (tmp_path / "data/sample/sample.json").is_file()
+    assert {p.name for p in run_dir.glob("*.png")} == {"overlays.png", "training_curve.png"}
+    assert (run_dir / "evaluation/metrics.json").is_file() and len(list((run_dir / "predictions").iterdir())) == 16
+    assert {p.name for p in (results_dir / "figures").iterdir()} == {
+        "tiny-small-4-overlays.png",
+        "tiny-small-4-training_curve.png",
+    }
+    record = json.loads(reproduced.read_text())
+    assert record["marks"] == {"sample": True, "subset": 2} and record["data"]["images"] == 2
+    assert record["recipe"]["num_steps"] == 4 and record["checkpoint"]["step"] == 4
+    assert record["miou_before_training"] is not None and record["training"]["split"] == "train_aug"
+    assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2"
+    assert not (run_dir / "start/model.ckpt-0.index").exists()  # measured, then removed
+    # Again: nothing to train, the same record but for its time, and the network before training is remembered.
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    again = json.loads(reproduced.read_text())
+    assert again["miou_before_training"] == record["miou_before_training"] and again["miou"] == record["miou"]
+
+
+def test_a_changed_record_is_refused(reproduced):
+    text = reproduced.read_text()
+    reproduced.write_text(text.replace('"images": 2', '"images": 1449'))
+    with pytest.raises(UserError, match="was changed after its run wrote it"):
+        records.read_records()
+    reproduced.write_text("{")
+    with pytest.raises(UserError, match="not readable JSON"):
+        records.read_records()
+
+
+def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, results_dir):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Head\n\n{results.BEGIN}\nold\n{results.END}\n\ntail\n")
+    results.write_results(readme)
+    first = readme.read_text(), (results_dir / "RESULTS.md").read_text()
+    stamps = readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns
+    results.write_results(readme)
+    assert (readme.read_text(), (results_dir / "RESULTS.md").read_text()) == first
+    assert (readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns) == stamps
+    assert first[0].startswith("# Head\n") and first[0].endswith("\n\ntail\n") and "old" not in first[0]
+    record = json.loads(reproduced.read_text())
+    row = next(line for line in first[1].splitlines() if record["id"] in line)
+    assert f"{100 * record['miou']:.2f}" in row and "`sample` `subset 2`" in row
+    assert f"](runs/{record['id']}.json)" in row and f"](results/runs/{record['id']}.json)" in first[0]
+    real = first[1].split("## Sample runs")[0]
+    assert record["id"] not in real and "None yet." in real
+
+    readme.write_text("no markers")
+    with pytest.raises(UserError, match="has no lines"):
+        results.write_results(readme)
+
+
+def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
+    record = json.loads(reproduced.read_text())
+    table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
+    row = {"model": "m", "miou": 70.0, "variant": "small"}
+    full = record | {"marks": {}, "data": record["data"] | {"title": "VOC2012 val"}}
+    assert results._matching(table, row, [full]) == full
+    assert results._matching(table, row, [full | {"marks": {"subset": 5}}]) is None
+    assert results._matching(table, row, [full | {"variant": "other"}]) is None
+    assert results._matching(table, row | {"settings": {"flip": True}}, [full]) is None
+    assert results._matching(table, {"model": "m", "miou": 70.0}, [full]) is None
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "split", "card", "pictures", "evaluated", "expected"),
+    [
+        ("train_aug", "val", VOC2012, 1449, 1449, {}),
+        ("train_aug", "val", VOC2012, 1449, 20, {"subset": 20}),
+        ("train_aug", "val", VOC2012, 462, 462, {"subset": 462}),
+        ("trainval", "val", VOC2012, 1449, 1449, {"val_seen": True}),
+        ("train_and_val", "val", VOC2012, 1449, 1449, {"val_seen": True}),
+        ("val", "val", VOC2012, 1449, 1449, {"val_seen": True}),
+        ("mine", "mine", VOC2012, 7, 7, {"val_seen": True}),
+        ("train_fine", "val_fine", CITYSCAPES, 500, 500, {}),
+    ],
+)
+def test_marks(trained_on, split, card, pictures, evaluated, expected):
+    made = Split(card, split, (("a", "b"),) * pictures, is_sample=False)
+    assert records.marks(made, evaluated, {"split": trained_on}, False) == expected
+
+
+def test_marks_by_hand_and_of_the_sample():
+    made = Split(VOC2012, "val", (("a", "b"),) * 16, is_sample=True)
+    assert records.marks(made, 16, None, True) == {"sample": True, "val_seen": True}
+
+
+def test_every_published_row_has_a_source_and_names_real_recipes():
+    from reproductions.v2.recipe import VARIANTS
+
+    seen = set()
+    for table in results.read_published():
+        assert table["source"] and table["data"] and table["reproduction"] and table["source"] not in seen
+        seen.add(table["source"])
+        for row in table["rows"]:
+            assert 0 < row["miou"] < 100
+            if "variant" in row and table["reproduction"] == "v2":
+                assert row["variant"] in VARIANTS
+
+
+def test_checked_in_results_are_what_the_records_give(tmp_path, monkeypatch):
+    """README.md and RESULTS.md in the checkout are up to date with results/runs."""
+    monkeypatch.delenv("RESULTS_DIR")
+    before = [(records.ROOT / f).read_text() for f in ("README.md", "results/RESULTS.md")]
+    results.write_results()
+    assert [(records.ROOT / f).read_text() for f in ("README.md", "results/RESULTS.md")] == before
+
+
+def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_dir):
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "--data", voc_subset, "--steps", "3", "--limit", "2", "--quiet") == 0
+    (record,) = (results_dir / "runs").glob("*.json")
+    assert json.loads(record.read_text())["marks"] == {"subset": 2}

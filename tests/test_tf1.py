@@ -1,0 +1,52 @@
+import types
+
+import numpy as np
+import pytest
+
+from common import tf1
+from common.tf1 import slim, tf
+
+
+def test_graph_mode_and_resource_variables():
+    assert not tf.executing_eagerly()
+    with tf.Graph().as_default():
+        assert tf.get_variable("v", [1]).op.type == "VarHandleOp"
+
+
+def test_a_repair_that_is_no_longer_needed_is_refused():
+    with pytest.raises(ImportError, match="exists again"):
+        tf1._restore_moved_name(types.SimpleNamespace(__name__="m", name=1), "name", 2)
+    # The name is there now, by our own repair.
+    with pytest.raises(ImportError, match="Tensor exists again"):
+        tf1._restore_moved_name(tf1._ops, "Tensor", object)
+
+
+def test_a_changed_batch_norm_is_refused(monkeypatch):
+    monkeypatch.setattr(slim, "batch_norm", lambda inputs: inputs)
+    with pytest.raises(ImportError, match="review the repair"):
+        tf1._steer_batch_norm()
+
+
+def test_slim_batch_norm_updates_land_in_update_ops():
+    """By slim's default call, and under an arg scope: mean and (unbiased) variance of the batch."""
+    x = np.random.RandomState(0).randn(4, 3, 3, 2).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        with slim.arg_scope([slim.batch_norm], decay=0.0):
+            slim.batch_norm(tf.constant(x), scope="bn")
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        assert len(updates) == 2
+        session.run(tf.global_variables_initializer())
+        session.run(updates)
+        values = {v.op.name: session.run(v) for v in tf.global_variables()}
+    np.testing.assert_allclose(values["bn/moving_mean"], x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(values["bn/moving_variance"], x.var((0, 1, 2), ddof=1), rtol=1e-5)
+
+
+def test_slim_features_that_the_repairs_are_for():
+    """smart_cond with a tensor (cond) and tensor checks (Tensor) work."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        training = tf.placeholder(tf.bool, [])
+        y = slim.batch_norm(tf.ones([2, 2, 2, 1]) * 3, is_training=training, scope="bn")
+        y = slim.dropout(y, is_training=training)
+        session.run(tf.global_variables_initializer())
+        assert session.run(y, {training: False}).max() == pytest.approx(3, rel=1e-3)
