@@ -70,7 +70,7 @@ class Weights:
             reader = tf.train.NewCheckpointReader(str(self.path))
             self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
         except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
-            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({_first_line(error)})") from None
+            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({_reason(error)})") from None
         self._value = reader.get_tensor
 
     def value(self, name: str) -> np.ndarray:
@@ -78,9 +78,7 @@ class Weights:
         try:
             return self._value(name)
         except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
-            raise UserError(
-                f"{self.path}: '{name}' cannot be read ({_first_line(error)}); the file is damaged"
-            ) from None
+            raise UserError(f"{self.path}: '{name}' cannot be read ({_reason(error)}); the file is damaged") from None
 
     def recipe(self) -> dict | None:
         """The recipe stored with the weights, if a run of this suite wrote them."""
@@ -170,7 +168,7 @@ def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, k
             file.replace(run_dir / file.name)
     except (tf.errors.OpError, OSError) as error:
         raise UserError(
-            f"{prefix}: the checkpoint could not be written ({_first_line(error)}); "
+            f"{prefix}: the checkpoint could not be written ({_reason(error)}); "
             f"free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
         ) from None
     finally:
@@ -218,8 +216,12 @@ def _shape(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _reason(error: Exception) -> str:
+    """The telling part of an error's text, on one line: TensorFlow puts it behind the node it was in."""
+    text = str(error).strip()
+    text = re.split(r"^Node: .*$", text, flags=re.MULTILINE)[-1].strip()
+    line = (text.splitlines() or [type(error).__name__])[0]
+    return line.rpartition("; ")[2].partition(": perhaps your file")[0][:300]
 
 
 def _glob_escape(name: str) -> str:
