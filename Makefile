@@ -3,8 +3,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-# Python 3.11 or 3.12; PYTHON=/path/to/python3 chooses one.
-PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3,$(if $(shell command -v $(p)),$(p))))
+# PYTHON=/path/to/python3 chooses one; else the first of these that runs and is Python 3.11 or 3.12.
+PYTHON ?= python3.12 python3.11 python3 python
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 BIN := .venv/bin
 
@@ -28,11 +28,11 @@ setup: .venv/.installed  ## make .venv and install the pinned requirements
 setup-dev: .venv/.installed-dev
 
 .venv/bin/python:
-	@$(if $(PYTHON),,echo 'error: no python3 found; install Python 3.11 or 3.12'; exit 2)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo "error: $(PYTHON) is not Python 3.11 or 3.12; set PYTHON=/path/to/python3.12"; exit 2; }
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
-		echo 'error: no venv module; on Debian and Ubuntu: apt-get install python3-venv'; exit 2; }
+	@for python in $(PYTHON); do \
+		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || continue; \
+		$$python -m venv .venv && exit 0; rm -rf .venv; \
+		echo "error: $$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; \
+	done; echo 'error: none of "$(PYTHON)" is Python 3.11 or 3.12; set PYTHON=/path/to/python3.12'; exit 2
 
 .venv/.installed: $(REQUIREMENTS) | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)

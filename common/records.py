@@ -106,8 +106,8 @@ def write_record(
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "commit": _commit(),
-        "versions": _versions(),
-        "cpu": _cpu(),
+        "versions": versions(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
     }
     path = results_dir() / "runs" / f"{run_id}.json"
@@ -166,7 +166,7 @@ def _commit() -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -176,7 +176,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _cpu() -> str:
+def cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -54,10 +54,7 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
     path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
-    if path:
-        pairs = _from_list(card, data_dir, path)
-    else:
-        pairs = _from_folders(card, data_dir, split)
+    pairs = _from_list(card, data_dir, path) if path else _from_folders(card, data_dir, split)
     if not pairs and path:
         raise UserError(f"{path}: split '{split}' is empty; it must name at least one picture")
     if not pairs:

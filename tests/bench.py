@@ -1,0 +1,89 @@
+"""`make bench`: how long things take, as medians and as ratios measured in alternation, into results/bench.json."""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from common import dilation, records
+from common.data import sample
+from common.data.lists import read_split
+from common.data.pipeline import TrainingBatches
+from common.data.voc import VOC2012
+from common.files import write_text
+from common.inference import Segmenter
+from common.optimisation import train_step
+from common.tf1 import session, tf
+from reproductions.v2.model import network
+from reproductions.v2.recipe import DEEPLAB, VARIANTS
+
+ROUNDS = 5
+
+
+def alternate(**actions: Callable[[], object]) -> dict[str, float]:
+    """Median seconds of each action, run in turn so that the machine's drift meets all alike; one warm-up."""
+    seconds = {name: [] for name in actions}
+    for turn in range(ROUNDS + 1):
+        for name, action in actions.items():
+            started = time.perf_counter()
+            action()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: round(statistics.median(values), 4) for name, values in seconds.items()}
+
+
+def forward() -> dict[str, float]:
+    """ResNet-101 at 513 x 513, one picture: the same graph with native and with decomposed dilation."""
+    picture = np.random.RandomState(0).randint(0, 256, (513, 513, 3)).astype(np.uint8)
+    kinds = {"native": "regular", "decomposed": "decompose"}
+    made = {k: Segmenter(network, DEEPLAB.derive(dilated_type=t), None) for k, t in kinds.items()}
+    return alternate(**{k: lambda s=s: s.label(picture) for k, s in made.items()})
+
+
+def training() -> dict[str, float]:
+    """ResNet-101, one update on 2 crops of 321 x 321, native dilation; and on one op at a time against side by side."""
+    rng = np.random.RandomState(0)
+    images, labels = rng.randn(2, 321, 321, 3).astype(np.float32), rng.randint(0, 21, (2, 321, 321, 1), np.uint8)
+    with tf.Graph().as_default() as graph:
+        x, y = tf.placeholder(tf.float32, images.shape), tf.placeholder(tf.uint8, labels.shape)
+        step = train_step(network, x, y, DEEPLAB)
+        sessions = {"one_op_at_a_time": session(graph), "side_by_side": tf.Session(graph=graph)}
+        for made in sessions.values():
+            made.run(tf.global_variables_initializer())
+        feed = {x: images, y: labels}
+        return alternate(**{k: lambda s=s: s.run(step.update, feed) for k, s in sessions.items()})
+
+
+def pipeline() -> dict[str, float]:
+    """Sample pictures a second through decode, scale, mirror, crop 145, batch 4."""
+    with tempfile.TemporaryDirectory() as folder:
+        sample.write(Path(folder) / "s")
+        split = read_split(VOC2012, Path(folder) / "s", "train")
+        count = 64
+        started = time.perf_counter()
+        batches = sum(1 for _ in TrainingBatches(split, VARIANTS["sample"], last_step=count))
+        return {"pictures_per_second": round(4 * batches / (time.perf_counter() - started), 1)}
+
+
+def main() -> None:
+    assert dilation.native_dilation_trains()
+    figures = {
+        "unit": "seconds, median of 5 in alternation, unless the name says otherwise",
+        "v2_forward_513": forward(),
+        "v2_update_2x321": training(),
+        "v2_sample_pipeline": pipeline(),
+        "cores": os.cpu_count(),
+        "cpu": records.cpu(),
+        "versions": records.versions(),
+    }
+    path = records.results_dir() / "bench.json"
+    write_text(path, records.dumps(figures))
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()
