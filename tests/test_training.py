@@ -94,8 +94,6 @@ def test_resume_of_a_finished_run_does_nothing(trained, sample_set):
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGINT])
 def test_v2_stopped_at_17_and_resumed_equals_a_straight_run(sample_set, tmp_path, kill):
     """The bar: 40 steps of the real network on the sample set, stopped by a signal, bit for bit."""
-    if kill == signal.SIGINT and not os.environ.get("CI"):
-        pytest.skip("one signal is enough outside CI")
     settings = ["encoder=res50", "crop_size=65", "batch_size=2", "num_steps=40", "calibration_batches=2"]
     command = [
         sys.executable, "-m", "reproductions.v2", "train", "--data", str(sample_set), "--quiet",
