@@ -25,7 +25,7 @@ PREFIX = "model.ckpt"
 # What training programs keep beside the weights; neither missing nor extra when weights are read.
 # `Variable_3` is the original's name for its gradient accumulators.
 TRAINING_STATE = (
-    r"(^|/)(global_step|Momentum|Adam|Adam_1|beta1_power|beta2_power|mean_rgb)$",
+    r"(^|/)(global_step|Momentum|Adam|Adam_1|beta[12]_power(_\d+)?|mean_rgb)$",
     rf"/{ACCUMULATOR}$",
     r"^Variable(_\d+)?$",
     rf"^{RECIPE_KEY}$",
@@ -86,7 +86,10 @@ class Weights:
             return None
         stored = self.value(RECIPE_KEY)
         stored = stored.item() if isinstance(stored, np.ndarray) else stored
-        return json.loads(stored)
+        try:
+            return dict(json.loads(stored))
+        except (TypeError, ValueError):
+            raise UserError(f"{self.path}: holds a recipe that is not JSON; remove {RECIPE_KEY} from it") from None
 
     def names(self) -> set[str]:
         """The names of the weights proper, without training state."""

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from common.errors import UserError
 from common.reproduction import Reproduction
@@ -27,11 +29,24 @@ def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
         print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if os.environ.get("TRACEBACK"):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        print(f"error: unforeseen {type(error).__name__}: {reason}; TRACEBACK=1 shows where", file=sys.stderr)
+        return 1
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers wrong arguments in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; --help lists what {self.prog} takes\n")
+
+
 def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m reproductions.{reproduction.name}",
         description=f"{reproduction.title}. Variants: {', '.join(reproduction.variants)}.",
         allow_abbrev=False,
@@ -74,9 +89,14 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     data(evaluate, "val")
     inference(evaluate)
     evaluate.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
-    evaluate.add_argument(
-        "--val-seen", action="store_true", help="mark the record: the weights were trained on these pictures"
+    seen = evaluate.add_mutually_exclusive_group()
+    seen.add_argument(
+        "--val-seen", action="store_true", default=None, help="the weights were trained on these pictures"
     )
+    seen.add_argument(
+        "--val-unseen", dest="val_seen", action="store_false",
+        help="they were not; weights from elsewhere are marked val_seen? unless one of the two is said",
+    )  # fmt: skip
 
     predict = command("predict", _predict, "label maps and overlays of pictures")
     predict.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
@@ -98,15 +118,16 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
 
 
 def _scales(text: str) -> tuple[float, ...]:
-    scales = tuple(float(part) for part in text.split(","))
-    if min(scales) <= 0:
-        raise ValueError
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a list of numbers like 0.5,0.75,1") from None
     return scales
 
 
 def _count(text: str) -> int:
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
     return int(text)
 
 
@@ -128,11 +149,14 @@ def data_dir(argument: str) -> Path:
 
 def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common import checkpoints, training
+    from common.console import say
     from common.data.lists import card_by_name, read_split
 
     init = checkpoints.Weights(args.init) if args.init else None
     recipe = reproduction.recipe_to_train(args.settings, init)
     split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.train_split)
+    if not (init or args.resume or recipe.calibration_batches):
+        say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)
     trained = training.train(
         reproduction.load_network(), recipe, split, args.run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from common.console import Progress
-from common.data.lists import Split
+from common.data.lists import Split, check_classes
 from common.data.masks import read_pair
-from common.errors import UserError
 from common.inference import Segmenter
 from common.metrics import ConfusionMatrix
 
@@ -39,11 +38,7 @@ def evaluate(
       UserError: the classes don't fit the data set, or a file is bad.
     """
     recipe, card = segmenter.recipe, split.card
-    if recipe.num_classes != len(card.classes):
-        raise UserError(
-            f"num_classes={recipe.num_classes}: the network's classes are not the {len(card.classes)} of "
-            f"{card.name}; choose the data set with --set dataset="
-        )
+    check_classes(recipe, card)
     pairs = split.pairs[:limit]
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
     with Progress("evaluating", len(pairs), quiet=quiet) as progress:

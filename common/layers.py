@@ -1,5 +1,6 @@
 """The layers that every reproduction shares, under the variable names of tf-slim checkpoints."""
 
+import zlib
 from collections.abc import Callable
 
 from common.dilation import ATROUS
@@ -18,6 +19,7 @@ def conv2d(
     bias: bool = False,
     dilated_type: str = "regular",
     weights_initializer: Callable | None = None,
+    names: tuple[str, str] = ("weights", "biases"),
 ) -> tf.Tensor:
     """SAME convolution without normalisation or activation.
 
@@ -29,13 +31,14 @@ def conv2d(
       stride: output is [n, ceil(h / stride), ceil(w / stride), d].
       rate: atrous rate; a rate above 1 needs stride 1.
       dilated_type: how a rate above 1 is computed, a key of `common.dilation.ATROUS`.
-      weights_initializer: of weights and biases; None is TensorFlow's default, Glorot uniform.
+      weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
+      names: the variables' last names, where a checkpoint has others.
     """
     if stride > 1 and rate > 1:
         raise ValueError(f"{scope}: stride {stride} and rate {rate} together")
     with tf.variable_scope(scope):
         weights = slim.model_variable(
-            "weights",
+            names[0],
             [kernel_size, kernel_size, int(inputs.shape[3]), filters],
             initializer=weights_initializer,
         )
@@ -44,8 +47,7 @@ def conv2d(
         else:
             outputs = tf.nn.conv2d(inputs, weights, strides=stride, padding="SAME")
         if bias:
-            # A zero start is what a bias means; Glorot on a vector is only TensorFlow's fallback.
-            biases = slim.model_variable("biases", [filters], initializer=tf.initializers.zeros())
+            biases = slim.model_variable(names[1], [filters], initializer=tf.initializers.zeros())
             outputs = tf.nn.bias_add(outputs, biases)
     return outputs
 
@@ -87,9 +89,52 @@ def batch_norm(
     )
 
 
-def max_pool(inputs: tf.Tensor, size: int, stride: int) -> tf.Tensor:
-    """SAME max pooling of [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), c]."""
-    return tf.nn.max_pool2d(inputs, ksize=size, strides=stride, padding="SAME")
+@slim.add_arg_scope
+def dropout(inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Dropout whose mask is a function of (seed, scope), so that a resumed run repeats it.
+
+    Args:
+      inputs: any float tensor.
+      keep_prob: share of the values that stay, scaled by 1 / keep_prob.
+      scope: tells one layer's mask from another's.
+      seed: int64 [2], set by `common.network.build` in training; None is inference: nothing is dropped.
+    """
+    if seed is None or keep_prob >= 1:
+        return inputs
+    seed = seed + tf.constant([0, zlib.crc32(scope.encode()) << 24], tf.int64)
+    return tf.nn.experimental.stateless_dropout(inputs, rate=1 - keep_prob, seed=seed)
+
+
+def max_pool(inputs: tf.Tensor, size: int, stride: int, rule: str = "tensorflow") -> tf.Tensor:
+    """Max pooling of [n, h, w, c] with padding.
+
+    By rule `tensorflow` (SAME) the result is [n, ceil(h / stride), ...], padded evenly with one more
+    pixel below and to the right; by rule `caffe` (pad size // 2, sizes rounded up) it is
+    [n, ceil((h - 1) / stride) + 1, ...] for odd sizes of the window. They agree where h = 1 modulo stride.
+    """
+    if rule == "tensorflow":
+        return tf.nn.max_pool2d(inputs, ksize=size, strides=stride, padding="SAME")
+    pad = size // 2
+    sides = tf.shape(inputs)[1:3]
+    outputs = -(-(sides + 2 * pad - size) // stride) + 1
+    outputs -= tf.cast((outputs - 1) * stride >= sides + pad, tf.int32)  # the last window must start inside
+    after = (outputs - 1) * stride + size - sides - pad
+    inputs = _pad(inputs, pad, tf.maximum(after, 0), inputs.dtype.min)
+    return tf.nn.max_pool2d(inputs, ksize=size, strides=stride, padding="VALID")
+
+
+def average_pool(inputs: tf.Tensor, size: int, rule: str = "tensorflow") -> tf.Tensor:
+    """Average pooling of [n, h, w, c] at stride 1, same size.
+
+    At the borders `tensorflow` divides by what lies inside the picture, `caffe` by the whole window.
+    """
+    if rule == "tensorflow":
+        return tf.nn.avg_pool2d(inputs, ksize=size, strides=1, padding="SAME")
+    return tf.nn.avg_pool2d(_pad(inputs, size // 2, [size // 2] * 2, 0.0), ksize=size, strides=1, padding="VALID")
+
+
+def _pad(inputs, before, after, value):
+    return tf.pad(inputs, [[0, 0], [before, after[0]], [before, after[1]], [0, 0]], constant_values=value)
 
 
 def resize_bilinear(inputs: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool) -> tf.Tensor:

@@ -8,13 +8,16 @@ from common.recipe import Recipe
 from common.tf1 import tf
 
 
-def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+def softmax_cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, num_classes: int, void_pixels: str = "masked"
+) -> tf.Tensor:
     """Mean cross-entropy over the pixels that have a class.
 
     Args:
       logits: float32 [n, h, w, num_classes].
       labels: integer [n, H, W, 1], brought to [h, w] by nearest neighbour; a label of num_classes or
-        above (the ignore label) does not count.
+        above (the ignore label) has no loss.
+      void_pixels: `masked` leaves such pixels out of the mean, `averaged` counts them in it.
 
     Returns:
       A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
@@ -25,6 +28,8 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, num_classes: int
         logits=logits, labels=tf.where(counted, labels, tf.zeros_like(labels))
     )
     weights = tf.cast(counted, tf.float32)
+    if void_pixels == "averaged":
+        return tf.reduce_mean(losses * weights)
     return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
 
 
@@ -39,4 +44,4 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
 def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """The sum of the cross-entropies of the network's scores and of its auxiliary scores."""
     scores = (outputs.logits, *outputs.auxiliary)
-    return tf.add_n([softmax_cross_entropy(s, labels, recipe.num_classes) for s in scores])
+    return tf.add_n([softmax_cross_entropy(s, labels, recipe.num_classes, recipe.void_pixels) for s in scores])

@@ -32,10 +32,28 @@ INITIALIZERS = {
 }
 
 
-def build(network: Network, images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
-    """The network on the default graph, its weights starting as the recipe says."""
+def build(
+    network: Network,
+    images: tf.Tensor,
+    recipe: Recipe,
+    batch_statistics: bool = False,
+    step: tf.Tensor | None = None,
+) -> Outputs:
+    """The network on the default graph, its weights starting as the recipe says.
+
+    Args:
+      network: a reproduction's network.
+      images: float32 [n, h, w, 3], preprocessed.
+      recipe: of the run.
+      batch_statistics: see `Network`.
+      step: int64 scalar, in training: dropout is on, its masks a function of (recipe.seed, step).
+    """
     tf.set_random_seed(recipe.seed)
-    with slim.arg_scope([layers.conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()):
+    seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
+    with (
+        slim.arg_scope([layers.conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()),
+        slim.arg_scope([layers.dropout], seed=seed),
+    ):
         return network(images, recipe, batch_statistics)
 
 

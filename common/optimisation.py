@@ -36,10 +36,15 @@ class TrainStep:
 
 
 def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
-    """The rate of update number `step` (from 0): poly is base * (1 - step / num_steps) ** power."""
+    """The rate of update number `step` (from 0).
+
+    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates.
+    """
     base = tf.constant(recipe.learning_rate)
     if recipe.schedule == "constant":
         return base
+    if recipe.schedule == "step":
+        return base * recipe.step_factor ** tf.cast(step // recipe.step_size, tf.float32)
     progress = tf.minimum(tf.cast(step, tf.float32) / recipe.num_steps, 1.0)
     return base * (1.0 - progress) ** recipe.power
 
@@ -66,11 +71,11 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
       recipe: loss, optimiser, schedule, multipliers, accumulation.
     """
     step = tf.train.get_or_create_global_step()
-    outputs = build(network, images, recipe)
+    outputs = build(network, images, recipe, step=step.read_value())
     pixel_loss = losses.pixel_loss(outputs, labels, recipe)
     loss = pixel_loss + losses.weight_decay(recipe)
-    variables = tf.trainable_variables()
-    gradients = tf.gradients(loss, variables)
+    pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)
+    gradients, variables = zip(*((g, v) for g, v in pairs if g is not None), strict=True)
     rate = learning_rate(recipe, step)
 
     # Moving statistics are updated by each forward pass; the update itself then needs no batch.

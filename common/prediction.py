@@ -1,6 +1,6 @@
 """Prediction: label maps and overlays of pictures, folders and globs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ def find_pictures(arguments: Sequence[str]) -> list[Path]:
     """The pictures that files, folders (their pictures, not below) and globs name, without repeats.
 
     Raises:
-      UserError: an argument that names nothing, or two pictures whose results would share a name.
+      UserError: an argument that names nothing.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
@@ -36,17 +36,15 @@ def find_pictures(arguments: Sequence[str]) -> list[Path]:
             what = "folder without pictures" if path.is_dir() else "no such picture, folder or pattern"
             raise UserError(f"{argument}: {what}")
         found.update(dict.fromkeys(pictures))
-    by_stem: dict[str, Path] = {}
-    for path in found:
-        other = by_stem.setdefault(path.stem, path)
-        if other != path:
-            raise UserError(f"{other} and {path}: would both be written as {path.stem}.png; predict them apart")
     return list(found)
 
 
-def _glob(pattern: Path) -> Iterator[Path]:
+def _glob(pattern: Path) -> list[Path]:
     """What a shell would expand `pattern` to, and ** for folders below."""
-    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    try:
+        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    except ValueError:  # `**` beside other characters, or nothing at all
+        return []
 
 
 def predict(
@@ -68,11 +66,9 @@ def predict(
       One sentence for each picture that failed.
 
     Raises:
-      UserError: a result would overwrite its picture.
+      UserError: a result would overwrite a picture or another result.
     """
-    for path in pictures:
-        if (out / f"{path.stem}.png").resolve() == path.resolve():
-            raise UserError(f"--out {out}: {path.name} would be overwritten by its own result; choose another folder")
+    _refuse_collisions(pictures, out)
     failures = []
     single = tuple(scales) == (1.0,) and not flip
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
@@ -93,6 +89,22 @@ def predict(
                     np.save(temporary, logits)
             progress.advance(path.name)
     return failures
+
+
+def _refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
+    """Two pictures must not share a result, and no result may overwrite a picture."""
+    inputs = {p.resolve() for p in pictures}
+    written: dict[Path, Path] = {}
+    for path in pictures:
+        for name in (f"{path.stem}.png", f"{path.stem}_overlay.png"):
+            target = (out / name).resolve()
+            if target in inputs:
+                raise UserError(
+                    f"--out {out}: {name} is one of the pictures and would be overwritten; choose another folder"
+                )
+            other = written.setdefault(target, path)
+            if other != path:
+                raise UserError(f"{other} and {path}: would both write {name}; predict them apart")
 
 
 def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray, card: DatasetCard) -> None:

@@ -7,6 +7,8 @@ key=value` derives one more. A run's record stores the whole recipe, so it can b
 import dataclasses
 import difflib
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -22,6 +24,16 @@ CAFFE_PREPROCESSING = {
     "pixel_scale": 1.0,
 }
 SLIM_PREPROCESSING = {"channel_order": "rgb", "pixel_mean": (123.68, 116.78, 103.94), "pixel_scale": 1.0}
+
+
+_COUNTS = ("num_classes", "num_steps", "batch_size", "grad_update_every", "save_interval", "step_size")
+_AMOUNTS = ("weight_decay", "power", "momentum", "residual_gamma", "calibration_batches", "step_factor")
+RANGES = {
+    **dict.fromkeys(_COUNTS, (1, math.inf)),
+    **dict.fromkeys(_AMOUNTS, (0, math.inf)),
+    "seed": (0, 2**31 - 1),
+    "ignore_label": (0, 255),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +60,8 @@ class Recipe:
     max_scale: float = 1.5
     random_mirror: bool = True
     crop_size: tuple[int, int] = (321, 321)
+    crop_position: Literal["random", "centre"] = "random"
+    crop_padding: Literal["ignored", "background"] = "ignored"  # mean pixels and void, or black ones and class 0
 
     # Initialisation, where no weights are given for a variable.
     initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"
@@ -55,12 +69,17 @@ class Recipe:
     calibration_batches: int = 0  # batches whose statistics fill batch norm before the first step
     init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
 
+    # Loss: void pixels are left out of the mean, or count in it with a loss of 0.
+    void_pixels: Literal["masked", "averaged"] = "masked"
+
     # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
     optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
     momentum: float = 0.9
     learning_rate: float = 2.5e-4
-    schedule: Literal["poly", "constant"] = "poly"
+    schedule: Literal["poly", "step", "constant"] = "poly"
     power: float = 0.9
+    step_size: int = 2000
+    step_factor: float = 0.1
     lr_multipliers: tuple[tuple[str, float], ...] = ()
     weight_decay: float = 5e-4
     weight_decay_on: str = "weights"  # regular expression
@@ -84,25 +103,33 @@ class Recipe:
 
     def validate(self) -> None:
         """Refuse numbers that no run can mean. Raises UserError."""
-        positive = (
-            "num_classes",
-            "num_steps",
-            "batch_size",
-            "grad_update_every",
-            "save_interval",
-            "min_scale",
-        )
-        for name in positive:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+                raise UserError(f"{field.name}={format_value(value)}: must be finite")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+                raise UserError(f"{name}={value}: must be {limits}")
+        for name in ("learning_rate", "min_scale", "pixel_scale"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0")
+        patterns = [self.weight_decay_on, *self.init_not_loaded, *(pattern for pattern, _ in self.lr_multipliers)]
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
             raise UserError(f"crop_size={format_value(self.crop_size)}: both sides must be above 0")
         if isinstance(self.eval_size, int) and self.eval_size <= 0:
             raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
-        if not self.eval_scales or min(self.eval_scales) <= 0:
-            raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors above 0")
+        if not self.eval_scales or not all(0.01 <= s <= 16 for s in self.eval_scales):
+            raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
 

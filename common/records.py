@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from common.data.lists import Split
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.recipe import Recipe
+from common.reproduction import Reproduction
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
+PROTOCOL_FIELDS = ("eval_size", "eval_scales", "eval_flip", "scale_fusion")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
 
 
@@ -31,18 +34,26 @@ def results_dir() -> Path:
     return Path(os.environ.get("RESULTS_DIR", ROOT / "results"))
 
 
-def marks(split: Split, evaluated: int, training: dict[str, Any] | None, val_seen: bool) -> dict[str, Any]:
+def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None) -> dict[str, Any]:
     """What stands in the way of comparing a number with a published one; empty when nothing does.
 
-    `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on; `subset`: how
-    many pictures of the split were evaluated.
+    `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
+    weights from elsewhere; `subset`: how many pictures of the split were evaluated.
+
+    Args:
+      split: what is evaluated.
+      evaluated: how many of its pictures.
+      weights_dir: the checkpoint's folder, which lists the pictures it was trained on.
+      val_seen: what the user knows of it; None is nothing.
     """
     found: dict[str, Any] = {}
     if split.is_sample:
         found["sample"] = True
-    trained_on = (training or {}).get("split", "")
-    if val_seen or trained_on == split.name or re.search("(train|and)_?val|^val", trained_on):
-        found["val_seen"] = True
+    trained_on = run_folder.read_pictures(weights_dir)
+    if val_seen is None and not trained_on:
+        val_seen = "unknown"
+    if val_seen or any(image.stem in trained_on for image, _ in split.pairs[:evaluated]):
+        found["val_seen"] = val_seen or True
     official = split.card.split_sizes.get(split.name, len(split.pairs))
     if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
         found["subset"] = evaluated
@@ -51,31 +62,35 @@ def marks(split: Split, evaluated: int, training: dict[str, Any] | None, val_see
 
 def write_record(
     *,
-    reproduction: str,
-    title: str,
+    reproduction: Reproduction,
     recipe: Recipe,
     split: Split,
     weights: Weights,
     metrics: dict[str, Any],
     seconds: float,
     command: str,
-    val_seen: bool = False,
+    val_seen: bool | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
     """Write the record of one evaluation; the same checkpoint, data and protocol give the same file.
 
     Args:
-      reproduction, title: of the reproduction.
-      recipe: the whole recipe.
+      reproduction: whose network it is.
+      recipe: the whole recipe; what differs from its variant, but for the protocol, is said too.
       split: the pictures.
       weights: the checkpoint.
       metrics: what `evaluation.evaluate` returned.
       seconds: the evaluation took.
       command: the command line.
-      val_seen: the caller knows that the weights have seen the pictures.
+      val_seen: whether the weights have seen the pictures, if the caller knows.
       extra: further fields.
     """
-    training = read_json(weights.path.parent / run_folder.SUMMARY)
+    training = run_folder.read_summary(weights.path.parent)
+    if training:
+        start = training.get("init")
+        training |= {"init": start and _shown(Path(start)), "command": _public(training.get("command", ""))}
+    named = reproduction.variants.get(recipe.variant, recipe).to_json()
+    changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in PROTOCOL_FIELDS]
     checkpoint = {"path": _shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
     data = {
         "title": split.title,
@@ -84,17 +99,18 @@ def write_record(
         "images": metrics["images"],
     }
     protocol = metrics["protocol"]
-    what = json.dumps([reproduction, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
+    what = json.dumps([reproduction.name, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
     run_id = "-".join(
-        (reproduction, recipe.variant, _slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
+        (reproduction.name, recipe.variant, _slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
     )
     record = {
         "schema": SCHEMA,
         "id": run_id,
-        "reproduction": reproduction,
-        "title": title,
+        "reproduction": reproduction.name,
+        "title": reproduction.title,
         "variant": recipe.variant,
-        "marks": marks(split, metrics["images"], training, val_seen),
+        "changed": changed,
+        "marks": marks(split, metrics["images"], weights.path.parent, val_seen),
         "data": data,
         "checkpoint": checkpoint,
         "protocol": protocol,
@@ -104,7 +120,7 @@ def write_record(
         "recipe": recipe.to_json(),
         "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
+        "command": _public(command),
         "commit": _commit(),
         "versions": versions(),
         "cpu": cpu(),
@@ -146,6 +162,12 @@ def _shown(path: Path) -> str:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:
         return path.name
+
+
+def _public(command: str) -> str:
+    """The command line without anyone's absolute paths."""
+    words = shlex.split(command)
+    return shlex.join(_shown(Path(w)) if Path(w).is_absolute() else w for w in words)
 
 
 def _slug(text: str) -> str:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import checkpoints, evaluation, records, results, training
+from common import checkpoints, evaluation, records, results, run_folder, training
 from common.console import say
 from common.data.lists import Split, card_by_name, read_split
 from common.data.masks import colour_labels, read_pair
@@ -15,7 +15,7 @@ from common.inference import Segmenter
 from common.prediction import write_prediction
 from common.recipe import Recipe
 from common.reproduction import Reproduction
-from common.visualize import overlay, sheet
+from common.visualize import few_colours, overlay, sheet
 
 SHEET_PICTURES = 8
 
@@ -28,22 +28,23 @@ def evaluate_and_record(
     out: Path,
     *,
     limit: int | None = None,
-    val_seen: bool = False,
+    val_seen: bool | None = None,
     quiet: bool = False,
     command: str = "",
     extra: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path."""
     started = time.monotonic()
+    run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     segmenter = Segmenter(reproduction.load_network(), recipe, weights)
+    out.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.evaluate(
         segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip, limit=limit, quiet=quiet
     )
     segmenter.close()
     write_text(out / "metrics.json", records.dumps(metrics))
     record = records.write_record(
-        reproduction=reproduction.name,
-        title=reproduction.title,
+        reproduction=reproduction,
         recipe=recipe,
         split=split,
         weights=weights,
@@ -92,9 +93,9 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
     _publish_figures(run_dir.name, figure, run_dir / "training_curve.png")
     results.write_results()
-    before = f" (before training {untrained:.3f})" if extra else ""
+    before = f" (before training {untrained})" if extra else ""
     summary = (
-        f"{reproduction.title} on {val_split.title}: mIoU {metrics['miou']:.3f}{before} over the classes that "
+        f"{reproduction.title} on {val_split.title}: mIoU {metrics['miou']}{before} over the classes that "
         f"occur, {metrics['images']} pictures\nrecord {record}\npictures {figure}, {run_dir}/predictions\n"
         f"curve {run_dir}/training_curve.png\ntable {records.results_dir()}/RESULTS.md"
     )
@@ -139,8 +140,7 @@ def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, spl
         # Two pictures a row: half as tall, twice as wide.
         pairs = [rows[i] + (rows[i + 1] if i + 1 < len(rows) else []) for i in range(0, len(rows), 2)]
         titles = ["picture", "label", "prediction", "overlay"] * min(2, len(rows))
-        # 256 colours: a third of the size, for a figure that lies in git.
-        sheet(pairs, titles, legend, split.card).quantize(256).save(temporary)
+        few_colours(sheet(pairs, titles, legend, split.card), palette).save(temporary)
     return path
 
 

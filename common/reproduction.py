@@ -45,7 +45,9 @@ class Reproduction:
         variant, others = _split_settings(settings)
         recipe = apply_settings(self.variants, self.default_variant, variant)
         if init:
-            recipe = recipe.derive(**self._settled(init))
+            settled = self._settled(init)
+            settled.pop("num_classes", None)  # the data set's, not the weights'
+            recipe = recipe.derive(**settled)
         return apply_settings(self.variants, recipe, others)
 
     def recipe_to_run(self, settings: list[str], weights: "Weights") -> Recipe:

@@ -16,6 +16,7 @@ BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results
 MARKS = {
     "sample": "`sample`",
     "val_seen": "`val_seen`",
+    "val_seen unknown": "`val_seen?`",
     "subset": "`subset {}`",
 }
 
@@ -122,7 +123,7 @@ def _measured(records: list[dict], before: bool = False) -> str:
             _percent(r["miou"]),
             _percent(r["pixel_accuracy"]),
             start,
-            " ".join(MARKS[k].format(v) for k, v in r["marks"].items()),
+            " ".join(_mark(k, v) for k, v in r["marks"].items()),
             f"[{r['id'][-10:]}]({_record_link(r)})",
         ]
         if before:
@@ -160,7 +161,7 @@ def _needs(table: dict, row: dict) -> str:
 
 
 def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
-    """The newest record that may stand beside a published number."""
+    """The newest record that may stand beside a published number: same recipe, same start, no mark."""
     if "variant" not in row:
         return None
     wanted = {"scales": [1.0], "flip": False, "crf": None} | row.get("settings", {})
@@ -168,11 +169,17 @@ def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
         r
         for r in records
         if not r["marks"]
+        and not r["changed"]
+        and row.get("init", "") in str((r["training"] or {}).get("init"))
         and (r["reproduction"], r["variant"], r["data"]["title"])
         == (table["reproduction"], row["variant"], table["data"])
         and all(r["protocol"].get(k) == v for k, v in wanted.items())
     ]
     return max(fitting, key=lambda r: r["finished"], default=None)
+
+
+def _mark(name: str, value: Any) -> str:
+    return MARKS["val_seen unknown" if value == "unknown" else name].format(value)
 
 
 def protocol_text(protocol: dict[str, Any]) -> str:
@@ -206,7 +213,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main() -> int:
     try:
         write_results()
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(results_dir() / "RESULTS.md")

@@ -4,14 +4,15 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import read_json, write_text
 
-RECIPE, LOG, SUMMARY, LOCK = "recipe.json", "log.jsonl", "train.json", ".lock"
+RECIPE, LOG, SUMMARY, PICTURES, LOCK = "recipe.json", "log.jsonl", "train.json", "pictures.txt", ".lock"
 
 
 @contextlib.contextmanager
@@ -34,20 +35,39 @@ def locked(run_dir: Path) -> Iterator[None]:
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
+        for left in [*run_dir.glob(".saving-*"), *run_dir.glob(".writing-*")]:  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """What `train.json` says of the training; None for weights from elsewhere. Raises UserError when it is broken."""
+    summary = read_json(run_dir / SUMMARY)
+    if summary is not None and not isinstance(summary, dict):
+        raise UserError(f"{run_dir / SUMMARY}: is not what a training run writes; delete it or restore it")
+    return summary
+
+
+def read_pictures(run_dir: Path) -> set[str]:
+    """The stems of the pictures that weights in `run_dir` were trained on, those of their start included."""
+    path = run_dir / PICTURES
+    return set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+
+
 def read_log(run_dir: Path) -> list[dict[str, Any]]:
-    """The log's entries in order; a last line that a killed process left half-written is dropped."""
+    """The log's entries in order; from a half-written or damaged line on they are dropped."""
     path = run_dir / LOG
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             break
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            break
+        entries.append(entry)
     return entries
 
 

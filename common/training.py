@@ -1,5 +1,6 @@
 """Training: one linear function from a recipe to a run folder full of checkpoints."""
 
+import hashlib
 import json
 import math
 import time
@@ -11,10 +12,10 @@ import numpy as np
 from common import checkpoints, run_folder
 from common.calibration import calibrate
 from common.console import Progress, StopSignal, say
-from common.data.lists import Split
+from common.data.lists import Split, check_classes
 from common.data.pipeline import TrainingBatches
 from common.errors import UserError
-from common.files import write_json
+from common.files import write_json, write_text
 from common.network import Network, restore_pixels
 from common.optimisation import train_step
 from common.recipe import Recipe, format_value
@@ -68,6 +69,7 @@ def train(
     Raises:
       UserError: bad data or weights, a folder in use or not empty, a full disk, a loss that is not finite.
     """
+    check_classes(recipe, split.card)
     with run_folder.locked(run_dir), tf.Graph().as_default() as graph, StopSignal() as stop:
         newest = checkpoints.newest_checkpoint(run_dir)
         if newest and not resume:
@@ -75,7 +77,7 @@ def train(
                 f"--run-dir {run_dir}: already holds {newest.name}; go on with --resume or choose another folder"
             )
         if newest:
-            _refuse_other_recipe(newest, recipe)
+            _refuse_other_run(run_dir, newest, recipe, split, init)
         first_step = checkpoints.step_of(newest) if newest else 0
         if first_step >= recipe.num_steps:
             say(f"{newest}: already at {first_step} of {recipe.num_steps} steps", quiet)
@@ -91,6 +93,7 @@ def train(
             trainable=False,
             collections=[],
         )
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in tf.trainable_variables()])
         state = tf.global_variables()
         saver = tf.train.Saver([*state, stored_recipe], max_to_keep=0)
         with session(graph) as sess:
@@ -122,10 +125,10 @@ def train(
                     result = _run_step(sess, step, feeds, preview if save_now else ())
                     seconds, done = time.monotonic() - started, done + 1
                     loss = result["loss"]
-                    if not math.isfinite(loss):
+                    if not math.isfinite(loss) or (save_now and not sess.run(finite)):
                         raise UserError(
-                            f"{run_dir}: the loss is {loss} at step {done}; lower learning_rate "
-                            f"(now {recipe.learning_rate}) and go on with --resume from {checkpoint or 'the start'}"
+                            f"{run_dir}: loss or weights are not finite at step {done}; start again in a new "
+                            f"folder with a learning_rate below {recipe.learning_rate}"
                         )
                     entry = {k: result[k] for k in ("loss", "pixel_loss", "learning_rate")}
                     log.write(json.dumps({"step": done, **entry, "seconds": round(seconds, 4)}) + "\n")
@@ -148,7 +151,8 @@ def _initialise(sess, network, recipe, split, init, quiet) -> None:
     model = tf.model_variables()
     if init is not None:
         count = checkpoints.restore(sess, init, model, recipe.init_not_loaded)
-        say(f"{init.path}: {count} of {len(model)} variables loaded", quiet)
+        rest = f"; init_not_loaded leaves {len(model) - count} as they start" if count < len(model) else ""
+        say(f"{init.path}: {count} of {len(model)} variables loaded{rest}", quiet)
     elif recipe.calibration_batches:
         by_name = {v.op.name: v for v in model}
         statistics = calibrate(network, recipe, split, sess.run(by_name), quiet)
@@ -194,29 +198,39 @@ def _scalars(values: dict[str, float]) -> tf.Summary:
     return tf.Summary(value=[tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
 
-def _refuse_other_recipe(checkpoint: Path, recipe: Recipe) -> None:
-    """A run under two recipes would be neither."""
+def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Split, init) -> None:
+    """A run of two recipes, data sets or starting points would be none of them."""
     stored, now = checkpoints.Weights(checkpoint).recipe() or {}, recipe.to_json()
-    changed = [k for k in now if stored.get(k) != now[k]]
-    if changed:
-        changes = ", ".join(f"{k} {format_value(stored.get(k))} -> {format_value(now[k])}" for k in changed)
+    changes = [f"{k} {format_value(stored.get(k))} -> {format_value(v)}" for k, v in now.items() if stored.get(k) != v]
+    summary, started = run_folder.read_summary(run_dir) or {}, _summary(split, init, "")
+    for key in ("data", "pictures_digest", *(("init_digest",) if init else ())):
+        if summary.get(key) != started[key]:
+            changes.append(f"{key} {summary.get(key)} -> {started[key]}")
+    if changes:
         raise UserError(
-            f"{checkpoint}: belongs to another recipe ({changes}); resume with the same settings, "
-            f"or start a new folder with --init {checkpoint}"
+            f"{checkpoint}: belongs to another run ({', '.join(changes)}); resume with the same settings, data and "
+            f"--init, or choose another folder"
         )
 
 
-def _write_summary(run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str) -> None:
+def _summary(split: Split, init: checkpoints.Weights | None, command: str) -> dict:
     """What a later record needs to know of the training: data, start, command."""
-    write_json(
-        run_dir / run_folder.SUMMARY,
-        {
-            "data": split.title,
-            "split": split.name,
-            "images": len(split.pairs),
-            "sample": split.is_sample,
-            "init": str(init.path) if init else None,
-            "init_digest": init.digest() if init else None,
-            "command": command,
-        },
-    )
+    names = "\n".join(f"{image.name} {mask.name}" for image, mask in split.pairs)
+    return {
+        "data": split.title,
+        "split": split.name,
+        "images": len(split.pairs),
+        "pictures_digest": hashlib.sha256(names.encode()).hexdigest(),
+        "sample": split.is_sample,
+        "init": str(init.path) if init else None,
+        "init_digest": init.digest() if init else None,
+        "command": command,
+    }
+
+
+def _write_summary(run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str) -> None:
+    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command))
+    seen = {image.stem for image, _ in split.pairs}
+    if init:  # what the starting weights have seen, these have too
+        seen |= run_folder.read_pictures(init.path.parent)
+    write_text(run_dir / run_folder.PICTURES, "".join(f"{stem}\n" for stem in sorted(seen)))

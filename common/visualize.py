@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common import run_folder
 from common.data.card import DatasetCard
-from common.data.masks import colour_labels
+from common.data.masks import IGNORE_COLOURS, colour_labels
 from common.recipe import Recipe
 
 Palette = Sequence[tuple[int, int, int]]
@@ -53,6 +53,15 @@ def sheet(
         draw.rectangle((x, y, x + 14, y + 14), fill=tuple(card.palette[class_id]), outline="grey")
         draw.text((x + 20, y - 2), card.classes[class_id], "black", font)
     return page
+
+
+def few_colours(page: Image.Image, palette: Palette) -> Image.Image:
+    """The page in 256 colours, the classes' own among them: a third of the size, for figures that lie in git."""
+    adaptive = page.quantize(256 - len(palette) - 1).getpalette()
+    fixed = [value for colour in (*palette, IGNORE_COLOURS[0]) for value in colour]
+    colours = Image.new("P", (1, 1))
+    colours.putpalette((fixed + adaptive)[: 3 * 256])
+    return page.quantize(palette=colours, dither=Image.Dither.NONE)
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:

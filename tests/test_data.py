@@ -60,10 +60,12 @@ def test_bad_lists_are_one_sentence(voc):
     lists = voc / "ImageSets/Segmentation"
     (lists / "empty.txt").write_text("\n")
     (lists / "wide.txt").write_text("a b c\n")
+    (lists / "bare.txt").write_text("/JPEGImages/a.jpg\n")
     (lists / "gone.txt").write_text("a\nx\ny\n")
     for split, message in [
         ("empty", "split 'empty' is empty"),
         ("wide", "line 1 is neither"),
+        ("bare", "line 1 names no mask: /JPEGImages/a.jpg"),
         ("gone", "4 files of split 'gone' are missing: .*x.jpg, .*x.png, .*y.jpg, .*y.png"),
         ("other", "no split 'other' of VOC2012; looked for ImageSets/Segmentation/other.txt"),
     ]:
@@ -101,7 +103,11 @@ def test_every_kind_of_mask_gives_the_same_ids(tmp_path):
     Image.open(tmp_path / "palette.png").convert("RGB").save(tmp_path / "colour.png")
     Image.open(tmp_path / "palette.png").convert("RGBA").save(tmp_path / "alpha.png")
     Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "wide.png")
-    for kind in ("palette", "grey", "colour", "alpha", "wide"):
+    # Colours saved as a palette picture of another order.
+    shuffled = Image.open(tmp_path / "colour.png").quantize(8)
+    shuffled.save(tmp_path / "shuffled.png")
+    assert np.asarray(shuffled).tolist() != ids.tolist()
+    for kind in ("palette", "grey", "colour", "alpha", "wide", "shuffled"):
         assert read_mask(tmp_path / f"{kind}.png", VOC2012).tolist() == ids.tolist(), kind
     with Image.open(tmp_path / "palette.png") as image:
         assert image.mode == "P" and image.getpalette()[45:48] == [192, 128, 128]
@@ -122,8 +128,11 @@ def test_every_kind_of_picture_is_read_alike(tmp_path):
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "wide.png")
     Image.fromarray(np.dstack([grey] * 3 + [grey // 2])).save(tmp_path / "alpha.png")
     Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    for kind in ("grey", "wide", "alpha", "palette"):
-        assert np.array_equal(read_image(tmp_path / f"{kind}.png"), np.dstack([grey] * 3)), kind
+    Image.fromarray(grey.astype(np.int32)).save(tmp_path / "long.tif")
+    Image.fromarray((grey / grey.max()).astype(np.float32)).save(tmp_path / "unit.tif")
+    assert np.array_equal(read_image(tmp_path / "unit.tif")[..., 0], np.rint(grey / grey.max() * 255))
+    for kind in ("grey.png", "wide.png", "alpha.png", "palette.png", "long.tif"):
+        assert np.array_equal(read_image(tmp_path / kind), np.dstack([grey] * 3)), kind
     rotated = Image.fromarray(np.dstack([grey] * 3))
     exif = rotated.getexif()
     exif[0x0112] = 6  # turn by 90 degrees to be upright

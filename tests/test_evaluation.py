@@ -171,13 +171,12 @@ def test_predict_files_folders_and_globs(sample_set, checkpoint, tmp_path):
 
 
 def test_find_pictures_refuses(tmp_path):
-    for name in ("x/a.png", "y/a.jpg", "z/readme"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z/readme").touch()
     for arguments, message in [
         (["none.jpg"], "no such picture, folder or pattern"),
         ([f"{tmp_path}/z"], "folder without pictures"),
-        ([f"{tmp_path}/x", f"{tmp_path}/y"], "would both be written as a.png"),
+        ([f"{tmp_path}/pi***/x"], "no such picture, folder or pattern"),
     ]:
         with pytest.raises(UserError, match=message):
             find_pictures(arguments)
@@ -192,30 +191,44 @@ def test_one_bad_picture_does_not_stop_the_others(checkpoint, tmp_path, capsys):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.png", "good_overlay.png"}
 
 
-def test_a_result_never_overwrites_its_picture(checkpoint, tmp_path, capsys):
-    Image.fromarray(picture(9, 9)).save(tmp_path / "a.png")
-    before = (tmp_path / "a.png").read_bytes()
-    assert run("predict", tmp_path / "a.png", "--checkpoint", checkpoint, "--out", tmp_path) == 2
-    assert "would be overwritten" in capsys.readouterr().err and (tmp_path / "a.png").read_bytes() == before
+@pytest.mark.parametrize(
+    ("names", "out", "message"),
+    [
+        (["a.png"], ".", "a.png is one of the pictures"),
+        (["a.jpg", "a_overlay.png"], ".", "a_overlay.png is one of the pictures"),
+        (["a.jpg", "a.png"], "out", "would both write a.png"),
+        (["a.jpg", "a_overlay.jpg"], "out", "would both write a_overlay.png"),
+    ],
+)
+def test_a_result_overwrites_no_picture_and_no_other_result(checkpoint, tmp_path, capsys, names, out, message):
+    for name in names:
+        Image.fromarray(picture(9, 9)).save(tmp_path / name)
+    before = {p.name for p in tmp_path.iterdir()}
+    files = [tmp_path / n for n in names]
+    assert run("predict", *files, "--checkpoint", checkpoint, "--out", tmp_path / out) == 2
+    assert message in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--limit", "0"], "not a whole number above 0"),
-        (["--scales", "a"], "invalid"),
-        (["--scales", "0"], "invalid"),
+        (["--scales", "a"], "a is not a list of numbers"),
+        (["--scales", "0"], "needs factors from 0.01 to 16"),
+        (["--scales", "nan"], "must be finite"),
         (["--split", "tset"], "no split 'tset'"),
         (["--checkpoint", "nowhere"], "nowhere: no such weights"),
         (["--flp"], "unrecognized arguments: --flp"),
         (["--set", "num_classes=5"], "of another shape: scores/biases (21 in the file, 5 in the network)"),
+        (["--val-seen", "--val-unseen"], "not allowed with"),
         (["--set", "dataset=cityscapes"], "no split 'val' of Cityscapes; looked for"),
     ],
 )
 def test_wrong_arguments(sample_set, checkpoint, tmp_path, capsys, arguments, message):
     assert evaluate(sample_set, checkpoint, tmp_path / "out", *arguments) == 2
     printed = capsys.readouterr().err
-    assert message in printed and "Traceback" not in printed
+    assert message in printed and printed.startswith("error: ") and printed.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

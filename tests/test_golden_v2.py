@@ -15,12 +15,15 @@ from reproductions.v2.__main__ import REPRODUCTION
 from reproductions.v2.model import network
 from reproductions.v2.recipe import DEEPLAB, MSC, recognise
 from tests import golden_cases
-from tests.golden_cases import parsed, relative
+from tests.golden_cases import fill, parsed, relative
 
 CASES = golden_cases.load("v2")
 MODES = {"": (1.0,), "msc_": MSC["msc_scales"]}
 each_case = pytest.mark.parametrize("case", CASES)
-each_mode = pytest.mark.parametrize("mode", MODES)
+# The original's smoothed branch has no multi-scale program, so a case may lack those answers.
+each_mode = pytest.mark.parametrize(
+    ("case", "mode"), [(case, mode) for case in CASES for mode in MODES if f"{mode}logits" in CASES[case]]
+)
 
 
 def test_cases_are_there():
@@ -50,14 +53,6 @@ def recipe(case, mode):
     )
 
 
-def fill(session):
-    """The golden weights into every variable of the network."""
-    variables = tf.model_variables()
-    session.run(tf.global_variables_initializer())
-    values = {v.initializer.inputs[1]: golden_cases.weights.weight(v.op.name, v.shape) for v in variables}
-    session.run([v.initializer for v in variables], values)
-
-
 def same_labels(ours, golden):
     return np.mean(ours == golden) >= 0.999
 
@@ -71,7 +66,6 @@ def test_variables(case):
 
 
 @each_mode
-@each_case
 def test_logits_and_labels(case, mode):
     image, _ = inputs(case)
     golden = CASES[case]
@@ -85,7 +79,6 @@ def test_logits_and_labels(case, mode):
 
 
 @each_mode
-@each_case
 def test_losses_gradients_and_training(case, mode):
     image, label = inputs(case)
     golden, about = CASES[case], recipe(case, mode)
@@ -97,9 +90,9 @@ def test_losses_gradients_and_training(case, mode):
         norms = [tf.norm(g) for g in tf.gradients(step.loss, [by_name[n] for n in order])]
         fill(session)
         loss, l2, ours = session.run((step.loss, decay, norms))
-        single, msc, golden_l2 = golden["loss_single_msc_l2"]
-        assert loss == pytest.approx(msc if mode else single, rel=1e-4)
-        assert l2 == pytest.approx(golden_l2, rel=1e-4)
+        about_loss = next(v for k, v in golden.items() if k.startswith("loss_"))
+        assert loss == pytest.approx(about_loss[1 if mode else 0], rel=1e-4)
+        assert l2 == pytest.approx(about_loss[-1], rel=1e-4)
         np.testing.assert_allclose(ours, golden[mode + "gradient_norms"], rtol=1e-3)
 
         losses = [session.run((step.loss, step.update))[0] for _ in golden[mode + "train_losses"]]
@@ -161,6 +154,8 @@ def test_predict_from_the_command_line(weight_files, weights, tmp_path):
 def test_msc_variant_on_any_weights(weight_files):
     """`variant=deeplab_msc` keeps the encoder that the names tell."""
     case, folder = weight_files
+    if "msc_logits" not in CASES[case]:
+        pytest.skip("the original has no multi-scale program for it")
     weights = checkpoints.Weights(folder / "x.npz")
     chosen = REPRODUCTION.recipe_to_run(["variant=deeplab_msc"], weights)
     segmenter = Segmenter(network, chosen, weights)

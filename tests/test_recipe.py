@@ -35,15 +35,21 @@ def test_settings_are_parsed_by_the_fields_type():
         ("num_steps=ten", "num_steps=ten: needs a whole number"),
         ("num_steps=1.5", "needs a whole number"),
         ("num_steps=true", "needs a whole number"),
-        ("num_steps=0", "must be above 0"),
+        ("num_steps=0", "must be at least 1"),
         ("random_mirror=1", "needs true or false"),
         ("learning_rate=fast", "needs a number"),
         ("encoder=res10", "encoder=res10: needs one of deeplab, res101, res50"),
         ("crop_size=1,2,3", "needs 2 values"),
         ("eval_size=big", "needs 'native' or a whole number"),
+        ("seed=-1", "seed=-1: must be from 0 to 2147483647"),
+        ("learning_rate=nan", "must be finite"),
+        ("learning_rate=-1", "must be above 0"),
+        ("ignore_label=300", "must be from 0 to 255"),
+        ("weight_decay_on=(", "is not a regular expression"),
+        ('lr_multipliers=[["(", 2]]', "is not a regular expression"),
         ("msc_scales=.5,1", "must start with 1"),
         ("atrous_rates=0", "at least 1"),
-        ("eval_scales=0", "above 0"),
+        ("eval_scales=0", "needs factors from"),
         ("variant=deeplab_mcs", "did you mean deeplab_msc"),
         ("num_steps", "key=value"),
     ],
@@ -94,8 +100,8 @@ def test_the_originals_numbers():
 def test_preprocessing_belongs_to_the_weights():
     slim = {"resnet_v1_50/conv1/weights": (7, 7, 3, 64), "resnet_v1_50/logits/weights": (1, 1, 2048, 1000)}
     assert recognise(slim) | {"pixel_mean": 0} == {"encoder": "res50", "channel_order": "rgb", "pixel_mean": 0}
-    whole = slim | {"decoder/aspp/conv1/weights": (3, 3, 2048, 21)}
-    assert recognise(whole)["channel_order"] == "bgr"
+    whole = slim | {"decoder/aspp/conv1/weights": (3, 3, 2048, 19), "decoder/aspp/conv1/biases": (19,)}
+    assert recognise(whole)["channel_order"] == "bgr" and recognise(whole)["num_classes"] == 19
     caffe = {"res2a_branch1/weights": (1, 1, 64, 256)}
     assert recognise(caffe)["encoder"] == "deeplab" and recognise(caffe)["channel_order"] == "bgr"
     assert recognise(caffe | {"res4a_branch2b/fix_w": (4, 4)})["dilated_type"] == "smooth_GI"

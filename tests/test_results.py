@@ -1,11 +1,11 @@
 """Records, the table, and `reproduce`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from common import records, results
-from common.data.cityscapes import CITYSCAPES
 from common.data.lists import Split
 from common.data.voc import VOC2012
 from common.errors import UserError
@@ -32,7 +32,9 @@ def test_reproduce_draws_trains_evaluates_and_records(reproduced, tmp_path, resu
     }
     record = json.loads(reproduced.read_text())
     assert record["marks"] == {"sample": True, "subset": 2} and record["data"]["images"] == 2
-    assert record["recipe"]["num_steps"] == 4 and record["checkpoint"]["step"] == 4
+    assert (
+        record["changed"] == ["num_steps"] and record["recipe"]["num_steps"] == 4 and record["checkpoint"]["step"] == 4
+    )
     assert record["miou_before_training"] is not None and record["training"]["split"] == "train_aug"
     assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2"
     assert not (run_dir / "start/model.ckpt-0.index").exists()  # measured, then removed
@@ -78,35 +80,46 @@ def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
     record = json.loads(reproduced.read_text())
     table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
     row = {"model": "m", "miou": 70.0, "variant": "small"}
-    full = record | {"marks": {}, "data": record["data"] | {"title": "VOC2012 val"}}
+    full = record | {"marks": {}, "changed": [], "data": record["data"] | {"title": "VOC2012 val"}}
     assert results._matching(table, row, [full]) == full
     assert results._matching(table, row, [full | {"marks": {"subset": 5}}]) is None
     assert results._matching(table, row, [full | {"variant": "other"}]) is None
+    assert results._matching(table, row, [full | {"changed": ["num_steps"]}]) is None
+    from_coco = full | {"training": {"init": "deeplab_resnet_init.ckpt"}}
+    assert results._matching(table, row | {"init": "deeplab_resnet_init"}, [full, from_coco]) == from_coco
     assert results._matching(table, row | {"settings": {"flip": True}}, [full]) is None
     assert results._matching(table, {"model": "m", "miou": 70.0}, [full]) is None
 
 
 @pytest.mark.parametrize(
-    ("trained_on", "split", "card", "pictures", "evaluated", "expected"),
+    ("seen", "pictures", "evaluated", "said", "expected"),
     [
-        ("train_aug", "val", VOC2012, 1449, 1449, {}),
-        ("train_aug", "val", VOC2012, 1449, 20, {"subset": 20}),
-        ("train_aug", "val", VOC2012, 462, 462, {"subset": 462}),
-        ("trainval", "val", VOC2012, 1449, 1449, {"val_seen": True}),
-        ("train_and_val", "val", VOC2012, 1449, 1449, {"val_seen": True}),
-        ("val", "val", VOC2012, 1449, 1449, {"val_seen": True}),
-        ("mine", "mine", VOC2012, 7, 7, {"val_seen": True}),
-        ("train_fine", "val_fine", CITYSCAPES, 500, 500, {}),
+        (("a",), 1449, 1449, None, {}),
+        (("a",), 1449, 20, None, {"subset": 20}),
+        (("a",), 462, 462, None, {"subset": 462}),
+        (("a", "p7"), 1449, 1449, None, {"val_seen": True}),
+        (("a", "p7"), 1449, 7, None, {"subset": 7}),
+        (("a",), 1449, 1449, True, {"val_seen": True}),
+        ((), 1449, 1449, None, {"val_seen": "unknown"}),
+        ((), 1449, 1449, False, {}),
+        ((), 1449, 1449, True, {"val_seen": True}),
     ],
 )
-def test_marks(trained_on, split, card, pictures, evaluated, expected):
-    made = Split(card, split, (("a", "b"),) * pictures, is_sample=False)
-    assert records.marks(made, evaluated, {"split": trained_on}, False) == expected
+def test_marks(tmp_path, seen, pictures, evaluated, said, expected):
+    made = Split(VOC2012, "val", tuple((Path(f"p{i}.jpg"), Path()) for i in range(pictures)), is_sample=False)
+    if seen:
+        (tmp_path / "pictures.txt").write_text("\n".join(seen))
+    assert records.marks(made, evaluated, tmp_path, said) == expected
 
 
-def test_marks_by_hand_and_of_the_sample():
-    made = Split(VOC2012, "val", (("a", "b"),) * 16, is_sample=True)
-    assert records.marks(made, 16, None, True) == {"sample": True, "val_seen": True}
+def test_marks_of_the_sample(tmp_path):
+    made = Split(VOC2012, "val", ((Path("a"), Path("b")),) * 16, is_sample=True)
+    assert records.marks(made, 16, tmp_path, True) == {"sample": True, "val_seen": True}
+
+
+def test_records_hold_no_ones_home():
+    words = records._public("python -m reproductions.v2 train --data /home/me/VOC2012 --set a=/b").split()
+    assert "/home/me/VOC2012" not in words and "VOC2012" in words
 
 
 def test_every_published_row_has_a_source_and_names_real_recipes():

@@ -8,6 +8,9 @@ from common.data.cityscapes import CITYSCAPES
 from common.data.sample import MARKER
 from common.data.voc import VOC2012
 from common.errors import UserError
+from common.recipe import Recipe
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
 
 CARDS = {card.name: card for card in (VOC2012, CITYSCAPES)}
 
@@ -38,6 +41,15 @@ def card_by_name(name: str) -> DatasetCard:
     if name not in CARDS:
         raise UserError(f"dataset={name}: no such data set; there are {', '.join(CARDS)}")
     return CARDS[name]
+
+
+def check_classes(recipe: Recipe, card: DatasetCard) -> None:
+    """Raises UserError when the network's classes are not the data set's."""
+    if recipe.num_classes != len(card.classes):
+        raise UserError(
+            f"num_classes={recipe.num_classes}: the network's classes are not the {len(card.classes)} of "
+            f"{card.name}; set dataset and num_classes together"
+        )
 
 
 def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
@@ -80,6 +92,10 @@ def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path
         match line.split():
             case []:
                 continue
+            case [path_only] if path_only.endswith(SUFFIXES):
+                raise UserError(
+                    f"{path}: line {number} names no mask: {path_only}; predict takes pictures without masks"
+                )
             case [image_id]:
                 image = f"{card.image_folder}/{image_id}{card.image_suffix}"
                 mask = f"{mask_folders[0]}/{image_id}.png"
@@ -87,7 +103,7 @@ def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path
                 pass
             case _:
                 raise UserError(f"{path}: line {number} is neither an id nor 'image mask': {line.strip()}")
-        pairs.append((data_dir / image.lstrip("/"), data_dir / mask.lstrip("/")))
+        pairs.append((data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))))
     return pairs
 
 

@@ -35,8 +35,12 @@ def read_image(path: Path) -> np.ndarray:
     under it stays). Raises UserError.
     """
     image = ImageOps.exif_transpose(_open(path))
-    if image.mode.startswith("I"):  # 16 and 32 bit integers hold 0..65535
-        image = Image.fromarray(np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8))
+    if image.mode.startswith(("I", "F")):
+        pixels = np.asarray(image, np.float64)
+        # 16 bit says its range; 32 bit integers and floats only show it.
+        ranges = (65535,) if image.mode.startswith("I;16") else (1, 255, 65535) if image.mode == "F" else (255, 65535)
+        white = next((r for r in ranges if pixels.max(initial=0) <= r), pixels.max(initial=0))
+        image = Image.fromarray(np.clip(np.rint(pixels / white * 255), 0, 255).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.asarray(image.convert("RGB"))
@@ -46,12 +50,15 @@ def read_mask(path: Path, card: DatasetCard) -> np.ndarray:
     """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
 
     Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
-    ending has one; colour masks are decoded by the card's palette. Raises UserError naming the file
+    ending has one; colour masks are decoded by the card's palette, also when they were saved as a
+    palette PNG whose entries are in another order. Raises UserError naming the file
     and the first value that is neither a class nor the ignore label.
     """
     image = _open(path)
     if image.mode == "1":
         image = image.convert("L").point(lambda v: v and 1)
+    if image.mode == "P" and _is_colour_mask(image, card):
+        image = image.convert("RGB")
     if image.mode in ("P", "L") or image.mode.startswith("I"):
         mask = np.asarray(image)
         for ending, label_map in card.label_maps.items():
@@ -67,6 +74,23 @@ def read_mask(path: Path, card: DatasetCard) -> np.ndarray:
             )
         return mask.astype(np.uint8)
     return _from_colours(path, np.asarray(image.convert("RGB")), card)
+
+
+def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
+    """Whether a palette picture shows the card's colours under indices that are not their classes."""
+    palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = [i for i in np.unique(np.asarray(image)) if i < len(palette)]
+    shown = [tuple(palette[i].tolist()) for i in used]
+    known = set(card.palette) | set(IGNORE_COLOURS)
+    by_index = [card.palette[i] if i < len(card.palette) else None for i in used]
+    return (
+        bool(used)
+        and all(c in known for c in shown)
+        and any(
+            c != own and not (own is None and c in IGNORE_COLOURS and i == card.ignore_label)
+            for c, own, i in zip(shown, by_index, used, strict=True)
+        )
+    )
 
 
 def _from_colours(path: Path, rgb: np.ndarray, card: DatasetCard) -> np.ndarray:

@@ -89,7 +89,8 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     """Scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
 
     `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture
-    smaller than the crop is padded below and to the right, by 0 and by the ignore label.
+    smaller than the crop is padded, by 0 (the mean) and by the ignore label unless the recipe says
+    otherwise: below and to the right, or for a centred crop on all sides.
     """
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
@@ -102,12 +103,18 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
         image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
         label = tf.cond(mirror, lambda: tf.reverse(label, [1]), lambda: label)
     crop = tf.constant(recipe.crop_size)
+    centred = recipe.crop_position == "centre"
     missing = tf.maximum(crop - tf.shape(image)[:2], 0)
-    below_right = [[0, missing[0]], [0, missing[1]], [0, 0]]
-    image = tf.pad(image, below_right)
-    label = tf.pad(label, below_right, constant_values=recipe.ignore_label)
-    spare = tf.cast(tf.shape(image)[:2] - crop + 1, tf.float32)
-    corner = tf.cast(numbers[2:] * spare, tf.int32)
-    image = tf.slice(image, tf.pad(corner, [[0, 1]]), [*recipe.crop_size, 3])
-    label = tf.slice(label, tf.pad(corner, [[0, 1]]), [*recipe.crop_size, 1])
-    return image, label
+    before = missing // 2 if centred else tf.zeros_like(missing)
+    padding = tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
+    if recipe.crop_padding == "background":  # black pixels of class 0, as LargeFOV's original
+        black = preprocess(tf.zeros([1, 1, 3]), recipe)
+        image = tf.pad(image - black, padding) + black
+        label = tf.pad(label, padding)
+    else:
+        image = tf.pad(image, padding)
+        label = tf.pad(label, padding, constant_values=recipe.ignore_label)
+    spare = tf.shape(image)[:2] - crop
+    corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
+    corner = tf.pad(corner, [[0, 1]])
+    return tf.slice(image, corner, [*recipe.crop_size, 3]), tf.slice(label, corner, [*recipe.crop_size, 1])

@@ -8,6 +8,7 @@ the machinery works and nothing else: runs are marked `sample` wherever they app
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,10 @@ def write(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the sample set in VOC layout.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    write(parser.parse_args().out)
+    try:
+        write(parser.parse_args().out)
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":
