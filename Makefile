@@ -12,9 +12,9 @@ BIN := .venv/bin
 REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if $(STEPS),--steps "$(STEPS)") \
 	$(if $(LIMIT),--limit "$(LIMIT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(SET),--set $(SET))
 
-REPRODUCTIONS := v2
+REPRODUCTIONS := v1 v2
 
-.PHONY: help setup setup-dev test test-full lint format results eval-all bench clean \
+.PHONY: weights help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))
 
 help:  ## list the targets
@@ -38,10 +38,14 @@ setup-dev: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	@touch $@
 
-.venv/.installed-dev: requirements-dev.txt .venv/.installed
+.venv/.installed-dev: requirements-dev.txt requirements-oracles.txt .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@grep -v '^#' requirements-oracles.txt | \
+		xargs -n 1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 2>/dev/null || \
+		echo 'note: not every oracle of requirements-oracles.txt could be installed; its tests will skip'
 	@touch $@
 
+reproduce-v1: setup  ## DeepLab-LargeFOV, VGG-16: train, evaluate with and without CRF, record, draw
 reproduce-v2: setup  ## DeepLab v2, ResNet-101: train, evaluate, record, draw
 $(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
 	$(BIN)/python -m reproductions.$(subst -,_,$*) reproduce $(REPRODUCE)
@@ -51,6 +55,9 @@ eval-all: setup  ## evaluate the checkpoint of every reproduction (trains those 
 
 results: setup  ## write results/RESULTS.md and the README's table from the records
 	$(BIN)/python -m common.results
+
+weights: setup  ## fetch, check and convert weights: NAME=deeplab_largefov (without NAME: the list)
+	$(BIN)/python -m converters.fetch $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)")
 
 test: setup-dev  ## the tests (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest

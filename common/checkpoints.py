@@ -4,13 +4,15 @@ Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, and an `.npz` keyed
 program's variable names. Restore is strict both ways; what is left out must be named.
 """
 
+import contextlib
 import hashlib
 import json
+import pickle
 import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +44,15 @@ class Weights:
         self.path = Path(path)
         if self.path.suffix == ".npz":
             self._open_npz()
+        elif _is_pickle(self.path):
+            self._open_pickle()
         else:
             self._open_checkpoint()
+
+    def _open_pickle(self):
+        values = read_array_pickle(self.path)
+        self.shapes = {name: value.shape for name, value in values.items()}
+        self._value = values.__getitem__
 
     def _open_npz(self):
         if not self.path.is_file():
@@ -159,26 +168,50 @@ def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple])
 def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int) -> Path:
     """Write `run_dir/model.ckpt-<step>` atomically and drop the oldest beyond `keep` (0 keeps all).
 
-    The files are written under a temporary name; the index, without which there is no checkpoint,
-    is renamed last. Raises UserError when they can't be written; the earlier checkpoints stay.
+    Raises UserError when it can't be written; the earlier checkpoints stay.
     """
     prefix = run_dir / f"{PREFIX}-{step}"
-    run_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=run_dir))
-    try:
-        saver.save(session, str(temporary / prefix.name), write_meta_graph=False, write_state=False)
-        for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
-            file.replace(run_dir / file.name)
-    except (tf.errors.OpError, OSError) as error:
-        raise UserError(
-            f"{prefix}: the checkpoint could not be written ({_reason(error)}); "
-            f"free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    hint = f"; free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
+    with _published(prefix, hint) as temporary:
+        saver.save(session, str(temporary), write_meta_graph=False, write_state=False)
     for old in checkpoints(run_dir)[:-keep] if keep else []:
         delete(old)
     return prefix
+
+
+def write(prefix: Path, values: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by variable name as a V2 checkpoint, atomically. Raises UserError when that fails."""
+    with _published(prefix, "; free space or choose another folder") as temporary, tf.Graph().as_default():
+        fed = {
+            tf.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape): v
+            for v in values.values()
+        }
+        saved = tf.raw_ops.SaveV2(
+            prefix=str(temporary), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(fed)
+        )
+        with tf.Session() as session:
+            session.run(saved, fed)
+
+
+@contextlib.contextmanager
+def _published(prefix: Path, hint: str) -> Iterator[Path]:
+    """A prefix in a temporary folder, whose files become `prefix` when the block succeeds.
+
+    The index, without which there is no checkpoint, is renamed last.
+    """
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=prefix.parent))
+    except OSError as error:
+        raise UserError(f"{prefix.parent}: cannot be written ({error.strerror})") from None
+    try:
+        yield temporary / prefix.name
+        for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
+            file.replace(prefix.parent / file.name)
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(f"{prefix}: the checkpoint could not be written ({_reason(error)}){hint}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def delete(prefix: Path) -> None:
@@ -202,6 +235,50 @@ def step_of(prefix: Path) -> int | None:
     """The step in a prefix `model.ckpt-<step>`."""
     match = re.fullmatch(rf"{re.escape(PREFIX)}-(\d+)", prefix.name)
     return int(match[1]) if match else None
+
+
+def _is_pickle(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        return stream.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    return False
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds dictionaries of arrays and knows no other class: a pickle can otherwise run anything."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if (module, name) == ("numpy", "ndarray"):
+            return "ndarray"  # only to be handed to _reconstruct; the class itself would allocate what it is told
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return _empty_array
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
+            return lambda text, encoding: text.encode("latin1")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are read")
+
+
+def _empty_array(kind: str, shape: tuple, code: bytes) -> np.ndarray:
+    if kind != "ndarray" or tuple(shape) != (0,):
+        raise pickle.UnpicklingError("an array begins with a shape, which numpy does not write")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def read_array_pickle(path: Path) -> dict[str, np.ndarray]:
+    """A pickled dictionary of float arrays, as LargeFOV's util/extract_params.py writes it (`.ckpt`, Python 2).
+
+    Raises UserError for anything else, without running it.
+    """
+    try:
+        with path.open("rb") as stream:
+            values = _ArrayUnpickler(stream, encoding="latin1").load()
+    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+        raise UserError(f"{path}: is not a pickle of arrays ({_reason(error)})") from None
+    if not isinstance(values, dict) or not all(
+        isinstance(n, str) and isinstance(v, np.ndarray) and v.dtype.kind == "f" for n, v in values.items()
+    ):
+        raise UserError(f"{path}: is a pickle, but not of float arrays by name")
+    return values
 
 
 def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:

@@ -75,6 +75,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
         sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
         sub.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
         sub.add_argument("--flip", action="store_true", default=None, help="mirror too")
+        sub.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
 
     train = command("train", _train, "train a recipe into a run folder")
     data(train, None)
@@ -196,7 +197,7 @@ def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
 
 
 def _with_protocol(recipe, args):
-    changes = {"eval_scales": args.scales, "eval_flip": args.flip}
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf}
     return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
 
 

@@ -61,7 +61,7 @@ def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[
         "scales": list(scales),
         "flip": flip,
         "scale_fusion": None if single else recipe.scale_fusion,
-        "crf": None,
+        "crf": recipe.crf_parameters(),
         "metric": METRIC,
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.special
 
 from common import checkpoints, layers
 from common.network import Network, build, preprocess
@@ -64,14 +65,28 @@ class Segmenter:
         return self._session.run(self._logits, {self._picture: picture})
 
     def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The label map and `logits` from one pass at scale 1."""
+        """The label map (without CRF) and `logits` from one pass at scale 1."""
         return tuple(self._session.run((self._label, self._logits), {self._picture: picture}))
 
     def label(self, picture: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
-        """uint8 class ids [h, w] of a uint8 RGB picture, over `scales` and, with `flip`, mirrored too."""
+        """uint8 class ids [h, w] of a uint8 RGB picture, over `scales`, with `flip` mirrored too.
+
+        Refined by the dense CRF if the recipe says so.
+        """
+        if self.recipe.crf:
+            return self.marginals(picture, scales, flip).argmax(axis=-1).astype(np.uint8)
         if tuple(scales) == (1.0,) and not flip:
             return self._session.run(self._label, {self._picture: picture})
         return self.fused(picture, scales, flip).argmax(axis=-1).astype(np.uint8)
+
+    def marginals(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
+        """float32 [h, w, classes]: the dense CRF's marginals on the fused probabilities."""
+        from common.crf import CrfParameters, dense_crf
+
+        scores = self.fused(picture, scales, flip)
+        if self.recipe.scale_fusion == "max_logits":
+            scores = scipy.special.softmax(scores, axis=-1)
+        return dense_crf(picture, scores, CrfParameters(**self.recipe.crf_parameters()))
 
     def fused(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
         """float32 [h, w, classes]: mean probabilities, or greatest scores, as `recipe.scale_fusion` says."""

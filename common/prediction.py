@@ -78,7 +78,7 @@ def predict(
             except UserError as error:
                 failures.append(str(error))
                 continue
-            if save_logits and single:
+            if save_logits and single and not segmenter.recipe.crf:
                 label, logits = segmenter.label_and_logits(image)
             else:
                 label = segmenter.label(image, scales, flip)

@@ -95,6 +95,15 @@ class Recipe:
     eval_flip: bool = False
     scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
 
+    # The dense CRF on the result (common/crf.py): DeepLab v2's published parameters.
+    crf: bool = False
+    crf_iterations: int = 10
+    crf_gaussian_sxy: float = 3.0
+    crf_gaussian_compat: float = 3.0
+    crf_bilateral_sxy: float = 67.0
+    crf_bilateral_srgb: float = 3.0
+    crf_bilateral_compat: float = 4.0
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = _checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
@@ -136,6 +145,12 @@ class Recipe:
     def derive(self, **changes: Any) -> Self:
         """A recipe with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def crf_parameters(self) -> dict[str, float] | None:
+        """The CRF's parameters as `common.crf.CrfParameters` takes them; None without a CRF."""
+        if not self.crf:
+            return None
+        return {f.name[4:]: getattr(self, f.name) for f in dataclasses.fields(self) if f.name.startswith("crf_")}
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON types; tuples become lists."""

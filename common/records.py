@@ -25,7 +25,7 @@ from common.reproduction import Reproduction
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
-PROTOCOL_FIELDS = ("eval_size", "eval_scales", "eval_flip", "scale_fusion")
+PROTOCOL_FIELDS = ("eval_size", "eval_scales", "eval_flip", "scale_fusion", "crf")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
 
 

@@ -86,18 +86,29 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
 
     untrained = _miou_before_training(reproduction, recipe, run_dir / training.START, val_split, args)
     extra = {"miou_before_training": untrained} if untrained is not None else {}
-    metrics, record = evaluate_and_record(
-        reproduction, recipe, val_split, checkpoints.Weights(trained.checkpoint), run_dir / "evaluation",
-        limit=args.limit, quiet=args.quiet, command=args.command_line, extra=extra,
-    )  # fmt: skip
+    before = f" (before training {untrained})" if extra else ""
+    weights = checkpoints.Weights(trained.checkpoint)
+    lines = []
+    for changes in ({}, *reproduction.protocols):
+        evaluated = recipe.derive(**changes)
+        folder = run_dir / "-".join(["evaluation", *changes])
+        metrics, record = evaluate_and_record(
+            reproduction, evaluated, val_split, weights, folder,
+            limit=args.limit, quiet=args.quiet, command=args.command_line, extra=extra,
+        )  # fmt: skip
+        how = f" with {', '.join(changes)}" if changes else before
+        lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
     _publish_figures(run_dir.name, figure, run_dir / "training_curve.png")
     results.write_results()
-    before = f" (before training {untrained})" if extra else ""
-    summary = (
-        f"{reproduction.title} on {val_split.title}: mIoU {metrics['miou']}{before} over the classes that "
-        f"occur, {metrics['images']} pictures\nrecord {record}\npictures {figure}, {run_dir}/predictions\n"
-        f"curve {run_dir}/training_curve.png\ntable {records.results_dir()}/RESULTS.md"
+    summary = "\n".join(
+        [
+            f"{reproduction.title} on {val_split.title}",
+            *lines,
+            f"pictures {figure}, {run_dir}/predictions",
+            f"curve {run_dir}/training_curve.png",
+            f"table {records.results_dir()}/RESULTS.md",
+        ]
     )
     return trained, recipe, summary
 

@@ -23,6 +23,7 @@ class Reproduction:
       variants: the named recipes; the first is the default.
       sample_variant: for the drawn sample set.
       scratch_variant: for real data without weights to start from.
+      protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
       load_network: imports and returns the network (TensorFlow is imported only then).
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). Empty when nothing is recognised.
@@ -35,6 +36,7 @@ class Reproduction:
     scratch_variant: str
     load_network: Callable[[], "Network"]
     recognise: Callable[[Shapes], dict[str, Any]]
+    protocols: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def default_variant(self) -> str:

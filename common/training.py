@@ -15,7 +15,7 @@ from common.console import Progress, StopSignal, say
 from common.data.lists import Split, check_classes
 from common.data.pipeline import TrainingBatches
 from common.errors import UserError
-from common.files import write_json, write_text
+from common.files import atomic, write_json, write_text
 from common.network import Network, restore_pixels
 from common.optimisation import train_step
 from common.recipe import Recipe, format_value
@@ -51,8 +51,8 @@ def train(
     """Train `network` by `recipe` on `split`, into `run_dir`.
 
     The folder gets `model.ckpt-<step>`, `recipe.json`, `log.jsonl` (a line per step), `train.json`,
-    `training_curve.png` and TensorBoard events. SIGINT or SIGTERM ends the run after the current
-    step, with a checkpoint.
+    `training_curve.png`, `snapshots/<step>.png` (picture | label | prediction) and TensorBoard events.
+    SIGINT or SIGTERM ends the run after the current step, with a checkpoint.
 
     Args:
       network: the reproduction's network.
@@ -136,7 +136,10 @@ def train(
                     events.add_summary(_scalars({**entry, "seconds": seconds}), done)
                     progress.advance(f"loss {loss:.3f} (pixels {result['pixel_loss']:.3f})")
                     if save_now:
-                        events.add_summary(_images(result["preview"], split, recipe), done)
+                        rows = [picture_row(*p, split.card.palette) for p in zip(*result["preview"], strict=True)]
+                        events.add_summary(_images(rows), done)
+                        with atomic(run_dir / "snapshots" / f"{done:06d}.png") as temporary:
+                            temporary.write_bytes(png_bytes(np.concatenate(rows)))
                         checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
                 if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
                     checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
@@ -179,8 +182,7 @@ def _preview(images, labels, logits, recipe) -> tuple[tf.Tensor, ...]:
     return restore_pixels(images[:PREVIEWED], recipe), labels[:PREVIEWED, ..., 0], prediction
 
 
-def _images(preview, split, recipe) -> tf.Summary:
-    rows = [picture_row(*example, split.card.palette) for example in zip(*preview, strict=True)]
+def _images(rows: list[np.ndarray]) -> tf.Summary:
     return tf.Summary(
         value=[
             tf.Summary.Value(

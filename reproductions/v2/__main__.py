@@ -21,6 +21,7 @@ REPRODUCTION = Reproduction(
     scratch_variant="scratch",
     load_network=load_network,
     recognise=recognise,
+    protocols=({"crf": True},),
 )
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ DEEPLAB = V2Recipe(variant="deeplab")
 # main_msc.py: one picture a pass, ten passes an update. With 20,000 updates that is the paper's MSC.
 MSC = {"msc_scales": (1.0, 0.75, 0.5), "batch_size": 1, "grad_update_every": 10}
 
+CAFFE = {"batch_norm_epsilon": 1e-5, "align_corners": True, "eval_size": 513}
+
 # From ImageNet weights (slim resnet_v1_{101,50}.ckpt): 70.7 to 71.7 mIoU in the original's threads.
 # The original feeds BGR here too; `--set channel_order=bgr --set pixel_mean=104.00698793,116.66876762,122.67891434`.
 SLIM = {key: SLIM_PREPROCESSING[key] for key in ("channel_order", "pixel_mean")}
@@ -70,6 +72,9 @@ VARIANTS = {
     for recipe in (
         DEEPLAB,
         DEEPLAB.derive(variant="deeplab_msc", **MSC),
+        # The paper's network as Caffe computes it; converted weights choose this one.
+        DEEPLAB.derive(variant="caffe", **CAFFE),
+        DEEPLAB.derive(variant="caffe_msc", **CAFFE, **MSC),
         DEEPLAB.derive(variant="res101", encoder="res101", **SLIM),
         DEEPLAB.derive(variant="res101_msc", encoder="res101", **SLIM, **MSC),
         DEEPLAB.derive(variant="res50", encoder="res50", **SLIM),

@@ -1,0 +1,63 @@
+"""`python -m converters.inspect FILE`: names, shapes and sums of the arrays in any weight file that is accepted."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+
+def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and value of every array, in the file's order or by name.
+
+    Accepted: TensorFlow checkpoints (V2 prefix or V1 file), `.npz`, pickles of arrays, Keras `.h5`, TF.js
+    `model.json`, `.caffemodel`, `.onnx`. Raises UserError for anything else.
+    """
+    if path.suffix in (".h5", ".hdf5", ".json", ".keras"):
+        from converters.keras_weights import read_keras_weights
+
+        for layer, variables in read_keras_weights(path).items():
+            yield from ((f"{layer}/{name}", value) for name, value in variables.items())
+    elif path.suffix == ".caffemodel":
+        from converters.caffe_net import read_blobs
+
+        for layer, blobs in read_blobs(path).items():
+            yield from ((f"{layer}/{i}", blob) for i, blob in enumerate(blobs))
+    elif path.suffix == ".onnx":
+        from onnx import numpy_helper
+
+        from converters.onnx_to_tf import load_onnx
+
+        yield from ((t.name, numpy_helper.to_array(t)) for t in load_onnx(path).graph.initializer)
+    else:
+        from common.checkpoints import Weights
+
+        weights = Weights(path)
+        yield from ((name, weights.value(name)) for name in sorted(weights.shapes))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Names, shapes and sums of a weight file.", allow_abbrev=False)
+    parser.add_argument("file", type=Path)
+    try:
+        count = total = 0
+        for name, value in arrays(parser.parse_args().file):
+            value = np.asarray(value)
+            shape = "x".join(map(str, value.shape)) or "scalar"
+            amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
+            print(f"{name:60s} {shape:>18s} {amount:>14s}")
+            count, total = count + 1, total + value.size
+        print(f"{count} arrays, {total:,} values")
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""`python -m converters.keras_to_tf`: Keras weights, by layer name, into a checkpoint under tf-slim names.
+
+Keras convolutions have biases where tf-slim's have none; in front of a batch norm a bias only
+shifts what is normalised, so the stored mean takes it up: (x + b) - m = x - (m - b), exactly.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from converters.keras_weights import Layers, read_keras_weights
+
+# What Keras applications subtract from BGR pixels for weights that came from Caffe.
+KERAS_CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network that Keras weights can fill: how its variables are made, and the recipe they belong to."""
+
+    variables: Callable[[Layers], dict[str, np.ndarray]]
+    recipe: dict
+
+
+def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
+    """resnet_v1_50 under tf-slim's names, with its classifier, from Keras' ResNet50 (2017 names, as in Caffe).
+
+    Args:
+      layers: `res2a_branch2a`: kernel, bias; `bn2a_branch2a`: gamma, beta, moving_mean, moving_variance; ...
+
+    Raises:
+      UserError: listing every missing layer, and every one that is not used.
+    """
+    from common.backbones.resnet_v1 import UNITS, slim_names
+
+    names, branch = slim_names("resnet_v1_50"), {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b"}
+    pairs = [((0, 0, "conv1"), "conv1", "bn_conv1")]
+    for block, units in enumerate(UNITS[50], 1):
+        for unit in range(1, units + 1):
+            for part in ("shortcut",) * (unit == 1) + ("conv1", "conv2", "conv3"):
+                stem = f"{block + 1}{'abcdef'[unit - 1]}_{branch.get(part, 'branch2c')}"
+                pairs.append(((block, unit, part), f"res{stem}", f"bn{stem}"))
+
+    wanted = {name for _, *both in pairs for name in both} | {"fc1000"}
+    missing, unused = sorted(wanted - layers.keys()), sorted(layers.keys() - wanted)
+    if missing or unused:
+        parts = (("missing layers", missing), ("layers that ResNet50 does not have", unused))
+        raise UserError("; ".join(f"{len(found)} {what}: {', '.join(found)}" for what, found in parts if found))
+
+    variables = {}
+    for where, conv, norm in pairs:
+        conv_scope, norm_scope = names(*where)
+        variables[f"{conv_scope}/weights"] = layers[conv]["kernel"]
+        for leaf in ("gamma", "beta", "moving_mean", "moving_variance"):
+            variables[f"{norm_scope}/{leaf}"] = layers[norm][leaf]
+        if "bias" in layers[conv]:
+            mean = layers[norm]["moving_mean"].astype(np.float64) - layers[conv]["bias"]
+            variables[f"{norm_scope}/moving_mean"] = mean.astype(np.float32)
+    variables["resnet_v1_50/logits/weights"] = layers["fc1000"]["kernel"][None, None]
+    variables["resnet_v1_50/logits/biases"] = layers["fc1000"]["bias"]
+    return variables
+
+
+TARGETS = {
+    # The recipe travels with the weights: a run that starts from them takes its preprocessing.
+    "res50": Target(
+        resnet50_variables,
+        {"variant": "res50", "encoder": "res50", "channel_order": "bgr", "pixel_mean": KERAS_CAFFE_MEAN},
+    ),
+}
+
+
+def classify(checkpoint: Path, picture: Path) -> np.ndarray:
+    """float32 [1000]: ImageNet probabilities of the centre of a picture by the converted ResNet-50.
+
+    The picture's shorter side becomes 257, its centre 225 (8k + 1, where SAME padding and Keras'
+    explicit one agree).
+    """
+    from PIL import Image
+
+    from common import layers
+    from common.backbones import resnet_v1 as resnet
+    from common.checkpoints import TRAINING_STATE, Weights, restore
+    from common.data.masks import read_image
+    from common.network import preprocess
+    from common.tf1 import session, tf
+    from reproductions.v2.recipe import V2Recipe
+
+    image = Image.fromarray(read_image(picture))
+    scale = 257 / min(image.size)
+    image = image.resize([max(225, round(side * scale)) for side in image.size], Image.BILINEAR)
+    left, top = (image.width - 225) // 2, (image.height - 225) // 2
+    pixels = np.asarray(image.crop((left, top, left + 225, top + 225)))
+    weights = Weights(checkpoint)
+    recipe = V2Recipe.from_json(weights.recipe())
+    blocks = [resnet.Block(64 * 4 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(resnet.UNITS[50])]
+    with tf.Graph().as_default(), session() as sess:
+        images = preprocess(tf.constant(pixels[None]), recipe)
+        features, _ = resnet.resnet_v1(images, tuple(blocks), resnet.slim_names("resnet_v1_50"))
+        pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+        scores = layers.conv2d(pooled, 1000, 1, bias=True, scope="resnet_v1_50/logits")
+        restore(sess, weights, tf.global_variables(), TRAINING_STATE)
+        return sess.run(tf.nn.softmax(scores))[0, 0, 0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.", allow_abbrev=False)
+    parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
+    parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
+    parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE", help="then name these")
+    args = parser.parse_args()
+    try:
+        target = TARGETS[args.model]
+        try:
+            variables = target.variables(read_keras_weights(args.weights))
+        except (UserError, KeyError) as error:
+            raise UserError(f"{args.weights}: {error}" if str(args.weights) not in str(error) else error) from None
+        from common.checkpoints import RECIPE_KEY, write
+        from reproductions.v2.recipe import V2Recipe
+
+        recipe = json.dumps(V2Recipe.from_json(target.recipe).to_json())
+        write(args.out, {**variables, RECIPE_KEY: np.array(recipe, object)})
+        print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
+        for picture in args.classify:
+            probabilities = classify(args.out, picture)
+            best = probabilities.argsort()[::-1][:3]
+            print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Reading Keras weights by layer name: `.h5` of Keras 2 and 3, `.npz`, and TF.js layers models."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.errors import UserError
+
+Layers = dict[str, dict[str, np.ndarray]]
+
+# The order in which Keras lists a layer's variables, where a file gives only positions (Keras 3).
+_POSITIONS = {
+    1: ("kernel",),
+    2: ("kernel", "bias"),
+    4: ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+_DTYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "uint8": np.uint8, "uint16": np.uint16}
+
+
+def read_keras_weights(path: Path) -> Layers:
+    """Layer name -> variable (kernel, bias, gamma, beta, moving_mean, moving_variance) -> array.
+
+    Args:
+      path: `.h5` (weights or whole model), `.npz` keyed `layer/variable`, or the `model.json` of a
+        TF.js layers model with its shards beside it.
+
+    Raises:
+      UserError: missing, of another format, or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such weight file")
+    readers = {".h5": _read_h5, ".hdf5": _read_h5, ".keras": _refuse_zip, ".npz": _read_npz, ".json": _read_tfjs}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: is none of {', '.join(readers)}")
+    try:
+        layers = readers[path.suffix](path)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot be read as Keras weights ({reason}); fetch or write it again") from None
+    if not layers:
+        raise UserError(f"{path}: holds no layer with weights")
+    return layers
+
+
+def _refuse_zip(path: Path) -> Layers:
+    raise UserError(f"{path}: is a Keras 3 archive; unzip it and give its model.weights.h5")
+
+
+def _read_h5(path: Path) -> Layers:
+    with h5py.File(path) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" in root.attrs:
+            return _keras2(root)
+        return _keras3(root.get("layers", root))
+
+
+def _keras2(root: h5py.Group) -> Layers:
+    """Groups by layer, their arrays named by the attribute `weight_names` (`res2a/kernel:0`)."""
+    layers: Layers = {}
+    for layer in (_text(n) for n in root.attrs["layer_names"]):
+        for name in (_text(n) for n in root[layer].attrs["weight_names"]):
+            leaf = name.rpartition("/")[2].partition(":")[0]
+            layers.setdefault(layer, {})[leaf] = np.asarray(root[layer][name])
+    return layers
+
+
+def _keras3(root: h5py.Group) -> Layers:
+    """Groups by layer, their arrays numbered below `vars`."""
+    layers: Layers = {}
+    for layer, group in root.items():
+        variables = group.get("vars", {})
+        names = _POSITIONS.get(len(variables), tuple(variables))
+        for position, name in enumerate(names):
+            layers.setdefault(layer, {})[name] = np.asarray(variables[str(position)])
+    return layers
+
+
+def _read_npz(path: Path) -> Layers:
+    layers: Layers = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            layer, _, name = key.rpartition("/")
+            layers.setdefault(layer, {})[name.partition(":")[0]] = archive[key]
+    return layers
+
+
+def _read_tfjs(path: Path) -> Layers:
+    """A TF.js manifest: groups of weights, back to back over the group's shards."""
+    manifest = json.loads(path.read_text(encoding="utf-8"))["weightsManifest"]
+    layers: Layers = {}
+    for group in manifest:
+        data = b"".join(_shard(path.parent / Path(name).name) for name in group["paths"])
+        offset = 0
+        for weight in group["weights"]:
+            dtype = np.dtype(_DTYPES[weight["dtype"]])
+            count = int(np.prod(weight["shape"], dtype=np.int64))
+            if count < 0 or offset + count * dtype.itemsize > len(data):
+                raise ValueError(f"the shards end before {weight['name']}")
+            array = np.frombuffer(data, dtype, count, offset).reshape(weight["shape"])
+            offset += count * dtype.itemsize
+            layer, _, name = weight["name"].rpartition("/")
+            layers.setdefault(layer, {})[name] = array
+        if offset != len(data):
+            raise ValueError(f"the shards hold {len(data)} bytes, their weights {offset}")
+    return layers
+
+
+def _shard(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: this shard of the model is missing; fetch the whole folder")
+    return path.read_bytes()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,307 @@
+"""`python -m converters.onnx_to_tf`: fill a reproduction's graph from an ONNX graph that came from Caffe.
+
+Every layer is found by its name; its stride, padding, dilation and epsilon must be those of the
+TensorFlow op that it fills; nothing may be left over on either side. Then both graphs run on one
+picture, and the checkpoint is written only when they agree.
+"""
+
+import argparse
+import importlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from common.errors import UserError
+from common.recipe import Recipe
+from common.reproduction import Reproduction
+
+# reproduction: (default variant, the ONNX node that makes its scores)
+SCORES = {"v1": ("paper", "fc8_voc12"), "v2": ("caffe", "fc1_voc12")}
+AGREEMENT = 1e-3  # of the largest score; float32 through a hundred layers gives about 1e-5
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a conversion made.
+
+    Attributes:
+      variables: TensorFlow name -> array.
+      recipe: of the network that was filled.
+      difference: largest difference of the scores on the test picture, over the largest score.
+      layers: how many layers were checked against their TensorFlow op.
+    """
+
+    variables: dict[str, np.ndarray]
+    recipe: Recipe
+    difference: float
+    layers: int
+
+
+def load_reproduction(name: str) -> Reproduction:
+    """The reproduction's description. Raises UserError for a name without one."""
+    if name not in SCORES:
+        raise UserError(f"--reproduction {name}: weights from Caffe exist for {', '.join(SCORES)}")
+    return importlib.import_module(f"reproductions.{name}.__main__").REPRODUCTION
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Raises UserError when the file is missing or no ONNX graph."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's own, by its backend
+        raise UserError(f"{path}: is not a readable ONNX file ({str(error).splitlines()[0]})") from None
+    if not model.graph.node:
+        raise UserError(f"{path}: is not a readable ONNX file (it has no nodes)")
+    return model
+
+
+def convert(
+    model: onnx.ModelProto,
+    reproduction: Reproduction,
+    settings: Sequence[str] = (),
+    not_loaded: Sequence[str] = (),
+    source: str = "the ONNX graph",
+) -> Filled:
+    """Fill `reproduction`'s network from `model`.
+
+    Args:
+      model: from `converters.caffe_to_onnx`: node names are Caffe's layer names, with shapes inferred.
+      reproduction: whose network.
+      settings: `--set` arguments; batch norm's epsilon follows the ONNX graph unless set.
+      not_loaded: regular expressions of variables and ONNX layers to leave alone (a classifier).
+      source: what errors name.
+
+    Raises:
+      UserError: listing what is missing, left over, misshapen or of other hyper-parameters, or when
+        the two graphs disagree.
+    """
+    graph = _Onnx(model)
+    default, scores = SCORES[reproduction.name]
+    if not any(s.startswith("variant=") for s in settings):
+        settings = [f"variant={default}", *settings]
+    epsilons = {graph.attributes(n)["epsilon"] for n in model.graph.node if n.op_type == "BatchNormalization"}
+    chosen = [s for s in settings if s.startswith("batch_norm_epsilon=")]
+    if epsilons and not chosen:
+        settings = [*settings, f"batch_norm_epsilon={min(epsilons):.6g}"]
+    if classes := graph.depth(scores):
+        settings = [f"num_classes={classes}", *settings]
+    recipe = reproduction.recipe_to_train(list(settings))
+    return _fill(graph, reproduction, recipe, not_loaded, scores, source)
+
+
+class _Onnx:
+    """An ONNX graph, by layer name."""
+
+    def __init__(self, model: onnx.ModelProto):
+        self.model = model
+        self.nodes = {n.name: n for n in model.graph.node}
+        self.tensors = {t.name: t for t in model.graph.initializer}
+        values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
+        self.shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+
+    @staticmethod
+    def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+        return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+    def blob(self, layer: str, index: int) -> np.ndarray | None:
+        tensor = self.tensors.get(f"{layer}/{index}")
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def weighted_layers(self) -> set[str]:
+        """Layers that hold blobs of the Caffe net; the conversion's own constants have words for numbers."""
+        return {name.rpartition("/")[0] for name in self.tensors if name.rpartition("/")[2].isdigit()}
+
+    def depth(self, node: str) -> int | None:
+        return self.shapes.get(self.nodes[node].output[0], [0, None])[1] if node in self.nodes else None
+
+
+def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
+    from common.checkpoints import describe_difference
+    from common.network import build
+    from common.tf1 import session, tf
+
+    size = next(iter(graph.shapes.values()))[2:]
+    with tf.Graph().as_default() as tf_graph, session(tf_graph) as sess:
+        images = tf.placeholder(tf.float32, [1, *size, 3])
+        logits = build(reproduction.load_network(), images, recipe).logits
+        variables = {v.op.name: v for v in tf.model_variables()}
+        values, used = _values(graph, variables)
+        skip = [re.compile(p) for p in not_loaded]
+        wanted = {n: tuple(v.shape.as_list()) for n, v in variables.items() if not any(p.search(n) for p in skip)}
+        unused = {n for n in graph.weighted_layers() - used if not any(p.search(n) for p in skip)}
+        values = {n: v for n, v in values.items() if n in wanted}
+        given = {n: v.shape for n, v in values.items()} | {f"{layer} (a layer)": () for layer in unused}
+        if difference := describe_difference(wanted, given):
+            raise UserError(f"{source}: does not fit {reproduction.title}: {difference}")
+        problems, checked = _compare_ops(graph, tf_graph, used)
+        if problems:
+            raise UserError(
+                f"{source}: differs from {reproduction.title} in {len(problems)} places: {'; '.join(problems)}"
+            )
+
+        difference = 0.0
+        if wanted.keys() == variables.keys() and scores in graph.nodes:
+            sess.run([v.initializer for v in variables.values()], {
+                v.initializer.inputs[1]: values[n] for n, v in variables.items()
+            })  # fmt: skip
+            picture = _picture(recipe, size)
+            ours = sess.run(logits, {images: picture})
+            theirs = _run_onnx(graph, scores, picture)
+            if theirs.shape != ours.shape:
+                raise UserError(
+                    f"{source}: gives scores of {theirs.shape}, TensorFlow of {ours.shape}; try sizes 8k + 1"
+                )
+            difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+            if not difference <= AGREEMENT:
+                raise UserError(f"{source}: the two graphs differ by {difference:.1e} of the largest score")
+    return Filled(values, recipe, difference, checked)
+
+
+def _values(graph: _Onnx, variables: dict) -> tuple[dict[str, np.ndarray], set[str]]:
+    """TensorFlow variables from the blobs of the layers of their scopes, and the layers used."""
+    values, used = {}, set()
+    for scope in {name.rpartition("/")[0] for name in variables}:
+        leaves = {n.rpartition("/")[2] for n in variables if n.rpartition("/")[0] == scope}
+        if "gamma" in leaves:  # Caffe has the affine part as a layer of its own
+            affine = scope.replace("bn", "scale", 1)
+            blobs = {
+                "moving_mean": (scope, 0), "moving_variance": (scope, 1), "gamma": (affine, 0), "beta": (affine, 1),
+            }  # fmt: skip
+        else:
+            blobs = {leaf: (scope, 0 if leaf in ("w", "weights") else 1) for leaf in leaves}
+        for leaf, (layer, index) in blobs.items():
+            if (blob := graph.blob(layer, index)) is None:
+                continue
+            # Caffe and ONNX have [out, in, h, w]; an affine part may be stored to broadcast.
+            values[f"{scope}/{leaf}"] = blob.transpose(2, 3, 1, 0) if leaf in ("w", "weights") else blob.reshape(-1)
+            used.add(layer)
+    return values, used
+
+
+def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int]:
+    """Stride, padding, dilation and epsilon of every used layer, and the pools in order, against TensorFlow's ops."""
+    ops = {}
+    for op in tf_graph.get_operations():
+        if op.type in ("Conv2D", "FusedBatchNormV3"):
+            ops.setdefault(op.name.rpartition("/")[0], op)
+    problems, checked = [], 0
+
+    def expect(layer, what, theirs, ours):
+        if theirs != ours:
+            problems.append(f"{layer}: {what} {theirs} in ONNX, {ours} in TensorFlow")
+
+    for layer in sorted(used & ops.keys()):
+        node, op, checked = graph.nodes[layer], ops[layer], checked + 1
+        attributes = graph.attributes(node)
+        if op.type == "FusedBatchNormV3":
+            # TensorFlow raises epsilon to 1.001e-5.
+            if abs(attributes["epsilon"] - op.get_attr("epsilon")) > 2e-8:
+                expect(layer, "epsilon", f"{attributes['epsilon']:.3g}", f"{op.get_attr('epsilon'):.3g}")
+            continue
+        strides, dilations = op.get_attr("strides")[1:3], op.get_attr("dilations")[1:3]
+        expect(layer, "stride", list(attributes.get("strides", [1, 1])), list(strides))
+        expect(layer, "dilation", list(attributes.get("dilations", [1, 1])), list(dilations))
+        expect(layer, "groups", attributes.get("group", 1), 1)
+        kernel = op.inputs[1].shape.as_list()[:2]
+        sides = graph.shapes[node.input[0]][2:]
+        same = [_same_padding(*s) for s in zip(sides, kernel, strides, dilations, strict=True)]
+        padding = [before for before, _ in same] + [after for _, after in same]
+        expect(layer, "padding", list(attributes.get("pads", [0] * 4)), padding)
+
+    theirs = [
+        (n.op_type[0], list(a["kernel_shape"]), list(a.get("strides", [1, 1])))
+        for n in graph.model.graph.node
+        if n.op_type in ("MaxPool", "AveragePool") and (a := graph.attributes(n))
+    ]
+    ours = [
+        (op.type[0], list(op.get_attr("ksize")[1:3]), list(op.get_attr("strides")[1:3]))
+        for op in tf_graph.get_operations()
+        if op.type in ("MaxPool", "AvgPool")
+    ]
+    expect("pooling", "windows and strides", theirs[: len(ours)], ours)
+    return problems, checked + len(ours)
+
+
+def _same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """TensorFlow's SAME padding, before and after."""
+    total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+    return total // 2, total - total // 2
+
+
+def _picture(recipe: Recipe, size: Sequence[int]) -> np.ndarray:
+    """A drawn picture, preprocessed, float32 [1, h, w, 3]."""
+    from PIL import Image
+
+    from common.data.sample import draw
+
+    pixels = np.asarray(Image.fromarray(draw(3)[0]).resize(size[::-1], Image.BILINEAR), np.float32)
+    pixels = pixels[..., ::-1] if recipe.channel_order == "bgr" else pixels
+    return ((pixels - np.array(recipe.pixel_mean, np.float32)) * np.float32(recipe.pixel_scale))[None]
+
+
+def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
+    """The node's value on a picture [1, h, w, 3], as [1, h', w', c]."""
+    import onnxruntime
+
+    output = graph.nodes[node].output[0]
+    if output not in {o.name for o in graph.model.graph.output}:
+        graph.model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    run = onnxruntime.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = graph.model.graph.input[0].name
+    return run.run([output], {name: np.ascontiguousarray(picture.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
+
+
+def write_checkpoint(filled: Filled, out: Path) -> str:
+    """Write variables and recipe as a checkpoint; returns one line about it."""
+    from common.checkpoints import RECIPE_KEY, write
+
+    recipe = json.dumps(filled.recipe.to_json())
+    write(out, {**filled.variables, RECIPE_KEY: np.array(recipe, object)})
+    count = sum(v.size for v in filled.variables.values())
+    return (
+        f"{out}: {len(filled.variables)} variables, {count:,} parameters, {filled.layers} layers alike; "
+        f"largest difference on a picture {filled.difference:.1e} of the largest score"
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
+    parser.add_argument("--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[])
+    parser.add_argument(
+        "--not-loaded", metavar="REGEX", nargs="+", default=[],
+        help="variables and layers to leave out, as a classifier that the file lacks",
+    )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="ONNX (from Caffe) into a TensorFlow checkpoint.", allow_abbrev=False)
+    parser.add_argument("--onnx", type=Path, required=True, metavar="X.onnx")
+    parser.add_argument("--reproduction", required=True, choices=SCORES)
+    parser.add_argument("--variant", help="recipe of the reproduction (default: the one that is Caffe's network)")
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    try:
+        model = load_onnx(args.onnx)
+        settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
+        filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))
+        print(write_checkpoint(filled, args.out))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""DeepLab-LargeFOV's recipes: as DrSleep's TensorFlow program has it, and as the paper's Caffe solver.
+
+Source: DrSleep/tensorflow-deeplab-lfov, train.py and deeplab_lfov/; arXiv 1412.7062 and 1606.00915.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from common.errors import UserError
+from common.recipe import CAFFE_PREPROCESSING, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class V1Recipe(Recipe):
+    """A LargeFOV run; the defaults are the original's train.py: 57 mIoU on val by its README.
+
+    python -m reproductions.v1 train --data VOC2012 --run-dir runs/v1 --init model.ckpt-init
+    python -m reproductions.v1 evaluate --data VOC2012 --split val --checkpoint runs/v1/model.ckpt-20000 --out out
+    """
+
+    atrous_rate: int = 12  # of fc6
+    keep_prob: float = 0.5  # dropout after fc6 and fc7, in training
+    pooling: Literal["tensorflow", "caffe"] = "tensorflow"  # the rules at the borders
+
+    channel_order: Literal["rgb", "bgr"] = CAFFE_PREPROCESSING["channel_order"]
+    pixel_mean: tuple[float, float, float] = CAFFE_PREPROCESSING["pixel_mean"]
+
+    optimizer: Literal["momentum", "adam", "sgd"] = "adam"
+    learning_rate: float = 1e-4
+    schedule: Literal["poly", "step", "constant"] = "constant"
+    weight_decay: float = 0.0
+    weight_decay_on: str = "/w$"
+    batch_size: int = 16
+    save_interval: int = 500
+
+    min_scale: float = 0.75
+    max_scale: float = 1.25
+    random_mirror: bool = False
+    crop_position: Literal["random", "centre"] = "centre"
+    crop_padding: Literal["ignored", "background"] = "background"
+    void_pixels: Literal["masked", "averaged"] = "averaged"
+
+    def validate(self) -> None:
+        super().validate()
+        if not 0 < self.keep_prob <= 1:
+            raise UserError(f"keep_prob={self.keep_prob}: must be above 0 and at most 1")
+        if self.atrous_rate < 1:
+            raise UserError(f"atrous_rate={self.atrous_rate}: must be at least 1")
+
+
+ORIGINAL = V1Recipe(variant="original")
+
+# The Caffe solver of the paper, with what the original's README lists as missing: weight decay, multipliers, the
+# ignore label masked, mirroring, random crops, Caffe's pooling. From vgg16_20M: 62.25 on val (table 1).
+PAPER = ORIGINAL.derive(
+    variant="paper",
+    pooling="caffe",
+    align_corners=True,
+    eval_size=513,
+    optimizer="momentum",
+    learning_rate=1e-3,
+    schedule="step",
+    num_steps=6000,
+    step_size=2000,
+    batch_size=30,
+    weight_decay=5e-4,
+    lr_multipliers=(("^fc8.*/w$", 10.0), ("^fc8.*/b$", 20.0), ("/b$", 2.0)),
+    random_scale=False,  # the paper's augmentation begins with 1606.00915's table 4
+    random_mirror=True,
+    crop_position="random",
+    crop_padding="ignored",
+    void_pixels="masked",
+    init_not_loaded=("^fc8_voc12/",),
+)
+
+# No trained weights: He initialisation carries the signal through fifteen ReLUs; no dropout for so few pictures.
+SCRATCH = PAPER.derive(
+    variant="scratch",
+    initializer="he_normal",
+    pixel_scale=0.02,
+    eval_size="native",
+    random_scale=True,
+    schedule="poly",
+    batch_size=4,
+    keep_prob=1.0,
+    init_not_loaded=(),
+)
+
+VARIANTS = {
+    recipe.variant: recipe
+    for recipe in (
+        ORIGINAL,
+        PAPER,
+        # 1606.00915, table 2: poly, batch 10, 20K: 65.88 on val.
+        PAPER.derive(variant="paper_poly", schedule="poly", batch_size=10, num_steps=20000),
+        SCRATCH,
+        # The drawn sample set.
+        SCRATCH.derive(variant="sample", num_steps=150, crop_size=(145, 145), save_interval=50),
+    )
+}
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What the names in a weight file settle: nothing, LargeFOV's are all alike."""
+    return {}
