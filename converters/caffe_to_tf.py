@@ -1,6 +1,7 @@
 """`python -m converters.caffe_to_tf`: a released DeepLab `.caffemodel` into a checkpoint, through ONNX."""
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,14 @@ from converters.caffe_net import read_net
 from converters.caffe_to_onnx import convert as to_onnx
 from converters.deploy import MODELS
 from converters.onnx_to_tf import add_common_arguments, convert, load_reproduction, write_checkpoint
+
+
+def _without(prototxt: str, patterns: list[str]) -> str:
+    """The built-in prototxt (a layer a line) without the layers that the caffemodel need not have."""
+    lines = prototxt.splitlines()
+    return "\n".join(
+        line for line in lines if not any(re.search(p, line.partition('"')[2].partition('"')[0]) for p in patterns)
+    )
 
 
 def main() -> int:
@@ -30,7 +39,7 @@ def main() -> int:
             prototxt = args.prototxt
             if prototxt is None:
                 prototxt = Path(folder) / f"{args.model}.prototxt"
-                prototxt.write_text(deploy(args.size))
+                prototxt.write_text(_without(deploy(args.size), args.not_loaded))
             net = read_net(prototxt, args.caffemodel)
             model = to_onnx(net, {None: (1, 3, args.size, args.size)})
         for note in net.notes:

@@ -221,6 +221,18 @@ def test_crop_pads_picture_by_mean_and_label_by_ignore():
     assert np.all(mask[:4, :5] == 1) and np.all(mask[4:] == 255) and np.all(mask[:, 5:] == 255)
 
 
+def test_centred_crop_with_black_background_as_the_lfov_original():
+    """tf.image.resize_image_with_crop_or_pad: centred on both sides, padding 0 in raw pixels and class 0."""
+    recipe = SMALL.derive(crop_size=(6, 3), random_scale=False, random_mirror=False, crop_position="centre",
+                          crop_padding="background", pixel_mean=(5.0, 5.0, 5.0), pixel_scale=1.0)  # fmt: skip
+    raw = np.arange(15, dtype=np.float32).reshape(3, 5, 1).repeat(3, axis=2)
+    out, mask = run_augment(raw - 5, np.full((3, 5, 1), 7, np.uint8), [0, 0, 0.9, 0.9], recipe)
+    with tf.Graph().as_default(), tf.Session() as session:
+        expected = session.run(tf.image.resize_image_with_crop_or_pad(raw, 6, 3))
+        expected_mask = session.run(tf.image.resize_image_with_crop_or_pad(np.full((3, 5, 1), 7, np.uint8), 6, 3))
+    assert np.array_equal(out + 5, expected) and np.array_equal(mask, expected_mask)
+
+
 def test_scale_mirror_and_crop_move_picture_and_label_together():
     ramp = np.tile(np.arange(8, dtype=np.float32)[None, :, None], (8, 1, 3))
     label = ramp[..., :1].astype(np.uint8)

@@ -153,6 +153,18 @@ def test_scales_mirror_and_limit(sample_set, checkpoint, tmp_path, results_dir):
     assert json.loads(record.read_text())["marks"] == {"sample": True, "subset": 3}
 
 
+def test_crf_from_the_command_line(sample_set, checkpoint, tmp_path, results_dir):
+    assert evaluate(sample_set, checkpoint, tmp_path / "o", "--crf", "--limit", "2", "--set", "crf_iterations=3") == 0
+    metrics = json.loads((tmp_path / "o/metrics.json").read_text())
+    assert metrics["protocol"]["crf"]["iterations"] == 3 and metrics["protocol"]["crf"]["bilateral_sxy"] == 67.0
+    arguments = [sample_set / "JPEGImages/sample_000064.jpg", "--checkpoint", checkpoint, "--quiet"]
+    for out, extra in (("plain", []), ("crf", ["--crf", "--save-logits"])):
+        assert run("predict", *arguments, "--out", tmp_path / out, *extra) == 0
+    plain, refined = (np.asarray(Image.open(tmp_path / o / "sample_000064.png")) for o in ("plain", "crf"))
+    assert 0 < (plain != refined).mean() < 0.5 and (tmp_path / "crf/sample_000064.npy").is_file()
+    assert evaluate(sample_set, checkpoint, tmp_path / "bad", "--crf", "--set", "crf_bilateral_srgb=-1") == 2
+
+
 def test_predict_files_folders_and_globs(sample_set, checkpoint, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

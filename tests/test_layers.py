@@ -201,3 +201,47 @@ def test_aspp_is_a_sum():
             parts = [layers.conv2d(tf.constant(x), 3, 3, rate=r, bias=True, scope=s) for r, s in ((1, "a"), (2, "b"))]
         whole, separate = evaluate((total, parts))
     np.testing.assert_allclose(whole, sum(separate), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(96, 49), (97, 49), (98, 50), (7, 4), (2, 2), (1, 1)])
+def test_caffe_max_pool_sizes_and_values(side, expected):
+    """Window 3, stride 2, pad 1, sizes rounded up: against windows cut by hand."""
+    x = random(1, side, side, 1)
+    with tf.Graph().as_default():
+        ours = evaluate(layers.max_pool(tf.constant(x), 3, 2, rule="caffe"))[0, ..., 0]
+    windows = [slice(max(2 * i - 1, 0), 2 * i + 2) for i in range(expected)]
+    by_hand = [[x[0, r, c, 0].max() for c in windows] for r in windows]
+    np.testing.assert_array_equal(ours, by_hand)
+
+
+def test_pooling_rules_agree_inside_and_differ_at_the_borders():
+    x = np.ones((1, 9, 9, 1), np.float32)
+    with tf.Graph().as_default():
+        pools = [layers.average_pool(tf.constant(x), 3, rule=r) for r in ("tensorflow", "caffe")]
+        ours, caffe = (p[0, ..., 0] for p in evaluate(pools))
+    assert np.all(ours == 1) and np.all(caffe[1:-1, 1:-1] == pytest.approx(1))
+    np.testing.assert_allclose([caffe[0, 0], caffe[0, 4]], [4 / 9, 6 / 9], rtol=1e-6)
+
+
+def test_dropout_is_a_function_of_seed_and_scope():
+    x = np.ones((1, 40, 40, 8), np.float32)
+    with tf.Graph().as_default():
+        seeds = [tf.constant(s, tf.int64) for s in ([1, 0], [1, 1])]
+        masks = [layers.dropout(tf.constant(x), 0.5, scope=s, seed=k) for s, k in
+                 (("fc6", seeds[0]), ("fc6", seeds[0]), ("fc7", seeds[0]), ("fc6", seeds[1]))]  # fmt: skip
+        still = layers.dropout(tf.constant(x), 0.5, scope="fc6")
+        values = evaluate([*masks, still])
+    assert np.array_equal(values[0], values[1]) and np.array_equal(values[4], x)
+    assert not np.array_equal(values[0], values[2]) and not np.array_equal(values[0], values[3])
+    assert set(np.unique(values[0])) == {0, 2} and abs(values[0].mean() - 1) < 0.05
+
+
+def test_void_pixels_masked_or_averaged():
+    from common.losses import softmax_cross_entropy
+
+    logits, labels = np.zeros((1, 1, 4, 3), np.float32), np.array([0, 1, 255, 255], np.uint8).reshape(1, 1, 4, 1)
+    with tf.Graph().as_default():
+        kinds = [softmax_cross_entropy(tf.constant(logits), tf.constant(labels), 3, v) for v in ("masked", "averaged")]
+        nothing = softmax_cross_entropy(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), 3)
+        masked, averaged, none = evaluate([*kinds, nothing])
+    assert masked == pytest.approx(np.log(3)) and averaged == pytest.approx(np.log(3) / 2) and none == 0

@@ -52,6 +52,8 @@ def test_a_run_folder_holds_everything(trained):
     assert entry.keys() == {"step", "loss", "pixel_loss", "learning_rate", "seconds"}
     assert entry["learning_rate"] == pytest.approx(SMALL.learning_rate)
     assert TINY.stored_recipe(Weights(trained / "model.ckpt-8")) == SMALL
+    with Image.open(trained / "snapshots/000004.png") as snapshot:
+        assert snapshot.size == (3 * 65, 2 * 65)  # picture, label and prediction of two examples
     (events,) = trained.glob("events.*")
     tags = {v.tag for e in tf.train.summary_iterator(str(events)) for v in e.summary.value}
     assert {"loss", "pixel_loss", "learning_rate", "picture_label_prediction/0"} <= tags
@@ -259,6 +261,13 @@ def test_poly_and_multipliers():
     np.testing.assert_allclose(rates, [1, 0.75**0.9, 0, 0], rtol=1e-6)
     names = ["conv1/weights", "fc1_voc12_c0/weights", "fc1_voc12_c0/biases", "decoder/aspp/conv1/biases"]
     assert [multiplier(recipe, n) for n in names] == [1, 10, 20, 20]
+
+
+def test_step_schedule():
+    recipe = DEEPLAB.derive(schedule="step", learning_rate=1.0, step_size=2)
+    with tf.Graph().as_default(), tf.Session() as session:
+        rates = session.run([learning_rate(recipe, tf.constant(s, tf.int64)) for s in (0, 1, 2, 5)])
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.01], rtol=1e-6)
 
 
 def test_a_stop_before_the_first_step_still_saves(sample_set, tmp_path, monkeypatch):
