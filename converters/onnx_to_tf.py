@@ -121,6 +121,16 @@ class _Onnx:
         """Layers that hold blobs of the Caffe net; the conversion's own constants have words for numbers."""
         return {name.rpartition("/")[0] for name in self.tensors if name.rpartition("/")[2].isdigit()}
 
+    def is_scale_copy(self, layer: str) -> bool:
+        """Whether a layer of a multi-scale train prototxt (..._res075, ..._res05) repeats the weights of scale 1."""
+        original = re.sub(r"_?res0(75|5)", "", layer)
+        if original == layer:
+            return False
+        pairs = [(self.blob(layer, i), self.blob(original, i)) for i in range(3)]
+        return any(ours is not None for ours, _ in pairs) and all(
+            (a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs
+        )
+
     def depth(self, node: str) -> int | None:
         return self.shapes.get(self.nodes[node].output[0], [0, None])[1] if node in self.nodes else None
 
@@ -139,6 +149,7 @@ def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
         skip = [re.compile(p) for p in not_loaded]
         wanted = {n: tuple(v.shape.as_list()) for n, v in variables.items() if not any(p.search(n) for p in skip)}
         unused = {n for n in graph.weighted_layers() - used if not any(p.search(n) for p in skip)}
+        unused = {n for n in unused if not graph.is_scale_copy(n)}
         values = {n: v for n, v in values.items() if n in wanted}
         given = {n: v.shape for n, v in values.items()} | {f"{layer} (a layer)": () for layer in unused}
         if difference := describe_difference(wanted, given):

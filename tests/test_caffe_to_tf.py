@@ -1,6 +1,7 @@
 """Released DeepLab nets from .caffemodel to checkpoint, with the golden weights in them."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -23,6 +24,9 @@ CASES = {
     "deeplab_largefov": ("lfov", "a", ("w", "b")),
     "deeplabv2_resnet101": ("v2", "deeplab_a", ("weights", "biases")),
 }
+
+
+LARGEFOV_NAMES = [name for name, *_ in parsed(golden_cases.load("lfov")["a"]["variables"])]
 
 
 def weight(name, shape):
@@ -192,6 +196,45 @@ def test_other_hyper_parameters_are_named(tmp_path, capsys, monkeypatch, old, ne
     ])  # fmt: skip
     assert caffe_to_tf.main() == 2
     assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_multi_scale_train_prototxt(tmp_path, capsys, monkeypatch, alike):
+    """Data layer and label branch are dropped, the branch of scale .5 is a copy; a copy that differs is left over."""
+    write_caffemodel(tmp_path, "deeplab_largefov", 65)
+    head, *layers = (tmp_path / "net.prototxt").read_text().splitlines()
+    layers = [line for line in layers if line.startswith("layer")]
+    half = [re.sub('(name|bottom|top): "([^"]+)"', r'\1: "\2_res05"', line) for line in layers]
+    data = (
+        'layer { name: "data" type: "ImageSegData" top: "data" top: "label" include { phase: TRAIN } '
+        "transform_param { crop_size: 65 } }\n"
+        'layer { name: "shrink" type: "Interp" bottom: "data" top: "data_res05" interp_param { height: 33 width: 33 } }'
+    )
+    fuse = (
+        'layer { name: "up" type: "Interp" bottom: "fc8_voc12_res05" top: "up" interp_param { height: 9 width: 9 } }\n'
+        'layer { name: "fuse" type: "Eltwise" bottom: "fc8_voc12" bottom: "up" top: "fuse" '
+        "eltwise_param { operation: MAX } }\n"
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fuse" bottom: "label" top: "loss" }'
+    )
+    (tmp_path / "train.prototxt").write_text("\n".join([head, data, *layers, *half, fuse]))
+    net = NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())
+    for layer in list(net.layer):
+        copy = net.layer.add()
+        copy.CopyFrom(layer)
+        copy.name += "_res05"
+    if not alike:
+        net.layer[-1].blobs[1].data[0] += 1
+    (tmp_path / "train.caffemodel").write_bytes(net.SerializeToString())
+    monkeypatch.setattr(sys, "argv", [
+        "x", "--model", "deeplab_largefov", "--caffemodel", f"{tmp_path}/train.caffemodel", "--size", "65",
+        "--prototxt", f"{tmp_path}/train.prototxt", "--out", f"{tmp_path}/o/c.ckpt",
+    ])  # fmt: skip
+    status, printed = caffe_to_tf.main(), capsys.readouterr()
+    if alike:
+        assert status == 0, printed.err
+        assert checkpoints.Weights(tmp_path / "o/c.ckpt").names() == set(LARGEFOV_NAMES)
+    else:
+        assert status == 2 and "1 extra in the file: fc8_voc12_res05 (a layer)" in printed.err
 
 
 def test_the_two_steps_apart(tmp_path):
