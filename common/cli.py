@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
-from common.errors import UserError
+from common import program
 from common.reproduction import Reproduction
 
 SAMPLE = "sample"  # --data sample: the drawn set
@@ -21,40 +19,18 @@ def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     args = _parser(reproduction).parse_args(arguments)
     args.command_line = f"python -m reproductions.{reproduction.name} {shlex.join(arguments)}"
-    try:
-        return args.run(reproduction, args) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if os.environ.get("TRACEBACK"):
-            raise
-        reason = (str(error).strip().splitlines() or [""])[0]
-        print(f"error: unforeseen {type(error).__name__}: {reason}; TRACEBACK=1 shows where", file=sys.stderr)
-        return 1
-    return 2
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers wrong arguments in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; --help lists what {self.prog} takes\n")
+    return program.run(lambda: args.run(reproduction, args))
 
 
 def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = program.ArgumentParser(
         prog=f"python -m reproductions.{reproduction.name}",
         description=f"{reproduction.title}. Variants: {', '.join(reproduction.variants)}.",
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, about):
-        sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=run)
         sub.add_argument(
             "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import program
 from common.data.masks import read_image, save_label_png
 from common.data.voc import voc_palette
 from common.errors import UserError
@@ -188,10 +189,9 @@ def _run(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 2 wrong arguments or input."""
-    parser = argparse.ArgumentParser(
+    parser = program.ArgumentParser(
         prog="python -m common.crf",
         description="Sharpen saved class probabilities of a picture with the dense CRF.",
-        allow_abbrev=False,
     )
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE", help="the picture")
     parser.add_argument(
@@ -205,17 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, metavar="N",
             help=f"{f.metadata['about']} (default: %(default)s)",
         )  # fmt: skip
-    try:
-        _run(parser.parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 2
+    return program.run(lambda: _run(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a reproduction tells the shared programs about itself."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ class Reproduction:
       sample_variant: for the drawn sample set.
       scratch_variant: for real data without weights to start from.
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
-      load_network: imports and returns the network (TensorFlow is imported only then).
+      module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). Empty when nothing is recognised.
     """
@@ -34,9 +35,13 @@ class Reproduction:
     variants: Mapping[str, Recipe]
     sample_variant: str
     scratch_variant: str
-    load_network: Callable[[], "Network"]
+    module: str
     recognise: Callable[[Shapes], dict[str, Any]]
     protocols: tuple[Mapping[str, Any], ...] = ()
+
+    def load_network(self) -> "Network":
+        """The network, imported now."""
+        return importlib.import_module(self.module).network
 
     @property
     def default_variant(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from common import program
 from common.errors import UserError
 from common.files import write_text
 from common.records import ROOT, read_records, results_dir
@@ -210,14 +211,13 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def main() -> int:
-    try:
-        write_results()
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def _main() -> None:
+    write_results()
     print(results_dir() / "RESULTS.md")
-    return 0
+
+
+def main() -> int:
+    return program.run(_main)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from common import program
 from common.errors import UserError
 from common.files import atomic
 from converters.caffe_layers import LAYERS
@@ -208,10 +209,9 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
     return model(parts[0], weights)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns 0, or 2 after one sentence on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="python -m converters.caffe_to_onnx", description="Convert a Caffe net to ONNX.", allow_abbrev=False
+def _main(arguments: list[str] | None = None) -> None:
+    parser = program.ArgumentParser(
+        prog="python -m converters.caffe_to_onnx", description="Convert a Caffe net to ONNX."
     )
     parser.add_argument("--prototxt", required=True, type=Path, metavar="P", help="the net's definition, text")
     parser.add_argument("--caffemodel", type=Path, metavar="M", help="its weights (default: those in the prototxt)")
@@ -221,21 +221,18 @@ def main(arguments: list[str] | None = None) -> int:
         help="goes before the prototxt's; without a name for the first input",
     )  # fmt: skip
     args = parser.parse_args(arguments)
-    try:
-        net = read_net(args.prototxt, args.caffemodel)
-        model = convert(net, dict(args.input_shape))
-        with atomic(args.out) as temporary:
-            temporary.write_bytes(model.SerializeToString())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    net = read_net(args.prototxt, args.caffemodel)
+    model = convert(net, dict(args.input_shape))
+    with atomic(args.out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
     for note in net.notes:
         print(f"note: {note}", file=sys.stderr)
     print(args.out)
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns 0, or 2 after one sentence on stderr."""
+    return program.run(lambda: _main(arguments))
 
 
 def _named_shape(text: str) -> tuple[str | None, Shape]:

@@ -1,12 +1,11 @@
 """`python -m converters.caffe_to_tf`: a released DeepLab `.caffemodel` into a checkpoint, through ONNX."""
 
-import argparse
 import re
 import sys
 import tempfile
 from pathlib import Path
 
-from common.errors import UserError
+from common import program
 from converters.caffe_net import read_net
 from converters.caffe_to_onnx import convert as to_onnx
 from converters.deploy import MODELS
@@ -21,8 +20,8 @@ def _without(prototxt: str, patterns: list[str]) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="A .caffemodel into a TensorFlow checkpoint.", allow_abbrev=False)
+def _main() -> None:
+    parser = program.ArgumentParser(description="A .caffemodel into a TensorFlow checkpoint.")
     parser.add_argument("--model", required=True, choices=MODELS, help="which released net it is")
     parser.add_argument("--caffemodel", type=Path, required=True, metavar="M")
     parser.add_argument(
@@ -34,24 +33,23 @@ def main() -> int:
     add_common_arguments(parser)
     args = parser.parse_args()
     reproduction, variant, deploy = MODELS[args.model]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            prototxt = args.prototxt
-            if prototxt is None:
-                prototxt = Path(folder) / f"{args.model}.prototxt"
-                prototxt.write_text(_without(deploy(args.size), args.not_loaded))
-            net = read_net(prototxt, args.caffemodel)
-            model = to_onnx(net, {None: (1, 3, args.size, args.size)})
-        for note in net.notes:
-            print(f"note: {note}", file=sys.stderr)
-        del net
-        settings = [f"variant={variant}", *args.settings]
-        filled = convert(model, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
-        print(write_checkpoint(filled, args.out))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        prototxt = args.prototxt
+        if prototxt is None:
+            prototxt = Path(folder) / f"{args.model}.prototxt"
+            prototxt.write_text(_without(deploy(args.size), args.not_loaded))
+        net = read_net(prototxt, args.caffemodel)
+        model = to_onnx(net, {None: (1, 3, args.size, args.size)})
+    for note in net.notes:
+        print(f"note: {note}", file=sys.stderr)
+    del net
+    settings = [f"variant={variant}", *args.settings]
+    filled = convert(model, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
+    print(write_checkpoint(filled, args.out))
+
+
+def main() -> int:
+    return program.run(_main)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import program
 from common.console import say
 from common.errors import UserError
 from converters.archives import BadArchive, unpack
@@ -156,8 +157,8 @@ def _convert(weights: Weights, folder: Path) -> Ready:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 all there, 2 wrong arguments or nothing to be had, 130 on Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m converters.fetch", allow_abbrev=False,
+    parser = program.ArgumentParser(
+        prog="python -m converters.fetch",
         description="Fetch weights or data by their name in converters/manifest.yaml: resume, check, unpack, convert.",
     )  # fmt: skip
     parser.add_argument("name", nargs="?", metavar="NAME", help="an entry of the manifest; --list shows them")
@@ -168,22 +169,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if bool(args.name) == args.list:
         parser.error("give either a NAME or --list")
-    try:
-        manifest = read_manifest()
-        if args.list:
-            print("\n".join(_list(manifest)))
-            return 0
-        fetched = fetch(args.name, args.out, convert=not args.no_convert, quiet=args.quiet, manifest=manifest)
-        _show(fetched, manifest, args.quiet)
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is there", file=sys.stderr)
-        return 130
-    return 2
+    return program.run(lambda: _fetch(args))
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    manifest = read_manifest()
+    if args.list:
+        print("\n".join(_list(manifest)))
+        return
+    fetched = fetch(args.name, args.out, convert=not args.no_convert, quiet=args.quiet, manifest=manifest)
+    _show(fetched, manifest, args.quiet)
 
 
 def _list(manifest: Manifest) -> Iterator[str]:

@@ -1,13 +1,12 @@
 """`python -m converters.inspect FILE`: names, shapes and sums of the arrays in any weight file that is accepted."""
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common import program
 
 
 def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -39,24 +38,21 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield from ((name, weights.value(name)) for name in sorted(weights.shapes))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Names, shapes and sums of a weight file.", allow_abbrev=False)
+def _main() -> None:
+    parser = program.ArgumentParser(description="Names, shapes and sums of a weight file.")
     parser.add_argument("file", type=Path)
-    try:
-        count = total = 0
-        for name, value in arrays(parser.parse_args().file):
-            value = np.asarray(value)
-            shape = "x".join(map(str, value.shape)) or "scalar"
-            amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
-            print(f"{name:60s} {shape:>18s} {amount:>14s}")
-            count, total = count + 1, total + value.size
-        print(f"{count} arrays, {total:,} values")
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        pass
-    return 0
+    count = total = 0
+    for name, value in arrays(parser.parse_args().file):
+        value = np.asarray(value)
+        shape = "x".join(map(str, value.shape)) or "scalar"
+        amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
+        print(f"{name:60s} {shape:>18s} {amount:>14s}")
+        count, total = count + 1, total + value.size
+    print(f"{count} arrays, {total:,} values")
+
+
+def main() -> int:
+    return program.run(_main)
 
 
 if __name__ == "__main__":

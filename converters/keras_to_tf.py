@@ -4,7 +4,6 @@ Keras convolutions have biases where tf-slim's have none; in front of a batch no
 shifts what is normalised, so the stored mean takes it up: (x + b) - m = x - (m - b), exactly.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import program
 from common.errors import UserError
 from converters.keras_weights import Layers, read_keras_weights
 
@@ -109,33 +109,32 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
         return sess.run(tf.nn.softmax(scores))[0, 0, 0]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.", allow_abbrev=False)
+def _main() -> None:
+    parser = program.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.")
     parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
     parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
     parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE", help="then name these")
     args = parser.parse_args()
+    target = TARGETS[args.model]
     try:
-        target = TARGETS[args.model]
-        try:
-            variables = target.variables(read_keras_weights(args.weights))
-        except (UserError, KeyError) as error:
-            raise UserError(f"{args.weights}: {error}" if str(args.weights) not in str(error) else error) from None
-        from common.checkpoints import RECIPE_KEY, write
-        from reproductions.v2.recipe import V2Recipe
+        variables = target.variables(read_keras_weights(args.weights))
+    except (UserError, KeyError) as error:
+        raise UserError(f"{args.weights}: {error}" if str(args.weights) not in str(error) else error) from None
+    from common.checkpoints import RECIPE_KEY, write
+    from reproductions.v2.recipe import V2Recipe
 
-        recipe = json.dumps(V2Recipe.from_json(target.recipe).to_json())
-        write(args.out, {**variables, RECIPE_KEY: np.array(recipe, object)})
-        print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
-        for picture in args.classify:
-            probabilities = classify(args.out, picture)
-            best = probabilities.argsort()[::-1][:3]
-            print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    recipe = json.dumps(V2Recipe.from_json(target.recipe).to_json())
+    write(args.out, {**variables, RECIPE_KEY: np.array(recipe, object)})
+    print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
+    for picture in args.classify:
+        probabilities = classify(args.out, picture)
+        best = probabilities.argsort()[::-1][:3]
+        print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
+
+
+def main() -> int:
+    return program.run(_main)
 
 
 if __name__ == "__main__":

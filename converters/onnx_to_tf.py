@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from common import program
 from common.errors import UserError
 from common.recipe import Recipe
 from common.reproduction import Reproduction
@@ -296,22 +297,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="ONNX (from Caffe) into a TensorFlow checkpoint.", allow_abbrev=False)
+def _main() -> None:
+    parser = program.ArgumentParser(description="ONNX (from Caffe) into a TensorFlow checkpoint.")
     parser.add_argument("--onnx", type=Path, required=True, metavar="X.onnx")
     parser.add_argument("--reproduction", required=True, choices=SCORES)
     parser.add_argument("--variant", help="recipe of the reproduction (default: the one that is Caffe's network)")
     add_common_arguments(parser)
     args = parser.parse_args()
-    try:
-        model = load_onnx(args.onnx)
-        settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
-        filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))
-        print(write_checkpoint(filled, args.out))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    model = load_onnx(args.onnx)
+    settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
+    filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))
+    print(write_checkpoint(filled, args.out))
+
+
+def main() -> int:
+    return program.run(_main)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Shared fixtures. No test writes into the checkout: records go to a temporary RESULTS_DIR."""
 
+import contextlib
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,14 @@ def voc_subset():
     if not folder.is_dir():
         pytest.skip("real VOC pictures are not on this machine")
     return folder
+
+
+@contextlib.contextmanager
+def files_no_larger_than(size):
+    """A disk that is full: writes beyond `size` bytes fail in this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

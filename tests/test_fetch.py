@@ -1,13 +1,11 @@
 """The manifest, the downloader and the unpacking, against a server of our own that misbehaves on demand."""
 
-import contextlib
 import hashlib
 import http.server
 import io
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tarfile
@@ -25,7 +23,7 @@ from converters import archives, download, fetch
 from converters.archives import BadArchive, unpack
 from converters.download import obtain
 from converters.manifest import MANIFEST, read_manifest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, files_no_larger_than
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -107,16 +105,6 @@ def server(monkeypatch):
         server.files["file.bin"] = CONTENT
         yield server
         server.shutdown()
-
-
-@contextlib.contextmanager
-def files_no_larger_than(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def get(server, tmp_path, *paths, **options):

@@ -42,9 +42,9 @@ def recipe(case, mode):
     about = parsed(CASES[case]["input"])
     shapes = {name: tuple(shape) for name, shape, *_ in parsed(CASES[case]["variables"])}
     settled = {"dilated_type": about.get("dilated_type", "regular")} | recognise(shapes)
+    settled["num_classes"] = CASES[case]["logits"].shape[-1]
     return DEEPLAB.derive(
         **settled,
-        num_classes=CASES[case]["logits"].shape[-1],
         msc_scales=MODES[mode],
         learning_rate=about["learning_rate"],
         power=about["poly_power"],

@@ -1,10 +1,8 @@
 """Training, resuming, stopping and every way in which it can be refused."""
 
-import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from common.errors import UserError
 from common.optimisation import learning_rate, multiplier
 from common.tf1 import tf
 from reproductions.v2.recipe import DEEPLAB
-from tests.conftest import ROOT
+from tests.conftest import ROOT, files_no_larger_than
 from tests.tiny import SMALL, TINY, VARIANTS, run
 
 
@@ -216,17 +214,6 @@ def test_init_is_strict_but_for_what_the_recipe_names(trained, sample_set, tmp_p
     np.savez(tmp_path / "broken.npz", **broken)
     message = error_of(capsys, train(sample_set, tmp_path / "s", "--init", tmp_path / "broken.npz"))
     assert "1 missing in the file: conv1/weights" in message and "1 extra in the file: stray" in message
-
-
-@contextlib.contextmanager
-def files_no_larger_than(size):
-    """A disk that is full: writes beyond `size` bytes fail in this process."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_full_disk_during_a_checkpoint(trained, sample_set, tmp_path, capsys):

@@ -33,23 +33,21 @@ SMALL = TinyRecipe(
 VARIANTS = {r.variant: r for r in (SMALL, SMALL.derive(variant="accumulated", batch_size=2, grad_update_every=2))}
 
 
-def load_network():
+def network(images, recipe, batch_statistics=False):
+    """Three convolutions at stride 2 and an atrous classifier."""
     from common import layers
     from common.network import Outputs
     from common.tf1 import slim, tf
 
-    def network(images, recipe, batch_statistics=False):
-        net = images
-        with (
-            slim.arg_scope([layers.batch_norm], is_training=batch_statistics, activation_fn=tf.nn.relu),
-            tf.variable_scope("", reuse=tf.AUTO_REUSE),
-        ):
-            for i in (1, 2, 3):
-                net = layers.conv2d(net, recipe.width, 3, stride=2, scope=f"conv{i}")
-                net = layers.batch_norm(net, scope=f"conv{i}/BatchNorm")
-            return Outputs(layers.conv2d(net, recipe.num_classes, 3, rate=2, bias=True, scope="scores"))
-
-    return network
+    net = images
+    with (
+        slim.arg_scope([layers.batch_norm], is_training=batch_statistics, activation_fn=tf.nn.relu),
+        tf.variable_scope("", reuse=tf.AUTO_REUSE),
+    ):
+        for i in (1, 2, 3):
+            net = layers.conv2d(net, recipe.width, 3, stride=2, scope=f"conv{i}")
+            net = layers.batch_norm(net, scope=f"conv{i}/BatchNorm")
+        return Outputs(layers.conv2d(net, recipe.num_classes, 3, rate=2, bias=True, scope="scores"))
 
 
 TINY = Reproduction(
@@ -58,7 +56,7 @@ TINY = Reproduction(
     variants=VARIANTS,
     sample_variant="small",
     scratch_variant="small",
-    load_network=load_network,
+    module="tests.tiny",
     recognise=lambda shapes: {},
 )
 

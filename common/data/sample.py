@@ -6,7 +6,6 @@ arithmetic and exact rationals are used, so every machine draws the same pixels.
 the machinery works and nothing else: runs are marked `sample` wherever they appear.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common import program
 from common.data.masks import save_label_png
 from common.data.voc import VOC2012
 
@@ -168,14 +168,11 @@ def write(folder: Path) -> None:
     (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the sample set in VOC layout.")
+def main() -> int:
+    parser = program.ArgumentParser(description="Draw the sample set in VOC layout.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    try:
-        write(parser.parse_args().out)
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
+    return program.run(lambda: write(parser.parse_args().out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

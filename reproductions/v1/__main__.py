@@ -6,20 +6,13 @@ from common.cli import main
 from common.reproduction import Reproduction
 from reproductions.v1.recipe import VARIANTS, recognise
 
-
-def load_network():
-    from reproductions.v1.model import network
-
-    return network
-
-
 REPRODUCTION = Reproduction(
     name="v1",
     title="DeepLab-LargeFOV",
     variants=VARIANTS,
     sample_variant="sample",
     scratch_variant="scratch",
-    load_network=load_network,
+    module="reproductions.v1.model",
     recognise=recognise,
     protocols=({"crf": True},),
 )

@@ -6,20 +6,13 @@ from common.cli import main
 from common.reproduction import Reproduction
 from reproductions.v2.recipe import VARIANTS, recognise
 
-
-def load_network():
-    from reproductions.v2.model import network
-
-    return network
-
-
 REPRODUCTION = Reproduction(
     name="v2",
     title="DeepLab v2",
     variants=VARIANTS,
     sample_variant="sample",
     scratch_variant="scratch",
-    load_network=load_network,
+    module="reproductions.v2.model",
     recognise=recognise,
     protocols=({"crf": True},),
 )

@@ -1,0 +1,45 @@
+"""What every command line shares: one-sentence errors and exit statuses."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from common.errors import UserError
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Answers wrong arguments in one sentence, and takes no abbreviated flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; --help lists what {self.prog} takes\n")
+
+
+def run(program: Callable[[], int | None]) -> int:
+    """Run `program`; returns the exit status: its own, 2 after a user's error, 130 on Ctrl-C.
+
+    An error is one sentence on stderr. One that nobody foresaw is too (status 1), unless TRACEBACK is set.
+    """
+    try:
+        return program() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stdout = None
+        return 0
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("TRACEBACK"):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        print(f"error: unforeseen {type(error).__name__}: {reason}; TRACEBACK=1 shows where", file=sys.stderr)
+        return 1
+    return 2
