@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from common.errors import UserError
 
@@ -39,6 +39,9 @@ RANGES = {
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Every number of a run; units and ranges stand beside the fields."""
+
+    # What belongs to weights rather than to the run that uses them: it follows them into other variants.
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
 
     variant: str
 

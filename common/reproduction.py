@@ -79,8 +79,9 @@ class Reproduction:
 
     def _settled(self, weights: "Weights") -> dict[str, Any]:
         stored = self.stored_recipe(weights)
-        settled = self.recognise(weights.shapes)
-        return {key: getattr(stored, key) for key in settled} if stored else settled
+        if stored is None:
+            return self.recognise(weights.shapes)
+        return {key: getattr(stored, key) for key in stored.WEIGHT_FIELDS}
 
 
 def _split_settings(settings: list[str]) -> tuple[list[str], list[str]]:

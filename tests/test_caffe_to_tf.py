@@ -121,6 +121,14 @@ def test_conversion_and_parity(released, tmp_path):
     weights = checkpoints.Weights(tmp_path / "c.ckpt")
     recipe = reproduction.recipe_to_run([], weights)
     assert recipe == reproduction.variants[recipe.variant] and recipe.variant == deploy.MODELS[model][1]
+    # Weights from Caffe take Caffe's rules with them into a run of another variant, unless --set says otherwise.
+    first = reproduction.default_variant
+    field, caffes, other = {"v1": ("pooling", "caffe", "tensorflow"), "v2": ("batch_norm_epsilon", 1e-5, 0.001)}[
+        reproduction.name
+    ]
+    assert getattr(reproduction.recipe_to_train([f"variant={first}"], weights), field) == caffes
+    assert getattr(reproduction.recipe_to_train([f"{field}={other}"], weights), field) == other
+
     file, case, _ = CASES[model]
     golden = golden_cases.load(file)[case]
     about = parsed(golden["input"])

@@ -150,7 +150,7 @@ def test_converted_keras_weights_start_a_res50_run_with_their_preprocessing(resn
     weights = Weights(tmp_path / "res50.ckpt")
     recipe = REPRODUCTION.recipe_to_train(["variant=res50"], weights)
     assert recipe.encoder == "res50" and recipe.channel_order == "bgr"
-    assert recipe.pixel_mean == keras_to_tf.KERAS_CAFFE_MEAN
+    assert recipe.pixel_mean == keras_to_tf.KERAS_CAFFE_MEAN and recipe.variant == "res50"
     from common.network import build
 
     with tf.Graph().as_default(), tf.Session() as session:

@@ -5,7 +5,7 @@ Source: DrSleep/tensorflow-deeplab-lfov, train.py and deeplab_lfov/; arXiv 1412.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from common.errors import UserError
 from common.recipe import CAFFE_PREPROCESSING, Recipe
@@ -18,6 +18,8 @@ class V1Recipe(Recipe):
     python -m reproductions.v1 train --data VOC2012 --run-dir runs/v1 --init model.ckpt-init
     python -m reproductions.v1 evaluate --data VOC2012 --split val --checkpoint runs/v1/model.ckpt-20000 --out out
     """
+
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (*Recipe.WEIGHT_FIELDS, "atrous_rate", "pooling")
 
     atrous_rate: int = 12  # of fc6
     keep_prob: float = 0.5  # dropout after fc6 and fc7, in training

@@ -7,7 +7,7 @@ smoothed_dilated_conv; arXiv 1606.00915. Times are for one data-centre GPU of 20
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from common.errors import UserError
 from common.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, Recipe
@@ -24,6 +24,13 @@ class V2Recipe(Recipe):
         python -m reproductions.v2 train --data VOC2012 --run-dir runs/v2 --init deeplab_resnet_init.ckpt
         python -m reproductions.v2 evaluate --data VOC2012 --split val --checkpoint runs/v2/model.ckpt-20000 --out out
     """
+
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
+        *Recipe.WEIGHT_FIELDS,
+        "encoder",
+        "dilated_type",
+        "batch_norm_epsilon",
+    )
 
     # deeplab: ResNet-101 under Caffe's names; res101, res50: under tf-slim's.
     encoder: Literal["deeplab", "res101", "res50"] = "deeplab"
