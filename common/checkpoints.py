@@ -7,7 +7,9 @@ program's variable names. Restore is strict both ways; what is left out must be 
 import contextlib
 import hashlib
 import json
+import math
 import pickle
+import pickletools
 import re
 import shutil
 import tempfile
@@ -243,42 +245,74 @@ def _is_pickle(path: Path) -> bool:
     return False
 
 
+class _Recorded:
+    """Stands in for numpy's classes while a pickle is read: it keeps what it is given and does nothing with it."""
+
+    def __init__(self, *arguments):
+        self.arguments, self.state = arguments, None
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+class _RecordedDtype(_Recorded):
+    pass
+
+
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds dictionaries of arrays and knows no other class: a pickle can otherwise run anything."""
+    """Records dictionaries of arrays and knows no class: a pickle can otherwise run anything."""
+
+    STAND_INS = {
+        ("numpy", "dtype"): _RecordedDtype,
+        ("numpy", "ndarray"): "ndarray",
+        ("numpy.core.multiarray", "_reconstruct"): _Recorded,
+        ("numpy._core.multiarray", "_reconstruct"): _Recorded,
+        # How Python 3 writes bytes for Python 2.
+        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+    }
 
     def find_class(self, module: str, name: str):
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("numpy", "ndarray"):
-            return "ndarray"  # only to be handed to _reconstruct; the class itself would allocate what it is told
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _empty_array
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
-            return lambda text, encoding: text.encode("latin1")
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are read")
+        if (module, name) not in self.STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are read")
+        return self.STAND_INS[module, name]
 
 
-def _empty_array(kind: str, shape: tuple, code: bytes) -> np.ndarray:
-    if kind != "ndarray" or tuple(shape) != (0,):
-        raise pickle.UnpicklingError("an array begins with a shape, which numpy does not write")
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
+def _recorded_array(value: object) -> np.ndarray:
+    """The float array that a recorded `ndarray` describes. Raises ValueError when it is none."""
+    if not isinstance(value, _Recorded) or not isinstance(value.state, tuple) or len(value.state) != 5:
+        raise ValueError("it holds something that is no array")
+    _, shape, dtype, fortran, data = value.state
+    order = dtype.state[1] if isinstance(dtype, _RecordedDtype) and isinstance(dtype.state, tuple) else None
+    if order not in ("<", ">", "=", "|") or dtype.arguments[0] not in ("f2", "f4", "f8"):
+        raise ValueError("it holds an array that is not of floats")
+    data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had no bytes
+    kind = np.dtype(order.replace("|", "=") + dtype.arguments[0])
+    if not isinstance(data, bytes) or not all(isinstance(n, int) and n >= 0 for n in shape):
+        raise ValueError("it holds an array without values")
+    if math.prod(shape) * kind.itemsize != len(data):
+        raise ValueError(f"an array of shape {tuple(shape)} has {len(data)} bytes")
+    return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
 
 
 def read_array_pickle(path: Path) -> dict[str, np.ndarray]:
     """A pickled dictionary of float arrays, as LargeFOV's util/extract_params.py writes it (`.ckpt`, Python 2).
 
-    Raises UserError for anything else, without running it.
+    Raises UserError for anything else, without running it or allocating what it only claims.
     """
     try:
+        size = path.stat().st_size
         with path.open("rb") as stream:
+            for opcode, argument, _ in pickletools.genops(stream):
+                # The reader's memory is a table as long as its largest index.
+                if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
+                    raise ValueError("it numbers more objects than it has bytes")
+            stream.seek(0)
             values = _ArrayUnpickler(stream, encoding="latin1").load()
+        if not isinstance(values, dict) or not values or not all(isinstance(n, str) for n in values):
+            raise ValueError("it is no dictionary by name")
+        return {name: _recorded_array(value) for name, value in values.items()}
     except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-        raise UserError(f"{path}: is not a pickle of arrays ({_reason(error)})") from None
-    if not isinstance(values, dict) or not all(
-        isinstance(n, str) and isinstance(v, np.ndarray) and v.dtype.kind == "f" for n, v in values.items()
-    ):
-        raise UserError(f"{path}: is a pickle, but not of float arrays by name")
-    return values
+        raise UserError(f"{path}: is not a pickle of float arrays by name ({_reason(error)})") from None
 
 
 def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:

@@ -50,10 +50,12 @@ def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None
     if split.is_sample:
         found["sample"] = True
     trained_on = run_folder.read_pictures(weights_dir)
-    if val_seen is None and not trained_on:
+    if val_seen is None and (not trained_on or run_folder.UNKNOWN in trained_on):
         val_seen = "unknown"
-    if val_seen or any(image.stem in trained_on for image, _ in split.pairs[:evaluated]):
-        found["val_seen"] = val_seen or True
+    if any(image.stem in trained_on for image, _ in split.pairs[:evaluated]):
+        val_seen = True
+    if val_seen:
+        found["val_seen"] = val_seen
     official = split.card.split_sizes.get(split.name, len(split.pairs))
     if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
         found["subset"] = evaluated

@@ -48,6 +48,9 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
     return summary
 
 
+UNKNOWN = "?"  # among the pictures: weights from elsewhere were the start, and nobody knows theirs
+
+
 def read_pictures(run_dir: Path) -> set[str]:
     """The stems of the pictures that weights in `run_dir` were trained on, those of their start included."""
     path = run_dir / PICTURES

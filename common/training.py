@@ -234,5 +234,5 @@ def _write_summary(run_dir: Path, split: Split, init: checkpoints.Weights | None
     write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command))
     seen = {image.stem for image, _ in split.pairs}
     if init:  # what the starting weights have seen, these have too
-        seen |= run_folder.read_pictures(init.path.parent)
+        seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}
     write_text(run_dir / run_folder.PICTURES, "".join(f"{stem}\n" for stem in sorted(seen)))

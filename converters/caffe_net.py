@@ -118,7 +118,10 @@ def read_net(prototxt: Path, caffemodel: Path | None) -> Net:
 def _read(path: Path, limit: int = MAX_BINARY_BYTES) -> bytes:
     try:
         if path.stat().st_size > limit:
-            raise UserError(f"{path}: is larger than {limit >> 20} MiB")
+            with path.open("rb") as stream:
+                binary = limit < MAX_BINARY_BYTES and _text(stream.read(1 << 16)) is None
+            hint = ", and binary; are prototxt and caffemodel swapped?" if binary else ""
+            raise UserError(f"{path}: is larger than {limit >> 20} MiB{hint}")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None

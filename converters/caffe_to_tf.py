@@ -1,22 +1,22 @@
 """`python -m converters.caffe_to_tf`: a released DeepLab `.caffemodel` into a checkpoint, through ONNX."""
 
-import re
 import sys
 import tempfile
 from pathlib import Path
 
 from common import program
+from common.errors import UserError
 from converters.caffe_net import read_net
 from converters.caffe_to_onnx import convert as to_onnx
 from converters.deploy import MODELS
-from converters.onnx_to_tf import add_common_arguments, convert, load_reproduction, write_checkpoint
+from converters.onnx_to_tf import MAX_SIDE, add_common_arguments, convert, load_reproduction, pattern, write_checkpoint
 
 
 def _without(prototxt: str, patterns: list[str]) -> str:
     """The built-in prototxt (a layer a line) without the layers that the caffemodel need not have."""
-    lines = prototxt.splitlines()
+    lines, skip = prototxt.splitlines(), [pattern(p) for p in patterns]
     return "\n".join(
-        line for line in lines if not any(re.search(p, line.partition('"')[2].partition('"')[0]) for p in patterns)
+        line for line in lines if not any(p.search(line.partition('"')[2].partition('"')[0]) for p in skip)
     )
 
 
@@ -28,18 +28,23 @@ def _main() -> None:
         "--prototxt", type=Path, metavar="P", help="its prototxt (default: the released net's, built in)"
     )
     parser.add_argument(
-        "--size", type=int, default=161, help="side of the picture both graphs are run on (default: 161)"
+        "--size", type=int, help="side of the picture both graphs are run on (default: the prototxt's; built in: 161)"
     )
     add_common_arguments(parser)
     args = parser.parse_args()
     reproduction, variant, deploy = MODELS[args.model]
     with tempfile.TemporaryDirectory() as folder:
-        prototxt = args.prototxt
-        if prototxt is None:
-            prototxt = Path(folder) / f"{args.model}.prototxt"
-            prototxt.write_text(_without(deploy(args.size), args.not_loaded))
-        net = read_net(prototxt, args.caffemodel)
-        model = to_onnx(net, {None: (1, 3, args.size, args.size)})
+        prototxt = args.prototxt or Path(folder) / f"built-in {args.model}.prototxt"
+        size = args.size if args.prototxt else args.size or 161
+        if size is not None and not 1 <= size <= MAX_SIDE:
+            raise UserError(f"--size {size}: must be from 1 to {MAX_SIDE}")
+        if args.prototxt is None:
+            prototxt.write_text(_without(deploy(size), args.not_loaded))
+        try:
+            net = read_net(prototxt, args.caffemodel)
+            model = to_onnx(net, {None: (1, 3, size, size)} if size else None)
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}/", "")) from None
     for note in net.notes:
         print(f"note: {note}", file=sys.stderr)
     del net

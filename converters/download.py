@@ -28,6 +28,7 @@ WAITS = (1, 2, 4, 8)  # seconds before a source that failed is asked again; byte
 PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone a little later
 CLIENT_TIMEOUT = 1800
 BLOCK = 1 << 20
+PINNED = ".pinned.txt"  # what pip is told to compare
 DIGESTS = "digests.json"  # beside the files: what each was at its first download
 
 # Packages come through their registry's own client, which knows where the registry is and how to ask it.
@@ -90,7 +91,8 @@ def obtain(
         if problem:
             say(f"{problem}; fetching it again", quiet)
     if not found:
-        source = download(sources, target, problem_of=problem_of, size=size, quiet=quiet)
+        sha256 = (digests or {}).get("sha256")
+        source = download(sources, target, problem_of=problem_of, size=size, sha256=sha256, quiet=quiet)
     if not record:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         _write_records(target, {target.name: found | {"source": source, "date": today}})
@@ -168,6 +170,7 @@ def download(
     *,
     problem_of: Callable[[Path], str | None],
     size: int | None = None,
+    sha256: str | None = None,
     quiet: bool = False,
 ) -> str:
     """Fetch `target` from the first source that works and whose file has no `problem_of(path)`; returns that source.
@@ -185,7 +188,7 @@ def download(
         try:
             scheme = source.split(":", 1)[0]
             if scheme in CLIENTS:
-                _from_client(scheme, source.split(":", 1)[1], part)
+                _from_client(scheme, source.split(":", 1)[1], part, sha256)
             else:
                 _from_url(source, part, size, quiet)
             if not _size(part):
@@ -273,6 +276,8 @@ def _get(url: str, part: Path, size: int | None, quiet: bool) -> None:
                 write_json(state_file, now)  # after the part is emptied: it must never speak for another's bytes
             file.seek(start)
             while block := response.read1(BLOCK):
+                if size is not None and file.tell() + len(block) > size:
+                    raise _SourceFailed(f"sends more than the {size} bytes expected")
                 with _writing(part):
                     write_all(file, block)
                 progress.reached(file.tell())
@@ -291,10 +296,17 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     return int(match[1]), None if match[2] == "*" else int(match[2])
 
 
-def _from_client(scheme: str, package: str, part: Path) -> None:
+def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> None:
     """Let the registry's client bring the package, and take the one file that it leaves."""
     command = [*CLIENTS[scheme], package]
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=part.parent) as folder:
+        if scheme == "pypi":
+            # pip runs a source package's setup.py: only of one whose digest it has compared first.
+            command = [*CLIENTS[scheme], "--only-binary=:all:", package]
+            if sha256:
+                pinned = Path(folder) / PINNED
+                pinned.write_text(f"{package} --hash=sha256:{sha256}\n")
+                command = [*CLIENTS[scheme], "--require-hashes", "-r", str(pinned)]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace",
@@ -304,7 +316,7 @@ def _from_client(scheme: str, package: str, part: Path) -> None:
             raise _SourceFailed(f"needs {command[0]}, which is not installed") from None
         except subprocess.TimeoutExpired:
             raise _SourceFailed(f"{scheme} has not ended after {CLIENT_TIMEOUT} s") from None
-        files = sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.is_symlink())
+        files = sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.is_symlink() and p.name != PINNED)
         if done.returncode or len(files) != 1:
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             errors = [line for line in lines if "error" in line.lower() and " log of " not in line]

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import program
 from common.errors import UserError
 from converters.keras_weights import Layers, read_keras_weights
+
+if TYPE_CHECKING:
+    from common.tf1 import tf
 
 # What Keras applications subtract from BGR pixels for weights that came from Caffe.
 KERAS_CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -56,15 +60,50 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
     variables = {}
     for where, conv, norm in pairs:
         conv_scope, norm_scope = names(*where)
-        variables[f"{conv_scope}/weights"] = layers[conv]["kernel"]
+        variables[f"{conv_scope}/weights"] = _variable(layers, conv, "kernel")
         for leaf in ("gamma", "beta", "moving_mean", "moving_variance"):
-            variables[f"{norm_scope}/{leaf}"] = layers[norm][leaf]
+            variables[f"{norm_scope}/{leaf}"] = _variable(layers, norm, leaf)
         if "bias" in layers[conv]:
-            mean = layers[norm]["moving_mean"].astype(np.float64) - layers[conv]["bias"]
-            variables[f"{norm_scope}/moving_mean"] = mean.astype(np.float32)
-    variables["resnet_v1_50/logits/weights"] = layers["fc1000"]["kernel"][None, None]
-    variables["resnet_v1_50/logits/biases"] = layers["fc1000"]["bias"]
+            mean, bias = variables[f"{norm_scope}/moving_mean"], layers[conv]["bias"]
+            if mean.shape != bias.shape:
+                raise UserError(f"layer {conv}: its bias has shape {bias.shape}, its batch norm {mean.shape}")
+            variables[f"{norm_scope}/moving_mean"] = (mean.astype(np.float64) - bias).astype(np.float32)
+    kernel = _variable(layers, "fc1000", "kernel")
+    variables["resnet_v1_50/logits/weights"] = kernel.reshape(1, 1, *kernel.shape)
+    variables["resnet_v1_50/logits/biases"] = _variable(layers, "fc1000", "bias")
     return variables
+
+
+def _variable(layers: Layers, layer: str, name: str) -> np.ndarray:
+    if name not in layers[layer]:
+        raise UserError(f"layer {layer} has no {name}; it has {', '.join(layers[layer]) or 'nothing'}")
+    return layers[layer][name]
+
+
+def resnet50_scores(images: "tf.Tensor") -> "tf.Tensor":
+    """ImageNet scores [n, 1, 1, 1000] of preprocessed images, by the network that the variables are for."""
+    from common import layers
+    from common.backbones import resnet_v1 as resnet
+    from common.tf1 import tf
+
+    blocks = [resnet.Block(256 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(resnet.UNITS[50])]
+    features, _ = resnet.resnet_v1(images, tuple(blocks), resnet.slim_names("resnet_v1_50"))
+    pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+    return layers.conv2d(pooled, 1000, 1, bias=True, scope="resnet_v1_50/logits")
+
+
+def check(variables: dict[str, np.ndarray]) -> None:
+    """Raises UserError listing every variable of another shape, or naming one that is not finite."""
+    from common.checkpoints import describe_difference
+    from common.tf1 import tf
+
+    with tf.Graph().as_default():
+        resnet50_scores(tf.zeros([1, 65, 65, 3]))
+        wanted = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
+    if difference := describe_difference(wanted, {n: v.shape for n, v in variables.items()}):
+        raise UserError(f"does not fit ResNet-50: {difference}")
+    if broken := [n for n, v in variables.items() if not np.isfinite(v).all()]:
+        raise UserError(f"{len(broken)} variables are not finite: {', '.join(broken)}")
 
 
 TARGETS = {
@@ -84,8 +123,6 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     """
     from PIL import Image
 
-    from common import layers
-    from common.backbones import resnet_v1 as resnet
     from common.checkpoints import TRAINING_STATE, Weights, restore
     from common.data.masks import read_image
     from common.network import preprocess
@@ -99,12 +136,9 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     pixels = np.asarray(image.crop((left, top, left + 225, top + 225)))
     weights = Weights(checkpoint)
     recipe = V2Recipe.from_json(weights.recipe())
-    blocks = [resnet.Block(64 * 4 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(resnet.UNITS[50])]
     with tf.Graph().as_default(), session() as sess:
         images = preprocess(tf.constant(pixels[None]), recipe)
-        features, _ = resnet.resnet_v1(images, tuple(blocks), resnet.slim_names("resnet_v1_50"))
-        pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
-        scores = layers.conv2d(pooled, 1000, 1, bias=True, scope="resnet_v1_50/logits")
+        scores = resnet50_scores(images)
         restore(sess, weights, tf.global_variables(), TRAINING_STATE)
         return sess.run(tf.nn.softmax(scores))[0, 0, 0]
 
@@ -117,10 +151,12 @@ def _main() -> None:
     parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE", help="then name these")
     args = parser.parse_args()
     target = TARGETS[args.model]
+    layers = read_keras_weights(args.weights)
     try:
-        variables = target.variables(read_keras_weights(args.weights))
-    except (UserError, KeyError) as error:
-        raise UserError(f"{args.weights}: {error}" if str(args.weights) not in str(error) else error) from None
+        variables = target.variables(layers)
+        check(variables)
+    except UserError as error:
+        raise UserError(f"{args.weights}: {error}") from None
     from common.checkpoints import RECIPE_KEY, write
     from reproductions.v2.recipe import V2Recipe
 

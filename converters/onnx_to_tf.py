@@ -26,6 +26,7 @@ from common.reproduction import Reproduction
 
 # reproduction: (default variant, the ONNX node that makes its scores)
 SCORES = {"v1": ("paper", "fc8_voc12"), "v2": ("caffe", "fc1_voc12")}
+MAX_SIDE = 2049  # of the picture both graphs run on
 AGREEMENT = 1e-3  # of the largest score; float32 through a hundred layers gives about 1e-5
 
 
@@ -36,13 +37,14 @@ class Filled:
     Attributes:
       variables: TensorFlow name -> array.
       recipe: of the network that was filled.
-      difference: largest difference of the scores on the test picture, over the largest score.
+      difference: largest difference of the scores on the test picture, over the largest score; None
+        when a network that lacks its classifier could not be run.
       layers: how many layers were checked against their TensorFlow op.
     """
 
     variables: dict[str, np.ndarray]
     recipe: Recipe
-    difference: float
+    difference: float | None
     layers: int
 
 
@@ -60,7 +62,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own, by its backend
-        raise UserError(f"{path}: is not a readable ONNX file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: is not a readable ONNX file ({_line(error)})") from None
     if not model.graph.node:
         raise UserError(f"{path}: is not a readable ONNX file (it has no nodes)")
     return model
@@ -86,7 +88,7 @@ def convert(
       UserError: listing what is missing, left over, misshapen or of other hyper-parameters, or when
         the two graphs disagree.
     """
-    graph = _Onnx(model)
+    graph = _Onnx(model, source)
     default, scores = SCORES[reproduction.name]
     if not any(s.startswith("variant=") for s in settings):
         settings = [f"variant={default}", *settings]
@@ -103,12 +105,21 @@ def convert(
 class _Onnx:
     """An ONNX graph, by layer name."""
 
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
+    def __init__(self, model: onnx.ModelProto, source: str):
+        if not model.graph.value_info:
+            try:
+                model = onnx.shape_inference.infer_shapes(model)
+            except Exception as error:
+                raise UserError(f"{source}: has no shapes, and none can be inferred ({_line(error)})") from None
+        self.model, self.source = model, source
         self.nodes = {n.name: n for n in model.graph.node}
         self.tensors = {t.name: t for t in model.graph.initializer}
         values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
         self.shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+        inputs = [v.name for v in model.graph.input if v.name not in self.tensors]
+        self.size = self.shapes[inputs[0]][2:] if len(inputs) == 1 else []
+        if len(self.size) != 2 or not all(1 <= side <= MAX_SIDE for side in self.size):
+            raise UserError(f"{source}: needs one input [1, 3, h, w] with sides from 1 to {MAX_SIDE}")
 
     @staticmethod
     def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -141,13 +152,13 @@ def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
     from common.network import build
     from common.tf1 import session, tf
 
-    size = next(iter(graph.shapes.values()))[2:]
+    size = graph.size
     with tf.Graph().as_default() as tf_graph, session(tf_graph) as sess:
         images = tf.placeholder(tf.float32, [1, *size, 3])
         logits = build(reproduction.load_network(), images, recipe).logits
         variables = {v.op.name: v for v in tf.model_variables()}
         values, used = _values(graph, variables)
-        skip = [re.compile(p) for p in not_loaded]
+        skip = [pattern(p) for p in not_loaded]
         wanted = {n: tuple(v.shape.as_list()) for n, v in variables.items() if not any(p.search(n) for p in skip)}
         unused = {n for n in graph.weighted_layers() - used if not any(p.search(n) for p in skip)}
         unused = {n for n in unused if not graph.is_scale_copy(n)}
@@ -161,14 +172,13 @@ def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
                 f"{source}: differs from {reproduction.title} in {len(problems)} places: {'; '.join(problems)}"
             )
 
-        difference = 0.0
+        difference = None
         if wanted.keys() == variables.keys() and scores in graph.nodes:
             sess.run([v.initializer for v in variables.values()], {
                 v.initializer.inputs[1]: values[n] for n, v in variables.items()
             })  # fmt: skip
             picture = _picture(recipe, size)
-            ours = sess.run(logits, {images: picture})
-            theirs = _run_onnx(graph, scores, picture)
+            ours, theirs = sess.run(logits, {images: picture}), _run_onnx(graph, scores, picture)
             if theirs.shape != ours.shape:
                 raise UserError(
                     f"{source}: gives scores of {theirs.shape}, TensorFlow of {ours.shape}; try sizes 8k + 1"
@@ -195,6 +205,8 @@ def _values(graph: _Onnx, variables: dict) -> tuple[dict[str, np.ndarray], set[s
             if (blob := graph.blob(layer, index)) is None:
                 continue
             # Caffe and ONNX have [out, in, h, w]; an affine part may be stored to broadcast.
+            if leaf in ("w", "weights") and blob.ndim != 4:
+                raise UserError(f"{graph.source}: weights of layer {layer} have {blob.ndim} axes, not 4")
             values[f"{scope}/{leaf}"] = blob.transpose(2, 3, 1, 0) if leaf in ("w", "weights") else blob.reshape(-1)
             used.add(layer)
     return values, used
@@ -213,6 +225,9 @@ def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int
             problems.append(f"{layer}: {what} {theirs} in ONNX, {ours} in TensorFlow")
 
     for layer in sorted(used & ops.keys()):
+        if layer not in graph.nodes or graph.nodes[layer].input[0] not in graph.shapes:
+            problems.append(f"{layer}: no node of that name with a known input shape")
+            continue
         node, op, checked = graph.nodes[layer], ops[layer], checked + 1
         attributes = graph.attributes(node)
         if op.type == "FusedBatchNormV3":
@@ -270,9 +285,13 @@ def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
         graph.model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
-    run = onnxruntime.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = graph.model.graph.input[0].name
-    return run.run([output], {name: np.ascontiguousarray(picture.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
+    try:
+        run = onnxruntime.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        name = run.get_inputs()[0].name
+        scores = run.run([output], {name: np.ascontiguousarray(picture.transpose(0, 3, 1, 2))})[0]
+    except Exception as error:  # onnxruntime's own
+        raise UserError(f"{graph.source}: cannot be run ({_line(error)})") from None
+    return scores.transpose(0, 2, 3, 1) if scores.ndim == 4 else scores
 
 
 def write_checkpoint(filled: Filled, out: Path) -> str:
@@ -282,10 +301,22 @@ def write_checkpoint(filled: Filled, out: Path) -> str:
     recipe = json.dumps(filled.recipe.to_json())
     write(out, {**filled.variables, RECIPE_KEY: np.array(recipe, object)})
     count = sum(v.size for v in filled.variables.values())
-    return (
-        f"{out}: {len(filled.variables)} variables, {count:,} parameters, {filled.layers} layers alike; "
-        f"largest difference on a picture {filled.difference:.1e} of the largest score"
-    )
+    compared = "not run on a picture: a part is left out"
+    if filled.difference is not None:
+        compared = f"largest difference on a picture {filled.difference:.1e} of the largest score"
+    return f"{out}: {len(filled.variables)} variables, {count:,} parameters, {filled.layers} layers alike; {compared}"
+
+
+def pattern(text: str) -> re.Pattern:
+    """A `--not-loaded` argument. Raises UserError when it is no regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"--not-loaded {text}: is not a regular expression ({error})") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,16 +6,21 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from google.protobuf import text_format
 
 from common import checkpoints
+from common.errors import UserError
 from common.inference import Segmenter
 from common.network import build
 from common.recipe import Recipe
 from common.tf1 import session, tf
 from converters import caffe_to_tf, deploy
+from converters.caffe_net import read_net
 from converters.caffe_schema import NetParameter
+from converters.caffe_to_onnx import convert as to_onnx
+from converters.onnx_to_tf import convert, load_reproduction
 from tests import golden_cases
 from tests.conftest import ROOT
 from tests.golden_cases import parsed, relative
@@ -115,8 +120,6 @@ def test_conversion_and_parity(released, tmp_path):
     assert peak < 2048, f"{peak} MiB"
     assert float(done.stdout.split("picture ")[1].split()[0]) < 1e-4
 
-    from converters.onnx_to_tf import load_reproduction
-
     reproduction = load_reproduction(deploy.MODELS[model][0])
     weights = checkpoints.Weights(tmp_path / "c.ckpt")
     recipe = reproduction.recipe_to_run([], weights)
@@ -157,8 +160,6 @@ def test_logits_equal_opencvs(released, tmp_path):
     net.setInput(image)
     theirs = net.forward().transpose(0, 2, 3, 1)
     reproduction, variant, _ = deploy.MODELS[model]
-    from converters.onnx_to_tf import load_reproduction
-
     made = load_reproduction(reproduction)
     with tf.Graph().as_default(), session() as sess:
         logits = build(made.load_network(), tf.constant(image.transpose(0, 2, 3, 1)), made.variants[variant]).logits
@@ -182,6 +183,7 @@ def test_a_missing_classifier_can_be_left_out_and_nothing_else(tmp_path, capsys,
     assert not (tmp_path / "o").exists()
     monkeypatch.setattr(sys, "argv", [*arguments, "--not-loaded", "fc8_voc12"])
     assert caffe_to_tf.main() == 0
+    assert "not run on a picture" in capsys.readouterr().out
     assert "fc8_voc12/w" not in checkpoints.Weights(tmp_path / "o/init.ckpt").shapes
 
 
@@ -258,8 +260,62 @@ def test_the_two_steps_apart(tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def largefov_onnx(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    write_caffemodel(folder, "deeplab_largefov", 33)
+    return to_onnx(read_net(folder / "net.prototxt", folder / "net.caffemodel"))
+
+
+def _rename(model):
+    model.graph.node[0].name = ""
+
+
+def _rank(model):
+    tensor = next(t for t in model.graph.initializer if t.name == "conv1_1/0")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(9, np.float32), "conv1_1/0"))
+
+
+def _huge(model):
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = 200_000
+
+
+def _no_input(model):
+    del model.graph.input[:]
+
+
+def _flat_input(model):
+    del model.graph.input[0].type.tensor_type.shape.dim[2:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_rename, "conv1_1: no node of that name"),
+        (_rank, "weights of layer conv1_1 have 1 axes"),
+        (_huge, "needs one input"),
+        (_no_input, "needs one input"),
+        (_flat_input, "needs one input"),
+    ],
+)
+def test_onnx_graphs_from_elsewhere_are_refused(largefov_onnx, change, message):
+    model = onnx.ModelProto()
+    model.CopyFrom(largefov_onnx)
+    change(model)
+    with pytest.raises(UserError, match=message):
+        convert(model, load_reproduction("v1"), source="x.onnx")
+
+
+def test_missing_shapes_are_inferred_and_bad_patterns_named(largefov_onnx):
+    model = onnx.ModelProto()
+    model.CopyFrom(largefov_onnx)
+    del model.graph.value_info[:]
+    assert convert(model, load_reproduction("v1")).difference < 1e-4
+    with pytest.raises(UserError, match=r"--not-loaded \(: is not a regular expression"):
+        convert(largefov_onnx, load_reproduction("v1"), not_loaded=["("])
+
+
 def test_recipes_of_converted_weights_are_plain_recipes():
     for _, (reproduction, variant, _) in deploy.MODELS.items():
-        from converters.onnx_to_tf import load_reproduction
-
         assert isinstance(load_reproduction(reproduction).variants[variant], Recipe)

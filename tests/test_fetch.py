@@ -697,7 +697,7 @@ def test_packages_come_through_their_clients(tmp_path, clients, monkeypatch):
     target = tmp_path / "in/pack.tgz"
     for source, arguments in (
         ("npm:@some/thing@1.2.3", ["pack", "@some/thing@1.2.3"]),
-        ("pypi:thing==1.2", ["download", "--no-deps", "thing==1.2"]),
+        ("pypi:thing==1.2", ["download", "--no-deps", "--only-binary=:all:", "thing==1.2"]),
     ):
         obtain([source], target, quiet=True)
         assert all(repr(argument) in target.read_text() for argument in arguments)

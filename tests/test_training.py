@@ -209,6 +209,7 @@ def test_init_is_strict_but_for_what_the_recipe_names(trained, sample_set, tmp_p
     np.testing.assert_allclose(started.value("conv2/weights"), values["conv2/weights"], atol=1e-6)
     assert not np.allclose(started.value("scores/weights"), values["scores/weights"])
     assert json.loads((tmp_path / "r/train.json").read_text())["init"].endswith("fitting.npz")
+    assert "?" in run_folder.read_pictures(tmp_path / "r")  # nobody knows what fitting.npz has seen
 
     broken = {n: v for n, v in values.items() if n != "conv1/weights"} | {"stray": np.zeros(1)}
     np.savez(tmp_path / "broken.npz", **broken)

@@ -143,6 +143,58 @@ def test_missing_and_unused_layers_are_all_named(resnet50_layers):
     assert "1 layers that ResNet50 does not have: extra" in message
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda la: la["fc1000"].update(kernel=np.zeros((512, 1000), np.float32)),
+            "1 of another shape: resnet_v1_50/log",
+        ),
+        (lambda la: la["bn2a_branch1"].pop("gamma"), "layer bn2a_branch1 has no gamma; it has beta"),
+        (
+            lambda la: la["res2a_branch1"].update(bias=np.zeros(7, np.float32)),
+            "layer res2a_branch1: its bias has shape",
+        ),
+        (lambda la: la["fc1000"].update(bias=np.full(1000, np.nan, np.float32)), "1 variables are not finite: resnet"),
+    ],
+)
+def test_keras_weights_that_do_not_fit_are_refused(resnet50_layers, tmp_path, monkeypatch, capsys, change, message):
+    layers = {layer: dict(variables) for layer, variables in resnet50_layers.items()}
+    change(layers)
+    np.savez(tmp_path / "k.npz", **{f"{la}/{n}": v for la, vs in layers.items() for n, v in vs.items()})
+    monkeypatch.setattr(sys, "argv", ["x", "--weights", f"{tmp_path}/k.npz", "--out", f"{tmp_path}/o/c"])
+    assert keras_to_tf.main() == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.startswith("error: ") and "k.npz" in printed and printed.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("form", "count"), [("keras2", 12), ("npz", 300), ("tfjs", 300)])
+def test_damaged_keras_files_never_escape(tmp_path, form, count):
+    """Bytes flipped and cut; HDF5 is read in a process of its own, so fewer of those."""
+    path = write_keras(tmp_path, form)
+    whole, rng = path.read_bytes(), np.random.RandomState(1)
+    for _ in range(count):
+        data = bytearray(whole[: rng.randint(1, len(whole) + 1)] if rng.rand() < 0.3 else whole)
+        for _ in range(rng.randint(1, 5)):
+            data[rng.randint(len(data))] = rng.randint(256)
+        path.write_bytes(bytes(data))
+        try:
+            read_keras_weights(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_an_h5_file_that_declares_more_than_it_holds(tmp_path):
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.attrs["layer_names"] = [b"a"]
+        group = file.create_group("a")
+        group.attrs["weight_names"] = [b"kernel"]
+        group.create_dataset("kernel", (1 << 32,), "f4", chunks=True)
+    with pytest.raises(UserError, match="bomb.h5: .*it declares 17179869184 bytes"):
+        read_keras_weights(tmp_path / "bomb.h5")
+
+
 def test_converted_keras_weights_start_a_res50_run_with_their_preprocessing(resnet50_layers, tmp_path, monkeypatch):
     np.savez(tmp_path / "k.npz", **{f"{la}/{n}": v for la, vs in resnet50_layers.items() for n, v in vs.items()})
     monkeypatch.setattr(sys, "argv", ["x", "--weights", f"{tmp_path}/k.npz", "--out", f"{tmp_path}/res50.ckpt"])
@@ -209,6 +261,14 @@ class _Evil:
         return print, ("run",)
 
 
+class _Objects:
+    """numpy itself reads past the end of the empty list that is said to hold three objects."""
+
+    def __reduce__(self):
+        made, arguments, _ = np.zeros(0, object).__reduce__()
+        return made, arguments, (1, (3,), np.dtype("O"), False, [])
+
+
 class _Huge:
     def __reduce__(self):
         return np.ndarray, ((1 << 40,), "f4")
@@ -220,13 +280,20 @@ class _HugeByReconstruct:
 
 
 @pytest.mark.parametrize(
-    "content", [_Evil(), {"x": _Evil()}, [1, 2], {"x": 3}, {"x": _HugeByReconstruct()}, {"x": _Huge()}]
+    "content",
+    [_Evil(), {"x": _Evil()}, [1, 2], {"x": 3}, {"x": _HugeByReconstruct()}, {"x": _Huge()}, {"x": _Objects()}, {}],
 )
 def test_pickles_of_anything_else_are_refused_unrun(tmp_path, capsys, content):
     (tmp_path / "x.ckpt").write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(UserError, match="x.ckpt: is"):
         read_array_pickle(tmp_path / "x.ckpt")
     assert capsys.readouterr().out == ""
+
+
+def test_a_pickle_that_numbers_a_billion_objects_is_refused(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(b"\x80\x02}r\x00\x00\x00\x40.")
+    with pytest.raises(UserError, match="numbers more objects than it has bytes"):
+        read_array_pickle(tmp_path / "x.ckpt")
 
 
 def test_damaged_pickles_are_refused(tmp_path):

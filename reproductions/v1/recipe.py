@@ -74,7 +74,8 @@ PAPER = ORIGINAL.derive(
     crop_padding="ignored",
     void_pixels="masked",
     init_not_loaded=("^fc8_voc12/",),
-    # The released LargeFOV script's; 1412.7062, section 5.1 searched 50 to 100 and 3 to 10.
+    # As run_densecrf.sh of the released LargeFOV has it, by ports of it; 1412.7062, section 5.1 searched 50 to 100
+    # and 3 to 10.
     crf_bilateral_sxy=49.0,
     crf_bilateral_srgb=5.0,
 )
