@@ -113,12 +113,12 @@ def _measured(records: list[dict], before: bool = False) -> str:
     if before:
         header.insert(4, "untrained")
     rows = []
-    for r in sorted(records, key=lambda r: (r["reproduction"], r["variant"], r["data"]["title"], r["id"])):
+    for r in sorted(records, key=_order):
         training = r["training"] or {}
         start = Path(training["init"]).name if training.get("init") else "random" if training else "-"
         row = [
             f"{r['title']} {r['variant']}",
-            r["data"]["title"],
+            ("part of " if "subset" in r["marks"] else "") + r["data"]["title"],
             str(r["data"]["images"]),
             protocol_text(r["protocol"]),
             _percent(r["miou"]),
@@ -131,6 +131,11 @@ def _measured(records: list[dict], before: bool = False) -> str:
             row.insert(4, _percent(r.get("miou_before_training")))
         rows.append(row)
     return _table(header, rows)
+
+
+def _order(record: dict) -> tuple[str, ...]:
+    protocol = protocol_text(record["protocol"])
+    return record["reproduction"], record["variant"], record["data"]["title"], protocol, record["id"]
 
 
 def _published(table: dict, records: list[dict]) -> str:
