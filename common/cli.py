@@ -130,7 +130,11 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common.data.lists import card_by_name, read_split
 
     init = checkpoints.Weights(args.init) if args.init else None
-    recipe = reproduction.recipe_to_train(args.settings, init)
+    newest = checkpoints.newest_checkpoint(args.run_dir) if args.resume else None
+    if newest:
+        recipe = reproduction.recipe_to_resume(args.settings, checkpoints.Weights(newest))
+    else:
+        recipe = reproduction.recipe_to_train(args.settings, init)
     split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.train_split)
     if not (init or args.resume or recipe.calibration_batches):
         say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)

@@ -57,6 +57,17 @@ class Reproduction:
             recipe = recipe.derive(**settled)
         return apply_settings(self.variants, recipe, others)
 
+    def recipe_to_resume(self, settings: list[str], weights: "Weights") -> Recipe:
+        """The recipe of a run that goes on: the stored one, so that its `--set` need not be said again.
+
+        What is said is applied all the same; a recipe that differs is refused by the training.
+        """
+        variant, others = _split_settings(settings)
+        stored = self.stored_recipe(weights)
+        if stored is None or variant not in ([], [f"variant={stored.variant}"]):
+            return self.recipe_to_train(settings)
+        return apply_settings(self.variants, stored, others)
+
     def recipe_to_run(self, settings: list[str], weights: "Weights") -> Recipe:
         """The recipe to evaluate or predict with.
 

@@ -85,6 +85,17 @@ def test_resume_after_a_kill_gives_the_losses_of_a_straight_run(sample_set, tmp_
     assert checkpoints.newest_checkpoint(killed).name == "model.ckpt-8"
 
 
+def test_resume_needs_no_settings(sample_set, tmp_path):
+    """The stored recipe is the run's, whether its --set is said again, in part, or not at all."""
+    settings = {"variant": "accumulated", "width": 8, "learning_rate": 0.01}
+    for said in ({}, {"width": 8}, settings):
+        run_dir = tmp_path / str(len(said))
+        assert train(sample_set, run_dir, **settings) == 0
+        checkpoints.delete(run_dir / "model.ckpt-8")
+        assert train(sample_set, run_dir, "--resume", **said) == 0
+        assert TINY.stored_recipe(Weights(run_dir / "model.ckpt-8")).width == 8
+
+
 def test_resume_of_a_finished_run_does_nothing(trained, sample_set):
     before = (trained / "log.jsonl").read_text()
     assert train(sample_set, trained, "--resume") == 0
