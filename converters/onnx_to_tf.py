@@ -214,10 +214,18 @@ def _values(graph: _Onnx, variables: dict) -> tuple[dict[str, np.ndarray], set[s
 
 def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int]:
     """Stride, padding, dilation and epsilon of every used layer, and the pools in order, against TensorFlow's ops."""
+    from common.tf1 import tf
+
     ops = {}
     for op in tf_graph.get_operations():
         if op.type in ("Conv2D", "FusedBatchNormV3"):
             ops.setdefault(op.name.rpartition("/")[0], op)
+    # Where native dilation can't be trained the same convolution is decomposed, and the rate stands here.
+    rates = {
+        op.name.rpartition("/")[0]: tf.get_static_value(op.inputs[1]).tolist()
+        for op in tf_graph.get_operations()
+        if op.type == "SpaceToBatchND"
+    }
     problems, checked = [], 0
 
     def expect(layer, what, theirs, ours):
@@ -235,7 +243,7 @@ def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int
             if abs(attributes["epsilon"] - op.get_attr("epsilon")) > 2e-8:
                 expect(layer, "epsilon", f"{attributes['epsilon']:.3g}", f"{op.get_attr('epsilon'):.3g}")
             continue
-        strides, dilations = op.get_attr("strides")[1:3], op.get_attr("dilations")[1:3]
+        strides, dilations = op.get_attr("strides")[1:3], rates.get(layer, op.get_attr("dilations")[1:3])
         expect(layer, "stride", list(attributes.get("strides", [1, 1])), list(strides))
         expect(layer, "dilation", list(attributes.get("dilations", [1, 1])), list(dilations))
         expect(layer, "groups", attributes.get("group", 1), 1)

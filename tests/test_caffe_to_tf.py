@@ -10,7 +10,7 @@ import onnx
 import pytest
 from google.protobuf import text_format
 
-from common import checkpoints
+from common import checkpoints, dilation
 from common.errors import UserError
 from common.inference import Segmenter
 from common.network import build
@@ -314,6 +314,13 @@ def test_missing_shapes_are_inferred_and_bad_patterns_named(largefov_onnx):
     assert convert(model, load_reproduction("v1")).difference < 1e-4
     with pytest.raises(UserError, match=r"--not-loaded \(: is not a regular expression"):
         convert(largefov_onnx, load_reproduction("v1"), not_loaded=["("])
+
+
+def test_where_dilation_is_decomposed_the_rates_are_compared_too(largefov_onnx, monkeypatch):
+    monkeypatch.setattr(dilation, "native_dilation_trains", lambda: False)
+    assert convert(largefov_onnx, load_reproduction("v1")).difference < 1e-4
+    with pytest.raises(UserError, match=r"fc6: dilation \[12, 12\] in ONNX, \[6, 6\] in TensorFlow"):
+        convert(largefov_onnx, load_reproduction("v1"), ["atrous_rate=6"])
 
 
 def test_recipes_of_converted_weights_are_plain_recipes():
