@@ -162,3 +162,9 @@ def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_d
     assert run("reproduce", "--data", voc_subset, "--steps", "3", "--limit", "2", "--quiet") == 0
     (record,) = (results_dir / "runs").glob("*.json")
     assert json.loads(record.read_text())["marks"] == {"subset": 2}
+
+
+def test_pictures_with_spaces_in_their_names_are_known_again(tmp_path):
+    made = Split(VOC2012, "val", ((Path("my photo.jpg"), Path()),) * 1449, is_sample=False)
+    (tmp_path / "pictures.txt").write_text("my photo\n")
+    assert records.marks(made, 1449, tmp_path, None) == {"val_seen": True}
