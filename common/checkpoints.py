@@ -21,6 +21,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.optimisation import ACCUMULATOR
+from common.recipe import Recipe
 from common.tf1 import tf
 
 RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
@@ -154,6 +155,11 @@ def restore(
     return len(wanted)
 
 
+def recipe_text(recipe: Recipe) -> str:
+    """What our checkpoints store as RECIPE_KEY; `Weights.recipe` reads it."""
+    return json.dumps(recipe.to_json())
+
+
 def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
     """What is missing, extra and misshapen in `given`, all of it; empty when nothing is."""
     missing = sorted(wanted.keys() - given.keys())
@@ -181,8 +187,13 @@ def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, k
     return prefix
 
 
-def write(prefix: Path, values: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by variable name as a V2 checkpoint, atomically. Raises UserError when that fails."""
+def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None = None) -> None:
+    """Write arrays by variable name, with the recipe they belong to if there is one, as a V2 checkpoint, atomically.
+
+    Raises UserError when that fails.
+    """
+    if recipe:
+        values = {**values, RECIPE_KEY: np.array(recipe_text(recipe), object)}
     with _published(prefix, "; free space or choose another folder") as temporary, tf.Graph().as_default():
         fed = {
             tf.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape): v

@@ -41,13 +41,8 @@ class Segmenter:
         image = preprocess(self._picture, recipe)
         image = tf.pad(image, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]]))  # 0 is the mean
         image.set_shape([None, None, 3])
-        # Float32 and truncation, as TensorFlow originals compute a scaled size.
-        scaled = tf.maximum(tf.cast(tf.cast(padded, tf.float32) * self._scale, tf.int32), 1)
-        batch = tf.cond(
-            tf.reduce_all(tf.equal(scaled, padded)),
-            lambda: image[None],
-            lambda: layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners),
-        )
+        scaled = layers.scaled_size(padded, self._scale)
+        batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
         batch.set_shape([1, None, None, 3])
         batch = self._mirrored(batch)
         logits = self._mirrored(build(network, batch, recipe).logits)

@@ -146,6 +146,11 @@ def resize_bilinear(inputs: tf.Tensor, size: tf.Tensor | tuple[int, int], *, ali
     return tf.image.resize_bilinear(inputs, size, align_corners=align_corners)
 
 
+def scaled_size(size: tf.Tensor, scale: tf.Tensor | float) -> tf.Tensor:
+    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as TensorFlow originals compute it."""
+    return tf.maximum(tf.cast(tf.cast(size, tf.float32) * scale, tf.int32), 1)
+
+
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:
     """Bilinear resize of [n, h, w, c] to [n, int(scale * h), int(scale * w), c], at least one pixel."""
     if scale == 1:
@@ -154,8 +159,7 @@ def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tenso
     if static.is_fully_defined():
         size = [max(1, int(int(side) * scale)) for side in static]
     else:
-        sides = tf.cast(tf.shape(images)[1:3], tf.float32)
-        size = tf.maximum(tf.cast(sides * scale, tf.int32), 1)
+        size = scaled_size(tf.shape(images)[1:3], scale)
     return resize_bilinear(images, size, align_corners=align_corners)
 
 

@@ -27,7 +27,7 @@ class Reproduction:
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
-        preprocessing, classes). Empty when nothing is recognised.
+        preprocessing, classes). By default nothing.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Reproduction:
     sample_variant: str
     scratch_variant: str
     module: str
-    recognise: Callable[[Shapes], dict[str, Any]]
+    recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
 
     def load_network(self) -> "Network":

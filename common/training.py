@@ -89,7 +89,7 @@ def train(
         preview = _preview(images, labels, step.outputs.logits, recipe)
         stored_recipe = tf.get_variable(
             checkpoints.RECIPE_KEY,
-            initializer=tf.constant(json.dumps(recipe.to_json())),
+            initializer=tf.constant(checkpoints.recipe_text(recipe)),
             trainable=False,
             collections=[],
         )

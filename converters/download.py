@@ -298,15 +298,16 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 
 def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> None:
     """Let the registry's client bring the package, and take the one file that it leaves."""
-    command = [*CLIENTS[scheme], package]
+    wanted = [package]
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=part.parent) as folder:
         if scheme == "pypi":
             # pip runs a source package's setup.py: only of one whose digest it has compared first.
-            command = [*CLIENTS[scheme], "--only-binary=:all:", package]
+            wanted = ["--only-binary=:all:", package]
             if sha256:
                 pinned = Path(folder) / PINNED
                 pinned.write_text(f"{package} --hash=sha256:{sha256}\n")
-                command = [*CLIENTS[scheme], "--require-hashes", "-r", str(pinned)]
+                wanted = ["--require-hashes", "-r", str(pinned)]
+        command = [*CLIENTS[scheme], *wanted]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace",

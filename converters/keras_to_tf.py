@@ -4,7 +4,6 @@ Keras convolutions have biases where tf-slim's have none; in front of a batch no
 shifts what is normalised, so the stored mean takes it up: (x + b) - m = x - (m - b), exactly.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     """
     from PIL import Image
 
-    from common.checkpoints import TRAINING_STATE, Weights, restore
+    from common.checkpoints import Weights, restore
     from common.data.masks import read_image
     from common.network import preprocess
     from common.tf1 import session, tf
@@ -139,7 +138,7 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     with tf.Graph().as_default(), session() as sess:
         images = preprocess(tf.constant(pixels[None]), recipe)
         scores = resnet50_scores(images)
-        restore(sess, weights, tf.global_variables(), TRAINING_STATE)
+        restore(sess, weights, tf.global_variables())
         return sess.run(tf.nn.softmax(scores))[0, 0, 0]
 
 
@@ -157,11 +156,10 @@ def _main() -> None:
         check(variables)
     except UserError as error:
         raise UserError(f"{args.weights}: {error}") from None
-    from common.checkpoints import RECIPE_KEY, write
+    from common.checkpoints import write
     from reproductions.v2.recipe import V2Recipe
 
-    recipe = json.dumps(V2Recipe.from_json(target.recipe).to_json())
-    write(args.out, {**variables, RECIPE_KEY: np.array(recipe, object)})
+    write(args.out, variables, V2Recipe.from_json(target.recipe))
     print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
     for picture in args.classify:
         probabilities = classify(args.out, picture)

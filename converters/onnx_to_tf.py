@@ -7,7 +7,6 @@ picture, and the checkpoint is written only when they agree.
 
 import argparse
 import importlib
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -304,10 +303,9 @@ def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
 
 def write_checkpoint(filled: Filled, out: Path) -> str:
     """Write variables and recipe as a checkpoint; returns one line about it."""
-    from common.checkpoints import RECIPE_KEY, write
+    from common.checkpoints import write
 
-    recipe = json.dumps(filled.recipe.to_json())
-    write(out, {**filled.variables, RECIPE_KEY: np.array(recipe, object)})
+    write(out, filled.variables, filled.recipe)
     count = sum(v.size for v in filled.variables.values())
     compared = "not run on a picture: a part is left out"
     if filled.difference is not None:

@@ -5,6 +5,7 @@ import pytest
 
 from common import tf1
 from common.tf1 import slim, tf
+from tests.conftest import ROOT
 
 
 def test_graph_mode_and_resource_variables():
@@ -50,3 +51,16 @@ def test_slim_features_that_the_repairs_are_for():
         y = slim.dropout(y, is_training=training)
         session.run(tf.global_variables_initializer())
         assert session.run(y, {training: False}).max() == pytest.approx(3, rel=1e-3)
+
+
+def test_both_builds_pin_the_same():
+    """requirements-gpu.txt is requirements.txt with TensorFlow's CUDA build, and nothing else."""
+    lines = [
+        {
+            li.replace("tensorflow[and-cuda]", "tensorflow-cpu")
+            for li in (ROOT / name).read_text().splitlines()
+            if "==" in li
+        }
+        for name in ("requirements.txt", "requirements-gpu.txt")
+    ]
+    assert lines[0] == lines[1]

@@ -57,7 +57,6 @@ TINY = Reproduction(
     sample_variant="small",
     scratch_variant="small",
     module="tests.tiny",
-    recognise=lambda shapes: {},
 )
 
 

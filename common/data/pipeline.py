@@ -94,8 +94,7 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     """
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
-        sides = tf.cast(tf.cast(tf.shape(image)[:2], tf.float32) * scale, tf.int32)
-        sides = tf.maximum(sides, 1)
+        sides = layers.scaled_size(tf.shape(image)[:2], scale)
         image = layers.resize_bilinear(image[None], sides, align_corners=False)[0]
         label = layers.resize_labels(label[None], sides)[0]
     if recipe.random_mirror:

@@ -4,7 +4,7 @@ import sys
 
 from common.cli import main
 from common.reproduction import Reproduction
-from reproductions.v1.recipe import VARIANTS, recognise
+from reproductions.v1.recipe import VARIANTS
 
 REPRODUCTION = Reproduction(
     name="v1",
@@ -13,7 +13,6 @@ REPRODUCTION = Reproduction(
     sample_variant="sample",
     scratch_variant="scratch",
     module="reproductions.v1.model",
-    recognise=recognise,
     protocols=({"crf": True},),
 )
 

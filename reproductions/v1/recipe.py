@@ -3,9 +3,8 @@
 Source: DrSleep/tensorflow-deeplab-lfov, train.py and deeplab_lfov/; arXiv 1412.7062 and 1606.00915.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from common.errors import UserError
 from common.recipe import CAFFE_PREPROCESSING, Recipe
@@ -110,8 +109,3 @@ VARIANTS = {
         SCRATCH.derive(variant="sample", num_steps=300, crop_size=(145, 145), save_interval=100),
     )
 }
-
-
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """What the names in a weight file settle: nothing, LargeFOV's are all alike."""
-    return {}
