@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import plateau
 from common.errors import UserError
 from common.optimisation import ACCUMULATOR
 from common.recipe import Recipe
@@ -32,6 +33,7 @@ PREFIX = "model.ckpt"
 TRAINING_STATE = (
     r"(^|/)(global_step|Momentum|Adam|Adam_1|beta[12]_power(_\d+)?|mean_rgb)$",
     rf"/{ACCUMULATOR}$",
+    rf"^{plateau.SCOPE}/",
     r"^Variable(_\d+)?$",
     rf"^{RECIPE_KEY}$",
 )

@@ -42,7 +42,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     def data(sub, split):
         sub.add_argument(
             "--data", required=True, metavar="DIR",
-            help=f"data set folder, or '{SAMPLE}' for the drawn sample set",
+            help=f"data set folder, folder of TFRecords, or '{SAMPLE}' for the drawn sample set",
         )  # fmt: skip
         sub.add_argument("--split", default=split, help="split name or list file (default: %(default)s)")
 
@@ -57,6 +57,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     data(train, None)
     train.add_argument("--run-dir", required=True, type=Path, metavar="DIR", help="the run's folder")
     train.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    train.add_argument("--limit", type=_positive, metavar="N", help="validate on the first N pictures only")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     train.add_argument(
         "--keep", type=_count, default=5, metavar="N", help="checkpoints to keep, 0 for all (default: 5)"
@@ -128,6 +129,7 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common import checkpoints, training
     from common.console import say
     from common.data.lists import card_by_name, read_split
+    from common.validation import validation_split
 
     init = checkpoints.Weights(args.init) if args.init else None
     newest = checkpoints.newest_checkpoint(args.run_dir) if args.resume else None
@@ -135,12 +137,14 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
         recipe = reproduction.recipe_to_resume(args.settings, checkpoints.Weights(newest))
     else:
         recipe = reproduction.recipe_to_train(args.settings, init)
-    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.train_split)
+    data = data_dir(args.data)
+    split = read_split(card_by_name(recipe.dataset), data, args.split or recipe.train_split)
     if not (init or args.resume or recipe.calibration_batches):
         say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)
     trained = training.train(
         reproduction.load_network(), recipe, split, args.run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
+        val_split=validation_split(recipe, data), val_limit=args.limit,
     )  # fmt: skip
     return _report_training(trained, recipe, args)
 

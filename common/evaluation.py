@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from common.console import Progress
 from common.data.lists import Split, check_classes
-from common.data.masks import read_pair
+from common.encoder_recipe import EncoderRecipe
 from common.inference import Segmenter
 from common.metrics import ConfusionMatrix
 
@@ -39,15 +39,15 @@ def evaluate(
     """
     recipe, card = segmenter.recipe, split.card
     check_classes(recipe, card)
-    pairs = split.pairs[:limit]
+    count = len(split.pairs[:limit])
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
-    with Progress("evaluating", len(pairs), quiet=quiet) as progress:
-        for image, mask in read_ahead(lambda pair: read_pair(*pair, card), pairs):
+    with Progress("evaluating", count, quiet=quiet) as progress:
+        for image, mask in read_ahead(split.read, range(count)):
             matrix.update(mask, segmenter.label(image, scales, flip))
             progress.advance(f"mIoU {matrix.miou:.3f}")
     return {
         **matrix.summary(card.classes),
-        "images": len(pairs),
+        "images": count,
         "protocol": protocol(segmenter, scales, flip),
     }
 
@@ -56,7 +56,9 @@ def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[
     """How labels are made and compared, as a record states it."""
     recipe = segmenter.recipe
     single = tuple(scales) == (1.0,) and not flip
+    strided = {"output_stride": recipe.output_stride} if isinstance(recipe, EncoderRecipe) else {}
     return {
+        **strided,
         "eval_size": recipe.eval_size,
         "scales": list(scales),
         "flip": flip,

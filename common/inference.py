@@ -1,6 +1,6 @@
 """From a picture to scores and a label map, at any size, over scales and mirrored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.special
@@ -23,7 +23,7 @@ class Segmenter:
 
     def __init__(self, network: Network, recipe: Recipe, weights: checkpoints.Weights | None):
         """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
-        self.recipe = recipe
+        self.recipe = recipe = recipe.at_evaluation()
         with tf.Graph().as_default() as graph:
             self._picture = tf.placeholder(tf.uint8, [None, None, 3])
             self._scale = tf.placeholder_with_default(1.0, [])
@@ -34,6 +34,12 @@ class Segmenter:
                 self._session.run(tf.global_variables_initializer())
             else:
                 checkpoints.restore(self._session, weights, tf.global_variables())
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Take the values of all variables, by name."""
+        variables = self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        feeds = {v.initializer.inputs[1]: values[v.op.name] for v in variables}
+        self._session.run([v.initializer for v in variables], feeds)
 
     def _build(self, network: Network) -> None:
         recipe, size = self.recipe, tf.shape(self._picture)[:2]

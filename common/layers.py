@@ -2,9 +2,12 @@
 
 import zlib
 from collections.abc import Callable
+from typing import Any, Literal
 
 from common.dilation import ATROUS
 from common.tf1 import slim, tf
+
+Padding = Literal["tensorflow", "even"]
 
 
 @slim.add_arg_scope
@@ -18,6 +21,7 @@ def conv2d(
     rate: int = 1,
     bias: bool = False,
     dilated_type: str = "regular",
+    padding: Padding = "tensorflow",
     weights_initializer: Callable | None = None,
     names: tuple[str, str] = ("weights", "biases"),
 ) -> tf.Tensor:
@@ -31,6 +35,8 @@ def conv2d(
       stride: output is [n, ceil(h / stride), ceil(w / stride), d].
       rate: atrous rate; a rate above 1 needs stride 1.
       dilated_type: how a rate above 1 is computed, a key of `common.dilation.ATROUS`.
+      padding: at a stride, `even` puts as much before as after whatever the size (slim's conv2d_same), so
+        that the result is the dense one subsampled; `tensorflow` does so for odd sizes only.
       weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
       names: the variables' last names, where a checkpoint has others.
     """
@@ -45,11 +51,20 @@ def conv2d(
         if rate > 1:
             outputs = ATROUS[dilated_type](inputs, weights, rate)
         else:
-            outputs = tf.nn.conv2d(inputs, weights, strides=stride, padding="SAME")
+            outputs = strided(tf.nn.conv2d, inputs, weights, stride, padding)
         if bias:
             biases = slim.model_variable(names[1], [filters], initializer=tf.initializers.zeros())
             outputs = tf.nn.bias_add(outputs, biases)
     return outputs
+
+
+def strided(convolve: Callable, inputs: tf.Tensor, weights: tf.Tensor, stride: int, padding: Padding) -> tf.Tensor:
+    """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule or evenly."""
+    strides = [1, stride, stride, 1]
+    if stride == 1 or padding == "tensorflow":
+        return convolve(inputs, weights, strides=strides, padding="SAME")
+    total = int(weights.shape[0]) - 1
+    return convolve(_pad(inputs, total // 2, [total - total // 2] * 2, 0.0), weights, strides=strides, padding="VALID")
 
 
 @slim.add_arg_scope
@@ -87,6 +102,12 @@ def batch_norm(
         activation_fn=activation_fn,
         scope=scope,
     )
+
+
+def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: str, **options: Any) -> tf.Tensor:
+    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU: slim's usual layer."""
+    outputs = conv2d(inputs, filters, kernel_size, scope=scope, **options)
+    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=tf.nn.relu)
 
 
 @slim.add_arg_scope

@@ -8,27 +8,30 @@ from common.recipe import Recipe
 from common.tf1 import tf
 
 
-def softmax_cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, num_classes: int, void_pixels: str = "masked"
-) -> tf.Tensor:
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """Mean cross-entropy over the pixels that have a class.
 
     Args:
       logits: float32 [n, h, w, num_classes].
-      labels: integer [n, H, W, 1], brought to [h, w] by nearest neighbour; a label of num_classes or
-        above (the ignore label) has no loss.
-      void_pixels: `masked` leaves such pixels out of the mean, `averaged` counts them in it.
+      labels: integer [n, H, W, 1]; a label of num_classes or above (the ignore label) has no loss.
+      recipe: `loss_size` `logits` brings the labels to [h, w] by nearest neighbour, `labels` the
+        scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
+        mean, `averaged` counts them in it.
 
     Returns:
       A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
     """
-    labels = tf.cast(layers.resize_labels(labels, tf.shape(logits)[1:3])[..., 0], tf.int32)
-    counted = labels < num_classes
+    if recipe.loss_size == "labels":
+        logits = layers.resize_bilinear(logits, tf.shape(labels)[1:3], align_corners=recipe.align_corners)
+    else:
+        labels = layers.resize_labels(labels, tf.shape(logits)[1:3])
+    labels = tf.cast(labels[..., 0], tf.int32)
+    counted = labels < recipe.num_classes
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         logits=logits, labels=tf.where(counted, labels, tf.zeros_like(labels))
     )
     weights = tf.cast(counted, tf.float32)
-    if void_pixels == "averaged":
+    if recipe.void_pixels == "averaged":
         return tf.reduce_mean(losses * weights)
     return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
 
@@ -44,4 +47,4 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
 def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """The sum of the cross-entropies of the network's scores and of its auxiliary scores."""
     scores = (outputs.logits, *outputs.auxiliary)
-    return tf.add_n([softmax_cross_entropy(s, labels, recipe.num_classes, recipe.void_pixels) for s in scores])
+    return tf.add_n([softmax_cross_entropy(s, labels, recipe) for s in scores])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from common import losses
 from common.network import Network, Outputs, build
+from common.plateau import Plateau
 from common.recipe import Recipe
 from common.tf1 import tf
 
@@ -38,7 +39,8 @@ class TrainStep:
 def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
     """The rate of update number `step` (from 0).
 
-    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates.
+    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates;
+    plateau is `common.plateau`'s.
     """
     base = tf.constant(recipe.learning_rate)
     if recipe.schedule == "constant":
@@ -71,15 +73,17 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
       recipe: loss, optimiser, schedule, multipliers, accumulation.
     """
     step = tf.train.get_or_create_global_step()
-    outputs = build(network, images, recipe, step=step.read_value())
+    outputs = build(network, images, recipe, batch_statistics=recipe.live_batch_norm, step=step.read_value())
     pixel_loss = losses.pixel_loss(outputs, labels, recipe)
     loss = pixel_loss + losses.weight_decay(recipe)
     pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)
     gradients, variables = zip(*((g, v) for g, v in pairs if g is not None), strict=True)
-    rate = learning_rate(recipe, step)
+    plateau = Plateau(recipe) if recipe.schedule == "plateau" else None
+    rate = plateau.learning_rate() if plateau else learning_rate(recipe, step)
 
     # Moving statistics are updated by each forward pass; the update itself then needs no batch.
-    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+    observed = [plateau.observe(pixel_loss)] if plateau else []
+    with tf.control_dependencies([*tf.get_collection(tf.GraphKeys.UPDATE_OPS), *observed]):
         gradients = [tf.identity(g) for g in gradients]
     accumulate, sums = None, []
     if recipe.grad_update_every > 1:
@@ -94,8 +98,10 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
 
     applied = _apply(recipe, rate, list(zip(gradients, variables, strict=True)))
     with tf.control_dependencies([applied]):
-        cleared = [s.assign(tf.zeros_like(s)) for s in sums]
-        update = tf.group(applied, step.assign_add(1), *cleared)
+        ended = [s.assign(tf.zeros_like(s)) for s in sums]
+        ended += [plateau.judge(step.read_value())] if plateau else []
+        with tf.control_dependencies(ended):
+            update = tf.group(applied, step.assign_add(1))
     return TrainStep(outputs, loss, pixel_loss, rate, step, accumulate, update)
 
 

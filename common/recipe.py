@@ -26,8 +26,25 @@ CAFFE_PREPROCESSING = {
 SLIM_PREPROCESSING = {"channel_order": "rgb", "pixel_mean": (123.68, 116.78, 103.94), "pixel_scale": 1.0}
 
 
-_COUNTS = ("num_classes", "num_steps", "batch_size", "grad_update_every", "save_interval", "step_size")
-_AMOUNTS = ("weight_decay", "power", "momentum", "residual_gamma", "calibration_batches", "step_factor")
+_COUNTS = (
+    "num_classes",
+    "num_steps",
+    "batch_size",
+    "grad_update_every",
+    "save_interval",
+    "step_size",
+    "plateau_window",
+)
+_AMOUNTS = (
+    "weight_decay",
+    "power",
+    "momentum",
+    "residual_gamma",
+    "calibration_batches",
+    "step_factor",
+    "plateau_tolerance",
+    "validation_interval",
+)
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
     **dict.fromkeys(_AMOUNTS, (0, math.inf)),
@@ -64,7 +81,8 @@ class Recipe:
     random_mirror: bool = True
     crop_size: tuple[int, int] = (321, 321)
     crop_position: Literal["random", "centre"] = "random"
-    crop_padding: Literal["ignored", "background"] = "ignored"  # mean pixels and void, or black ones and class 0
+    # Mean pixels without a class (ignored), black ones without (black), or black ones of class 0 (background).
+    crop_padding: Literal["ignored", "black", "background"] = "ignored"
 
     # Initialisation, where no weights are given for a variable.
     initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"
@@ -74,15 +92,20 @@ class Recipe:
 
     # Loss: void pixels are left out of the mean, or count in it with a loss of 0.
     void_pixels: Literal["masked", "averaged"] = "masked"
+    loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
 
     # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
     optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
     momentum: float = 0.9
     learning_rate: float = 2.5e-4
-    schedule: Literal["poly", "step", "constant"] = "poly"
+    schedule: Literal["poly", "step", "constant", "plateau"] = "poly"
     power: float = 0.9
     step_size: int = 2000
     step_factor: float = 0.1
+    # plateau: the next rate when the mean pixel loss of a window of updates is not below the best by the tolerance.
+    plateau_rates: tuple[float, ...] = (0.01, 0.005, 0.001)
+    plateau_window: int = 1000
+    plateau_tolerance: float = 0.01
     lr_multipliers: tuple[tuple[str, float], ...] = ()
     weight_decay: float = 5e-4
     weight_decay_on: str = "weights"  # regular expression
@@ -91,6 +114,7 @@ class Recipe:
     grad_update_every: int = 1  # forward passes per update, gradients averaged
     seed: int = 1234
     save_interval: int = 1000  # steps
+    validation_interval: int = 0  # steps between measurements of mIoU on `val`; 0 is never
 
     # Evaluation: 'native' runs the picture at its own size; N pads it with the mean to N x N, then crops back.
     eval_size: Literal["native"] | int = "native"
@@ -134,6 +158,8 @@ class Recipe:
                 re.compile(pattern)
             except re.error as error:
                 raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
+        if not self.plateau_rates or min(self.plateau_rates) <= 0:
+            raise UserError(f"plateau_rates={format_value(self.plateau_rates)}: needs rates above 0")
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
@@ -144,6 +170,15 @@ class Recipe:
             raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+
+    @property
+    def live_batch_norm(self) -> bool:
+        """Whether training normalises by the batch's statistics and updates the stored ones."""
+        return False
+
+    def at_evaluation(self) -> Self:
+        """The recipe of the network that evaluates."""
+        return self
 
     def derive(self, **changes: Any) -> Self:
         """A recipe with some fields changed."""

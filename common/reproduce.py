@@ -7,9 +7,8 @@ from typing import Any
 
 from common import checkpoints, evaluation, records, results, run_folder, training
 from common.console import say
-from common.data.lists import Split, card_by_name, read_split
-from common.data.masks import colour_labels, read_pair
-from common.data.sample import MARKER
+from common.data.lists import Split, card_by_name, is_sample_set, read_split
+from common.data.masks import colour_labels
 from common.files import atomic, read_json, write_text
 from common.inference import Segmenter
 from common.prediction import write_prediction
@@ -63,7 +62,7 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
     The sample set takes the sample variant, real data without `--init` the scratch variant, real
     data with weights to start from the default one; `--set` changes any of it.
     """
-    is_sample = (data / MARKER).is_file()
+    is_sample = is_sample_set(data)
     init = checkpoints.Weights(args.init) if args.init else None
     variant = reproduction.sample_variant if is_sample else reproduction.scratch_variant
     if init:
@@ -80,6 +79,7 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
     trained = training.train(
         reproduction.load_network(), recipe, train_split, run_dir,
         init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
+        val_split=val_split, val_limit=args.limit,
     )  # fmt: skip
     if trained.stopped_by:
         return trained, recipe, ""
@@ -131,8 +131,8 @@ def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, spl
     """Predict the first pictures of `split` into `run_dir/predictions` and put them on one sheet."""
     segmenter = Segmenter(reproduction.load_network(), recipe, checkpoints.Weights(checkpoint))
     palette, rows, present = split.card.palette, [], set()
-    for image_path, mask_path in split.pairs[:SHEET_PICTURES]:
-        image, mask = read_pair(image_path, mask_path, split.card)
+    for index, (image_path, _) in enumerate(split.pairs[:SHEET_PICTURES]):
+        image, mask = split.read(index)
         label = segmenter.label(image, recipe.eval_scales, recipe.eval_flip)
         write_prediction(run_dir / "predictions", image_path.stem, image, label, split.card)
         rows.append(

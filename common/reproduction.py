@@ -89,10 +89,10 @@ class Reproduction:
         return type(self.variants[self.default_variant]).from_json(stored, str(weights.path))
 
     def _settled(self, weights: "Weights") -> dict[str, Any]:
-        stored = self.stored_recipe(weights)
-        if stored is None:
-            return self.recognise(weights.shapes)
-        return {key: getattr(stored, key) for key in stored.WEIGHT_FIELDS}
+        """What the names tell and, before that, what a stored recipe says, be it another reproduction's."""
+        stored = weights.recipe() or {}
+        fields = self.variants[self.default_variant].WEIGHT_FIELDS
+        return self.recognise(weights.shapes) | {key: stored[key] for key in fields if key in stored}
 
 
 def _split_settings(settings: list[str]) -> tuple[list[str], list[str]]:

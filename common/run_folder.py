@@ -12,7 +12,8 @@ from typing import Any
 from common.errors import UserError
 from common.files import read_json, write_text
 
-RECIPE, LOG, SUMMARY, PICTURES, LOCK = "recipe.json", "log.jsonl", "train.json", "pictures.txt", ".lock"
+RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", ".lock"
+LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
 
 
 @contextlib.contextmanager
@@ -57,9 +58,9 @@ def read_pictures(run_dir: Path) -> set[str]:
     return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
 
 
-def read_log(run_dir: Path) -> list[dict[str, Any]]:
-    """The log's entries in order; from a half-written or damaged line on they are dropped."""
-    path = run_dir / LOG
+def read_log(run_dir: Path, name: str = LOG) -> list[dict[str, Any]]:
+    """A log's entries in order; from a half-written or damaged line on they are dropped."""
+    path = run_dir / name
     if not path.exists():
         return []
     entries = []
@@ -75,6 +76,8 @@ def read_log(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def rewind_log(run_dir: Path, step: int) -> None:
-    """Drop the entries after `step`, which a resumed run writes again."""
-    kept = [json.dumps(e) + "\n" for e in read_log(run_dir) if e["step"] <= step]
-    write_text(run_dir / LOG, "".join(kept))
+    """Drop the logs' entries after `step`, which a resumed run writes again."""
+    for name in (LOG, VALIDATION):
+        if (run_dir / name).exists():
+            kept = [json.dumps(e) + "\n" for e in read_log(run_dir, name) if e["step"] <= step]
+            write_text(run_dir / name, "".join(kept))

@@ -20,6 +20,7 @@ from common.network import Network, restore_pixels
 from common.optimisation import train_step
 from common.recipe import Recipe, format_value
 from common.tf1 import session, tf
+from common.validation import Validation
 from common.visualize import picture_row, plot_training_curve, png_bytes
 
 START = "start"  # folder of a run's step 0
@@ -45,6 +46,8 @@ def train(
     resume: bool = False,
     keep: int = 5,
     save_start: bool = False,
+    val_split: Split | None = None,
+    val_limit: int | None = None,
     quiet: bool = False,
     command: str = "",
 ) -> Trained:
@@ -62,6 +65,8 @@ def train(
       init: weights to start from, strictly, but for `recipe.init_not_loaded`.
       resume: go on from the newest checkpoint in `run_dir` (from the start when there is none).
       keep: checkpoints to keep; 0 keeps all.
+      val_split, val_limit: pictures to measure mIoU on every `recipe.validation_interval` steps, and how
+        many of them (all by default).
       save_start: write start/model.ckpt-0 too, the network as training finds it.
       quiet: no progress.
       command: the command line, for the records.
@@ -108,6 +113,10 @@ def train(
                 _write_summary(run_dir, split, init, command)
             events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
             batches = TrainingBatches(split, recipe, first_step)
+            validation = None
+            if recipe.validation_interval and val_split:
+                validation = Validation(network, recipe, val_split, run_dir, val_limit, quiet)
+                validation.after(sess, tf.model_variables(), first_step)  # left out by a run that was killed in it
 
             checkpoint, done = newest, first_step
             if save_start and not newest:
@@ -141,10 +150,16 @@ def train(
                         with atomic(run_dir / "snapshots" / f"{done:06d}.png") as temporary:
                             temporary.write_bytes(png_bytes(np.concatenate(rows)))
                         checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
+                    miou = validation.after(sess, tf.model_variables(), done) if validation else None
+                    if miou is not None:
+                        say(f"step {done}: mIoU {miou:.4f} on {val_split.title}", quiet)
+                        events.add_summary(_scalars({"val_miou": miou}), done)
                 if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
                     checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
             events.close()
             batches.close()
+            if validation:
+                validation.close()
     plot_training_curve(run_dir, recipe, len(split.pairs))
     return Trained(checkpoint, done, stop.received if done < recipe.num_steps else None)
 

@@ -12,10 +12,14 @@ from common import program
 def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Name and value of every array, in the file's order or by name.
 
-    Accepted: TensorFlow checkpoints (V2 prefix or V1 file), `.npz`, pickles of arrays, Keras `.h5`, TF.js
-    `model.json`, `.caffemodel`, `.onnx`. Raises UserError for anything else.
+    Accepted: TensorFlow checkpoints (V2 prefix or V1 file), `.npz`, pickles of arrays, Keras `.h5`, TF.js models
+    (`model.json` of either kind, `.pb`), `.caffemodel`, `.onnx`. Raises UserError for anything else.
     """
-    if path.suffix in (".h5", ".hdf5", ".json", ".keras"):
+    from converters.tfjs import is_graph_file, read_graph_model
+
+    if is_graph_file(path):
+        yield from read_graph_model(path).weights.items()
+    elif path.suffix in (".h5", ".hdf5", ".json", ".keras"):
         from converters.keras_weights import read_keras_weights
 
         for layer, variables in read_keras_weights(path).items():

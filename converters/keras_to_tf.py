@@ -40,7 +40,8 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
     Raises:
       UserError: listing every missing layer, and every one that is not used.
     """
-    from common.backbones.resnet_v1 import UNITS, slim_names
+    from common.backbones.resnet_v1 import slim_names
+    from common.backbones.units import UNITS
 
     names, branch = slim_names("resnet_v1_50"), {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b"}
     pairs = [((0, 0, "conv1"), "conv1", "bn_conv1")]
@@ -83,9 +84,10 @@ def resnet50_scores(images: "tf.Tensor") -> "tf.Tensor":
     """ImageNet scores [n, 1, 1, 1000] of preprocessed images, by the network that the variables are for."""
     from common import layers
     from common.backbones import resnet_v1 as resnet
+    from common.backbones.units import UNITS
     from common.tf1 import tf
 
-    blocks = [resnet.Block(256 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(resnet.UNITS[50])]
+    blocks = [resnet.Block(256 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(UNITS[50])]
     features, _ = resnet.resnet_v1(images, tuple(blocks), resnet.slim_names("resnet_v1_50"))
     pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
     return layers.conv2d(pooled, 1000, 1, bias=True, scope="resnet_v1_50/logits")

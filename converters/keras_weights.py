@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from common.errors import UserError
+from converters import tfjs
 
 Layers = dict[str, dict[str, np.ndarray]]
 
@@ -20,7 +21,6 @@ _POSITIONS = {
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 EXPANSION = 20  # arrays may be compressed, but not without limit
-_DTYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "uint8": np.uint8, "uint16": np.uint16}
 
 
 def read_keras_weights(path: Path) -> Layers:
@@ -114,30 +114,14 @@ def _read_npz(path: Path) -> Layers:
 
 
 def _read_tfjs(path: Path) -> Layers:
-    """A TF.js manifest: groups of weights, back to back over the group's shards."""
-    manifest = json.loads(path.read_text(encoding="utf-8"))["weightsManifest"]
+    model = json.loads(path.read_text(encoding="utf-8"))
+    if tfjs.is_graph_model(model):
+        raise UserError(f"{path}: is a TF.js graph model, not a layers model; converters.tfjs_to_tf reads those")
     layers: Layers = {}
-    for group in manifest:
-        data = b"".join(_shard(path.parent / Path(name).name) for name in group["paths"])
-        offset = 0
-        for weight in group["weights"]:
-            dtype = np.dtype(_DTYPES[weight["dtype"]])
-            count = int(np.prod(weight["shape"], dtype=np.int64))
-            if count < 0 or offset + count * dtype.itemsize > len(data):
-                raise ValueError(f"the shards end before {weight['name']}")
-            array = np.frombuffer(data, dtype, count, offset).reshape(weight["shape"])
-            offset += count * dtype.itemsize
-            layer, _, name = weight["name"].rpartition("/")
-            layers.setdefault(layer, {})[name] = array
-        if offset != len(data):
-            raise ValueError(f"the shards hold {len(data)} bytes, their weights {offset}")
+    for key, array in tfjs.read_weights(model["weightsManifest"], path.parent).items():
+        layer, _, name = key.rpartition("/")
+        layers.setdefault(layer, {})[name] = array
     return layers
-
-
-def _shard(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"{path}: this shard of the model is missing; fetch the whole folder")
-    return path.read_bytes()
 
 
 def _text(value: bytes | str) -> str:

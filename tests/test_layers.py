@@ -3,6 +3,7 @@ import pytest
 
 from common import dilation, heads, layers
 from common.backbones import resnet_v1 as resnet
+from common.backbones.units import UNITS
 from common.network import build
 from common.tf1 import slim, tf
 from reproductions.v2.model import network
@@ -184,7 +185,7 @@ def test_dense_features_subsampled_are_the_nominal_ones():
 
 
 def test_names_of_caffe_and_slim():
-    caffe, slim_ = resnet.caffe_names(resnet.UNITS[101]), resnet.slim_names("resnet_v1_101")
+    caffe, slim_ = resnet.caffe_names(UNITS[101]), resnet.slim_names("resnet_v1_101")
     assert caffe(0, 0, "conv1") == ("conv1", "bn_conv1")
     assert caffe(1, 3, "conv3") == ("res2c_branch2c", "bn2c_branch2c")
     assert caffe(3, 1, "shortcut") == ("res4a_branch1", "bn4a_branch1")
@@ -238,10 +239,15 @@ def test_dropout_is_a_function_of_seed_and_scope():
 
 def test_void_pixels_masked_or_averaged():
     from common.losses import softmax_cross_entropy
+    from common.recipe import Recipe
 
+    recipe = Recipe(variant="x", num_classes=3)
     logits, labels = np.zeros((1, 1, 4, 3), np.float32), np.array([0, 1, 255, 255], np.uint8).reshape(1, 1, 4, 1)
     with tf.Graph().as_default():
-        kinds = [softmax_cross_entropy(tf.constant(logits), tf.constant(labels), 3, v) for v in ("masked", "averaged")]
-        nothing = softmax_cross_entropy(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), 3)
+        kinds = [
+            softmax_cross_entropy(tf.constant(logits), tf.constant(labels), recipe.derive(void_pixels=v))
+            for v in ("masked", "averaged")
+        ]
+        nothing = softmax_cross_entropy(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), recipe)
         masked, averaged, none = evaluate([*kinds, nothing])
     assert masked == pytest.approx(np.log(3)) and averaged == pytest.approx(np.log(3) / 2) and none == 0

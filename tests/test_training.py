@@ -18,6 +18,7 @@ from common.data.lists import read_split
 from common.data.voc import VOC2012
 from common.errors import UserError
 from common.optimisation import learning_rate, multiplier
+from common.plateau import Plateau
 from common.tf1 import tf
 from reproductions.v2.recipe import DEEPLAB
 from tests.conftest import ROOT, files_no_larger_than
@@ -281,3 +282,88 @@ def test_user_errors_do_not_keep_the_lock(sample_set, tmp_path):
         raise UserError("x")
     with run_folder.locked(tmp_path):
         pass
+
+
+# The plateau schedule, and validation while training runs
+
+
+def test_plateau_drops_when_the_loss_stops_to_fall():
+    """Windows of two updates: means 4, 2 (falls), 2 (stuck), 1 (falls), 1 (stuck), 1 (stuck, but no rate is left)."""
+    recipe = SMALL.derive(
+        schedule="plateau", plateau_rates=(0.1, 0.01, 0.001), plateau_window=2, grad_update_every=2, batch_size=2
+    )
+    losses, rates = [4, 4, 2, 2, 1, 3, 1, 1, 1, 1, 1, 1, 1], []
+    with tf.Graph().as_default(), tf.Session() as session:
+        plateau = Plateau(recipe)
+        loss, step = tf.placeholder(tf.float32, []), tf.placeholder(tf.int64, [])
+        rate, observe, judge = plateau.learning_rate(), plateau.observe(loss), plateau.judge(step)
+        session.run(tf.global_variables_initializer())
+        for k, value in enumerate(losses):
+            rates.append(round(float(session.run(rate)), 6))
+            for _ in range(2):  # two passes an update, averaged
+                session.run(observe, {loss: value})
+            session.run(judge, {step: k})
+    assert rates == [0.1] * 6 + [0.01] * 4 + [0.001] * 3
+
+
+@pytest.mark.parametrize("variant", ["small", "accumulated"])
+def test_plateau_goes_on_where_it_stopped(variant, sample_set, tmp_path):
+    settings = {
+        "variant": variant, "schedule": "plateau", "plateau_rates": "0.05,0.01,0.002", "plateau_window": 2,
+        "plateau_tolerance": 0.5, "save_interval": 3,
+    }  # fmt: skip
+    assert train(sample_set, tmp_path / "whole", **settings) == 0
+    assert train(sample_set, tmp_path / "parts", **settings) == 0
+    for file in tmp_path.glob("parts/model.ckpt-[68]*"):  # as if it had been killed after step 3
+        file.unlink()
+    assert train(sample_set, tmp_path / "parts", "--resume", **settings) == 0
+    whole, parts = (
+        [(e["loss"], e["learning_rate"]) for e in run_folder.read_log(tmp_path / n)] for n in ("whole", "parts")
+    )
+    assert whole == parts and len({rate for _, rate in whole}) > 1
+
+
+def test_validation_while_training(sample_set, tmp_path):
+    """Every interval, on `--limit` pictures; the training itself is the same; a resumed run fills what is missing."""
+    run_dir = tmp_path / "r"
+    assert train(sample_set, run_dir, "--limit", "3", validation_interval=3) == 0
+    measured = run_folder.read_log(run_dir, run_folder.VALIDATION)
+    assert [(e["step"], e["images"]) for e in measured] == [(3, 3), (6, 3)] and all(
+        0 <= e["miou"] <= 1 for e in measured
+    )
+    assert train(sample_set, tmp_path / "without") == 0
+    assert losses(run_dir) == losses(tmp_path / "without")
+    (events,) = run_dir.glob("events.*")
+    assert "val_miou" in {v.tag for e in tf.train.summary_iterator(str(events)) for v in e.summary.value}
+    for file in run_dir.glob("model.ckpt-8*"):
+        file.unlink()
+    assert train(sample_set, run_dir, "--resume", "--limit", "3", validation_interval=3) == 0
+    assert run_folder.read_log(run_dir, run_folder.VALIDATION) == measured
+
+
+def test_validation_measures_what_evaluate_measures(sample_set, tmp_path):
+    run_dir = tmp_path / "r"
+    assert train(sample_set, run_dir, "--limit", "3", validation_interval=8) == 0
+    arguments = [
+        "--data",
+        sample_set,
+        "--checkpoint",
+        run_dir / "model.ckpt-8",
+        "--out",
+        tmp_path / "e",
+        "--limit",
+        "3",
+    ]
+    assert run("evaluate", *arguments, "--quiet") == 0
+    (measured,) = run_folder.read_log(run_dir, run_folder.VALIDATION)
+    assert measured["miou"] == json.loads((tmp_path / "e/metrics.json").read_text())["miou"]
+
+
+def test_validation_needs_a_val_split(sample_set, tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("JPEGImages", "SegmentationClassAug"):
+        (data / name).symlink_to(sample_set / name)
+    (data / "train.txt").write_text((sample_set / "ImageSets/Segmentation/train.txt").read_text())
+    message = error_of(capsys, train(data, tmp_path / "r", "--split", "train", validation_interval=3))
+    assert "no split 'val'" in message and "validation_interval=0" in message

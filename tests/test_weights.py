@@ -86,7 +86,7 @@ def test_broken_keras_files_are_one_sentence(tmp_path):
 
 def keras_resnet50():
     """A ResNet50 of random weights under Keras' names, with biases."""
-    from common.backbones.resnet_v1 import UNITS
+    from common.backbones.units import UNITS
 
     rng, layers, depth = np.random.RandomState(0), {}, 64
 

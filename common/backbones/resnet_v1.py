@@ -1,24 +1,51 @@
 """ResNet v1 (arXiv 1512.03385) as a table of blocks, under Caffe's or tf-slim's variable names."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from common import layers
 from common.tf1 import tf
+
+ROOT_STRIDE = 4
 
 
 @dataclass(frozen=True)
 class Block:
     """A run of bottleneck units of `depth` output channels.
 
-    The first unit has the projection shortcut and, in its first 1x1 and in the shortcut, `stride`
-    (where the Caffe models have it); every unit's 3x3 has atrous rate `rate`.
+    `stride` lies in one unit, the first or the last (see `resnet_v1`); every unit's 3x3 has atrous
+    rate `rate`, times its own factor in `multi_grid` when there is one.
     """
 
     depth: int
     units: int
     stride: int = 1
     rate: int = 1
+    multi_grid: tuple[int, ...] = ()
+
+    def unit_rate(self, unit: int) -> int:
+        """The atrous rate of unit number `unit`, from 1."""
+        return self.rate * (self.multi_grid[unit - 1] if self.multi_grid else 1)
+
+
+def at_output_stride(blocks: tuple[Block, ...], output_stride: int) -> tuple[Block, ...]:
+    """A nominal table, strides in last units, made dense: past `output_stride` strides turn into rates.
+
+    Raises ValueError when the strides don't lead to `output_stride`.
+    """
+    dense, stride, rate = [], ROOT_STRIDE, 1
+    for block in blocks:
+        if stride == output_stride:
+            dense.append(dataclasses.replace(block, stride=1, rate=block.rate * rate))
+            rate *= block.stride
+        else:
+            dense.append(block)
+            stride *= block.stride
+    if stride != output_stride:
+        raise ValueError(f"output stride {output_stride} is not reached: these blocks end at {stride}")
+    return tuple(dense)
 
 
 def dilated_blocks(units: tuple[int, int, int, int]) -> tuple[Block, ...]:
@@ -30,8 +57,6 @@ def dilated_blocks(units: tuple[int, int, int, int]) -> tuple[Block, ...]:
         Block(2048, units[3], rate=4),
     )
 
-
-UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 # Names: (block, unit, part) from 1, part in shortcut, conv1, conv2, conv3 -> (conv scope, batch norm scope).
 Names = Callable[[int, int, str], tuple[str, str]]
@@ -62,7 +87,11 @@ def caffe_names(units: tuple[int, ...]) -> Names:
 
 
 def resnet_v1(
-    images: tf.Tensor, blocks: tuple[Block, ...], names: Names, residual_gamma: float = 1.0
+    images: tf.Tensor,
+    blocks: tuple[Block, ...],
+    names: Names,
+    residual_gamma: float = 1.0,
+    strided: Literal["first", "last"] = "first",
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Root (7x7 at stride 2, max pool at stride 2) and `blocks`.
 
@@ -74,15 +103,21 @@ def resnet_v1(
       blocks: the table.
       names: the variables' scopes.
       residual_gamma: initial gamma of each unit's last batch norm (1 in the paper).
+      strided: which unit of a block holds its stride: the first, in its first 1x1 and the shortcut
+        (Caffe; every block then has a projection), or the last, in its 3x3 (tf-slim, which also pads
+        strided layers evenly; a block that keeps the depth has none). ResNet's weights are the same for
+        both, and so are the features where every size is odd.
 
     Returns:
       Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
       name: `root`, `block1/unit_1`, ..., `block4/unit_3`.
     """
 
+    padding = "even" if strided == "last" else "tensorflow"
+
     def conv_bn(inputs, depth, size, where, *, stride=1, rate=1, relu=True, gamma=1.0):
         conv_scope, bn_scope = names(*where)
-        outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, scope=conv_scope)
+        outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
         return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
 
     net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
@@ -90,12 +125,15 @@ def resnet_v1(
     end_points = {"root": net}
     for b, block in enumerate(blocks, 1):
         for u in range(1, block.units + 1):
-            stride, width = (block.stride if u == 1 else 1), block.depth // 4
-            shortcut = net
-            if u == 1:
-                shortcut = conv_bn(net, block.depth, 1, (b, u, "shortcut"), stride=stride, relu=False)
-            residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=stride)
-            residual = conv_bn(residual, width, 3, (b, u, "conv2"), rate=block.rate)
+            width = block.depth // 4
+            first = block.stride if strided == "first" and u == 1 else 1
+            last = block.stride if strided == "last" and u == block.units else 1
+            if u == 1 and (strided == "first" or net.shape[3] != block.depth):
+                shortcut = conv_bn(net, block.depth, 1, (b, u, "shortcut"), stride=first * last, relu=False)
+            else:
+                shortcut = layers.max_pool(net, 1, last) if last > 1 else net
+            residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=first)
+            residual = conv_bn(residual, width, 3, (b, u, "conv2"), stride=last, rate=block.unit_rate(u))
             residual = conv_bn(residual, block.depth, 1, (b, u, "conv3"), relu=False, gamma=residual_gamma)
             net = end_points[f"block{b}/unit_{u}"] = tf.nn.relu(shortcut + residual)
     return net, end_points

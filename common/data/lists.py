@@ -1,10 +1,15 @@
 """From a data folder and a split's name to pairs of files."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import numpy as np
+
+from common.data import tfrecord_index
 from common.data.card import DatasetCard
 from common.data.cityscapes import CITYSCAPES
+from common.data.coco import COCO
+from common.data.masks import read_pair
 from common.data.sample import MARKER
 from common.data.voc import VOC2012
 from common.errors import UserError
@@ -12,28 +17,32 @@ from common.recipe import Recipe
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
 
-CARDS = {card.name: card for card in (VOC2012, CITYSCAPES)}
+CARDS = {card.name: card for card in (VOC2012, CITYSCAPES, COCO)}
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split of a data set on disk.
+    """A split of a data set on disk; `tfrecord_split.RecordSplit` is one in TFRecords.
 
     Attributes:
       card: the data set.
       name: the split's name, or its list file's stem.
-      pairs: (picture, mask), existing files, in the list's order.
-      is_sample: whether the folder is the drawn sample set.
+      pairs: (picture, mask), existing files, in the list's order; of TFRecords only the files' names.
+      is_sample: whether the pictures are of the drawn sample set.
     """
 
     card: DatasetCard
     name: str
-    pairs: tuple[tuple[Path, Path], ...]
+    pairs: tuple[tuple[PurePath, PurePath], ...]
     is_sample: bool
 
     @property
     def title(self) -> str:
         return f"{'sample set' if self.is_sample else self.card.title} {self.name}"
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
+        return read_pair(*self.pairs[index], self.card)
 
 
 def card_by_name(name: str) -> DatasetCard:
@@ -52,12 +61,18 @@ def check_classes(recipe: Recipe, card: DatasetCard) -> None:
         )
 
 
+def is_sample_set(data_dir: Path) -> bool:
+    """Whether the folder is the drawn sample set, or holds records of it."""
+    return (data_dir / MARKER).is_file() or tfrecord_index.is_sample(data_dir)
+
+
 def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     """The pairs of `split` in `data_dir`.
 
     `split` is a name, looked up as `<list folder>/<split>.txt` and then in the card's folders, or
     the path of a list file. A line holds an ImageSets id, or `image mask` relative to `data_dir`
     (a leading slash is dropped: the original concatenates). CRLF and blank lines are tolerated.
+    A folder of TFRecords is read by `tfrecord_split.open_split`.
 
     Raises:
       UserError: no such folder or list, an empty or malformed list, or files that are missing (all named).
@@ -65,6 +80,10 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     if not data_dir.is_dir():
         raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
+    if not any(p.is_file() for p in candidates) and tfrecord_index.holds_records(data_dir, split):
+        from common.data.tfrecord_split import open_split  # needs TensorFlow, which lists do without
+
+        return open_split(card, data_dir, split)
     path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
     pairs = _from_list(card, data_dir, path) if path else _from_folders(card, data_dir, split)
     if not pairs and path:

@@ -1,6 +1,8 @@
 """Reading pictures and label masks, writing label pictures."""
 
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,21 @@ Image.MAX_IMAGE_PIXELS = None
 IGNORE_COLOURS = ((224, 224, 192), (255, 255, 255))
 
 
-def _open(path: Path) -> Image.Image:
+@dataclass(frozen=True)
+class Encoded:
+    """A picture file's content that lies elsewhere than in a file; `name` is what messages call it."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _open(path: Path | Encoded) -> Image.Image:
     """The decoded file. Raises UserError when it is missing, truncated or no picture."""
     try:
-        image = Image.open(path)
+        image = Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path)
         image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -28,7 +41,7 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | Encoded) -> np.ndarray:
     """Any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
     Grey becomes three equal channels, 16 bit is scaled to 8, transparency is dropped (the colour
@@ -46,7 +59,7 @@ def read_image(path: Path) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def read_mask(path: Path, card: DatasetCard) -> np.ndarray:
+def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
     """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
 
     Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
@@ -93,7 +106,7 @@ def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
     )
 
 
-def _from_colours(path: Path, rgb: np.ndarray, card: DatasetCard) -> np.ndarray:
+def _from_colours(path: Path | Encoded, rgb: np.ndarray, card: DatasetCard) -> np.ndarray:
     code = (rgb.astype(np.int32) << np.array([16, 8, 0])).sum(axis=2)
     values, inverse = np.unique(code, return_inverse=True)
     known = {_code(c): card.ignore_label for c in IGNORE_COLOURS}
@@ -113,7 +126,9 @@ def _code(colour: Sequence[int]) -> int:
     return colour[0] << 16 | colour[1] << 8 | colour[2]
 
 
-def read_pair(image_path: Path, mask_path: Path, card: DatasetCard) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(
+    image_path: Path | Encoded, mask_path: Path | Encoded, card: DatasetCard
+) -> tuple[np.ndarray, np.ndarray]:
     """Picture [h, w, 3] and mask [h, w], both uint8. Raises UserError when their sizes differ."""
     image, mask = read_image(image_path), read_mask(mask_path, card)
     if image.shape[:2] != mask.shape:

@@ -11,7 +11,6 @@ import numpy as np
 
 from common import layers
 from common.data.lists import Split
-from common.data.masks import read_pair
 from common.errors import UserError
 from common.network import preprocess
 from common.recipe import Recipe
@@ -37,7 +36,7 @@ class TrainingBatches:
     """
 
     def __init__(self, split: Split, recipe: Recipe, first_step: int = 0, last_step: int | None = None):
-        self._pairs, self._card, self._recipe = split.pairs, split.card, recipe
+        self._split, self._recipe = split, recipe
         self._error: UserError | None = None
         per_step = recipe.batch_size * recipe.grad_update_every
         first, last = first_step * per_step, (last_step or recipe.num_steps) * per_step
@@ -71,7 +70,7 @@ class TrainingBatches:
 
     def _read(self, index):
         try:
-            image, mask = read_pair(*self._pairs[index], self._card)
+            image, mask = self._split.read(index)
         except UserError as error:
             self._error = error
             raise
@@ -106,13 +105,11 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     missing = tf.maximum(crop - tf.shape(image)[:2], 0)
     before = missing // 2 if centred else tf.zeros_like(missing)
     padding = tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
-    if recipe.crop_padding == "background":  # black pixels of class 0, as LargeFOV's original
-        black = preprocess(tf.zeros([1, 1, 3]), recipe)
-        image = tf.pad(image - black, padding) + black
-        label = tf.pad(label, padding)
-    else:
-        image = tf.pad(image, padding)
-        label = tf.pad(label, padding, constant_values=recipe.ignore_label)
+    # The mean is 0; the originals of v1 and v3 pad before they subtract it.
+    colour = 0.0 if recipe.crop_padding == "ignored" else preprocess(tf.zeros([1, 1, 3]), recipe)
+    image = tf.pad(image - colour, padding) + colour
+    class_id = 0 if recipe.crop_padding == "background" else recipe.ignore_label
+    label = tf.pad(label, padding, constant_values=class_id)
     spare = tf.shape(image)[:2] - crop
     corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
     corner = tf.pad(corner, [[0, 1]])

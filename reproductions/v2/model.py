@@ -2,13 +2,14 @@
 
 from common import heads, layers
 from common.backbones import resnet_v1 as resnet
+from common.backbones.units import UNITS
 from common.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v2.recipe import V2Recipe
 
 ENCODERS = {
     # encoder: (depth, names of the variables, scopes of the ASPP branches)
-    "deeplab": (101, resnet.caffe_names(resnet.UNITS[101]), "fc1_voc12_c{0}"),
+    "deeplab": (101, resnet.caffe_names(UNITS[101]), "fc1_voc12_c{0}"),
     "res101": (101, resnet.slim_names("resnet_v1_101"), "decoder/aspp/conv{1}"),
     "res50": (50, resnet.slim_names("resnet_v1_50"), "decoder/aspp/conv{1}"),
 }
@@ -18,7 +19,7 @@ def deeplab_v2(images: tf.Tensor, recipe: V2Recipe) -> tf.Tensor:
     """Scores [n, ceil(h / 8), ceil(w / 8), num_classes] of preprocessed `images` [n, h, w, 3]."""
     depth, names, scope = ENCODERS[recipe.encoder]
     with slim.arg_scope([layers.conv2d], dilated_type=recipe.dilated_type):
-        features, _ = resnet.resnet_v1(images, resnet.dilated_blocks(resnet.UNITS[depth]), names, recipe.residual_gamma)
+        features, _ = resnet.resnet_v1(images, resnet.dilated_blocks(UNITS[depth]), names, recipe.residual_gamma)
     scopes = [scope.format(i, i + 1) for i in range(len(recipe.atrous_rates))]
     return heads.aspp_sum(features, recipe.num_classes, recipe.atrous_rates, scopes)
 

@@ -1,0 +1,43 @@
+"""The plateau schedule: the next rate when the loss no longer falls, without anybody watching.
+
+The original of v3 was trained so by hand (its README: .01, then .005, then .001 "when the seg_loss
+stopped to decrease"). The state lives in variables of the graph, so that a resumed run goes on exactly.
+"""
+
+from common.recipe import Recipe
+from common.tf1 import tf
+
+SCOPE = "plateau"
+
+
+class Plateau:
+    """Drops through `recipe.plateau_rates`, judged by the mean pixel loss of windows of updates."""
+
+    def __init__(self, recipe: Recipe):
+        self._recipe = recipe
+        with tf.variable_scope(SCOPE):
+            self._drops = tf.get_variable("drops", initializer=0, trainable=False)
+            self._sum = tf.get_variable("loss_sum", initializer=0.0, trainable=False)
+            self._best = tf.get_variable("best", initializer=float("inf"), trainable=False)
+
+    def learning_rate(self) -> tf.Tensor:
+        rates = tf.constant(self._recipe.plateau_rates)
+        return tf.gather(rates, tf.minimum(self._drops, len(self._recipe.plateau_rates) - 1))
+
+    def observe(self, pixel_loss: tf.Tensor) -> tf.Operation:
+        """Count the loss of one forward pass in."""
+        return self._sum.assign_add(pixel_loss / self._recipe.grad_update_every).op
+
+    def judge(self, step: tf.Tensor) -> tf.Operation:
+        """After update number `step` (from 0): at the end of a window, drop the rate or remember the best."""
+        recipe = self._recipe
+        ended = tf.equal((step + 1) % recipe.plateau_window, 0)
+        total, best = self._sum.read_value(), self._best.read_value()
+        mean = total / recipe.plateau_window
+        stuck = ended & (mean >= best * (1 - recipe.plateau_tolerance))
+        with tf.control_dependencies([total, best, stuck]):
+            return tf.group(
+                self._drops.assign_add(tf.cast(stuck, tf.int32)),
+                self._best.assign(tf.where(ended, tf.minimum(mean, best), best)),
+                self._sum.assign(tf.where(ended, tf.zeros_like(total), total)),
+            )

@@ -1,0 +1,43 @@
+"""DeepLab v3: an atrous ResNet with multi-grid, and ASPP with image pooling, or a cascade of further blocks."""
+
+from common import heads, layers
+from common.backbones import resnet_v1 as resnet
+from common.network import Outputs
+from common.tf1 import slim, tf
+from reproductions.v3.recipe import V3Recipe
+
+
+def blocks(recipe: V3Recipe) -> tuple[resnet.Block, ...]:
+    """The paper's figure 3 at `recipe.output_stride`: blocks 5 to 7 are copies of block 4, each of stride 2.
+
+    Multi-grid acts in block 4 and what follows it.
+    """
+    units = recipe.units()
+    nominal = [resnet.Block(256 * 2**i, units[i], stride=2) for i in range(3)]
+    nominal += [resnet.Block(2048, 3, stride=2, multi_grid=recipe.multi_grid) for _ in range(4, recipe.last_block)]
+    nominal += [resnet.Block(2048, 3, multi_grid=recipe.multi_grid)]
+    return resnet.at_output_stride(tuple(nominal), recipe.output_stride)
+
+
+def network(images: tf.Tensor, recipe: V3Recipe, batch_statistics: bool = False) -> Outputs:
+    """Scores [n, ceil(h / os), ceil(w / os), num_classes] of preprocessed `images` [n, h, w, 3] (paper, figure 5)."""
+    prefix = f"resnet_v1_{recipe.depth}"
+    batch_norm = {
+        "epsilon": recipe.batch_norm_epsilon,
+        "decay": recipe.batch_norm_decay,
+        "is_training": batch_statistics,
+        "trainable": not recipe.freeze_bn,
+    }
+    with slim.arg_scope([layers.batch_norm], **batch_norm):
+        net, _ = resnet.resnet_v1(
+            images, blocks(recipe), resnet.slim_names(prefix), recipe.residual_gamma, strided="last"
+        )
+        if recipe.aspp:
+            net = heads.aspp(
+                net,
+                recipe.rates(),
+                scopes=[f"{prefix}/aspp/1x1conv", *(f"{prefix}/aspp/rate{rate}" for rate in recipe.atrous_rates)],
+                image_pooling_scope=f"{prefix}/img_pool/1x1conv" if recipe.image_pooling else None,
+                fusion_scope=f"{prefix}/fusion/1x1conv",
+            )
+    return Outputs(layers.conv2d(net, recipe.num_classes, 1, bias=True, scope=f"{prefix}/logits/Conv"))
