@@ -86,7 +86,7 @@ PHASE2 = {
     "freeze_bn": True,
     "init_not_loaded": (),
 }
-COCO = {"dataset": "coco", "train_split": "train2017"}
+COCO = {"dataset": "coco", "train_split": "train2017", "validation_interval": 0}
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 STRATEGIES = {
