@@ -35,10 +35,10 @@ class EncoderRecipe(Recipe):
     image_pooling: bool = True
 
     # Batch norm while training: normalise by the batch and update the stored statistics, or by those.
-    batch_statistics: bool = True
+    fine_tune_batch_norm: bool = True
     freeze_bn: bool = False  # statistics, gamma and beta are constants
     batch_norm_epsilon: float = 1e-5
-    batch_norm_decay: float = 0.9997
+    batch_norm_decay: float | None = 0.9997  # None: of each part of the network its own
 
     loss_size: Literal["logits", "labels"] = "labels"
 
@@ -51,12 +51,12 @@ class EncoderRecipe(Recipe):
             )
         if min((*self.atrous_rates, *self.multi_grid), default=1) < 1:
             raise UserError("atrous_rates and multi_grid need rates of at least 1")
-        if not 0 <= self.batch_norm_decay < 1:
+        if self.batch_norm_decay is not None and not 0 <= self.batch_norm_decay < 1:
             raise UserError(f"batch_norm_decay={self.batch_norm_decay}: must be at least 0 and below 1")
 
     @property
     def live_batch_norm(self) -> bool:
-        return self.batch_statistics and not self.freeze_bn
+        return self.fine_tune_batch_norm and not self.freeze_bn
 
     def at_evaluation(self) -> Self:
         return self.derive(output_stride=self.eval_output_stride)

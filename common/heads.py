@@ -13,9 +13,11 @@ def aspp(
     *,
     fusion_scope: str,
     image_pooling_scope: str | None,
+    image_pooling_first: bool = False,
+    separable: bool = False,
     depth: int = 256,
 ) -> tf.Tensor:
-    """DeepLab v3's ASPP (arXiv 1706.05587, figure 5): parallel convolutions, image pooling, fusion.
+    """ASPP of DeepLab v3 (arXiv 1706.05587, figure 5) and v3+: parallel convolutions, image pooling, fusion.
 
     Args:
       features: float32 [n, h, w, c].
@@ -23,17 +25,20 @@ def aspp(
       scopes: of the 1x1 branch and of each 3x3 branch.
       fusion_scope: of the 1x1 convolution over all branches.
       image_pooling_scope: of the branch on the mean over the picture; None leaves it out.
+      image_pooling_first: whether that branch is the first of the concatenation, or the last.
+      separable: whether the 3x3 branches are atrous separable convolutions (v3+).
       depth: channels of each branch and of the result.
 
     Returns:
       [n, h, w, depth].
     """
-    branches = [
-        layers.conv_bn_relu(features, depth, 3 if i else 1, rate=rate, scope=scope)
-        for i, (rate, scope) in enumerate(zip((1, *atrous_rates), scopes, strict=True))
-    ]
+    atrous = layers.separable_conv2d if separable else layers.conv_bn_relu
+    branches = [layers.conv_bn_relu(features, depth, 1, scope=scopes[0])]
+    for rate, scope in zip(atrous_rates, scopes[1:], strict=True):
+        branches.append(atrous(features, depth, 3, rate=rate, scope=scope))
     if image_pooling_scope:
-        branches.append(image_pooling(features, depth, image_pooling_scope))
+        pooled = image_pooling(features, depth, image_pooling_scope)
+        branches.insert(0 if image_pooling_first else len(branches), pooled)
     return layers.conv_bn_relu(tf.concat(branches, axis=3), depth, 1, scope=fusion_scope)
 
 
@@ -43,6 +48,53 @@ def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
     pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=False)  # one pixel: constant
     pooled.set_shape([*features.shape[:3], depth])
     return pooled
+
+
+def pyramid_pooling(features: tf.Tensor, grid_size: tuple[int, int], depth: int, scope: str) -> tf.Tensor:
+    """Means over all windows of about [h, w] / grid_size, a 1x1 convolution, resized back: [n, h, w, depth]."""
+    size = tf.shape(features)[1:3]
+    window = (size - 1) // tf.constant(grid_size) + 1
+    # Sums over windows as differences of a table of sums: a window's size may be known at run time only.
+    table = tf.pad(tf.cumsum(tf.cumsum(features, axis=1), axis=2), [[0, 0], [1, 0], [1, 0], [0, 0]])
+    h, w = window[0], window[1]
+    sums = table[:, h:, w:] - table[:, :-h, w:] - table[:, h:, :-w] + table[:, :-h, :-w]
+    means = sums / tf.cast(h * w, tf.float32)
+    means.set_shape([features.shape[0], None, None, features.shape[3]])
+    pooled = layers.resize_bilinear(layers.conv_bn_relu(means, depth, 1, scope=scope), size, align_corners=True)
+    pooled.set_shape([*features.shape[:3], depth])
+    return pooled
+
+
+def decoder(
+    features: tf.Tensor,
+    low_level: tf.Tensor,
+    *,
+    projection_scope: str,
+    scopes: Sequence[str],
+    separable: bool = True,
+    depth: int = 256,
+    low_level_depth: int = 48,
+) -> tf.Tensor:
+    """DeepLab v3+'s decoder (arXiv 1802.02611, figure 2): features enlarged to low-level ones, both refined together.
+
+    Args:
+      features: float32 [n, h, w, c], from ASPP.
+      low_level: float32 [n, H, W, d], of stride 4.
+      projection_scope: of the 1x1 convolution that reduces `low_level` to `low_level_depth` channels.
+      scopes: of the 3x3 convolutions, two in the paper.
+      separable: whether those are separable.
+      depth: channels of each of them.
+
+    Returns:
+      [n, H, W, depth].
+    """
+    low_level = layers.conv_bn_relu(low_level, low_level_depth, 1, scope=projection_scope)
+    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
+    enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
+    net = tf.concat([enlarged, low_level], axis=3)
+    for scope in scopes:
+        net = (layers.separable_conv2d if separable else layers.conv_bn_relu)(net, depth, 3, scope=scope)
+    return net
 
 
 def aspp_sum(features: tf.Tensor, num_classes: int, atrous_rates: Sequence[int], scopes: Sequence[str]) -> tf.Tensor:

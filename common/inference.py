@@ -47,12 +47,17 @@ class Segmenter:
         image = preprocess(self._picture, recipe)
         image = tf.pad(image, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]]))  # 0 is the mean
         image.set_shape([None, None, 3])
-        scaled = layers.scaled_size(padded, self._scale)
+        scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
         batch.set_shape([1, None, None, 3])
         batch = self._mirrored(batch)
         logits = self._mirrored(build(network, batch, recipe).logits)
-        scores = layers.resize_bilinear(logits, padded, align_corners=recipe.align_corners)[0]
+        scores = logits
+        if recipe.scores_stride:
+            size_at_scale_1 = (padded - 1) // recipe.scores_stride + 1
+            enlarged = tf.maximum(tf.shape(logits)[1:3], size_at_scale_1)
+            scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
+        scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
         scores = scores[: size[0], : size[1]]
         self._logits, self._scores = logits[0], scores
         self._probabilities = tf.nn.softmax(scores)

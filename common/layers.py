@@ -58,6 +58,61 @@ def conv2d(
     return outputs
 
 
+@slim.add_arg_scope
+def depthwise_conv2d(
+    inputs: tf.Tensor,
+    kernel_size: int,
+    *,
+    scope: str,
+    stride: int = 1,
+    rate: int | tuple[int, int] = 1,
+    padding: Padding = "tensorflow",
+    weights_initializer: Callable | None = None,
+) -> tf.Tensor:
+    """SAME convolution of each channel by itself, as `conv2d`; it has `<scope>/depthwise_weights` [k, k, c, 1].
+
+    `rate` may differ for height and width.
+    """
+    rates = (rate, rate) if isinstance(rate, int) else tuple(rate)
+    if stride > 1 and rates != (1, 1):
+        raise ValueError(f"{scope}: stride {stride} and rate {rate} together")
+    with tf.variable_scope(scope):
+        shape = [kernel_size, kernel_size, int(inputs.shape[3]), 1]
+        weights = slim.model_variable("depthwise_weights", shape, initializer=weights_initializer)
+    if rates == (1, 1):
+        return strided(tf.nn.depthwise_conv2d, inputs, weights, stride, padding)
+    outputs = tf.nn.depthwise_conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME", dilations=rates)
+    outputs.set_shape(inputs.shape)
+    return outputs
+
+
+@slim.add_arg_scope
+def separable_conv2d(
+    inputs: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    scope: str,
+    stride: int = 1,
+    rate: int | tuple[int, int] = 1,
+    padding: Padding = "tensorflow",
+    activation_fn: Callable | None = tf.nn.relu,
+    stddevs: tuple[float, float] | None = None,
+) -> tf.Tensor:
+    """Atrous separable convolution (arXiv 1802.02611, figure 3): `<scope>_depthwise`, then `<scope>_pointwise`.
+
+    Both are followed by batch norm and `activation_fn`, and both start by truncated normals of `stddevs`,
+    if given. Shapes as `conv2d`.
+    """
+    initial = [{"weights_initializer": tf.initializers.truncated_normal(stddev=s)} for s in stddevs or ()] or [{}, {}]
+    net = depthwise_conv2d(
+        inputs, kernel_size, stride=stride, rate=rate, padding=padding, scope=f"{scope}_depthwise", **initial[0]
+    )
+    net = batch_norm(net, scope=f"{scope}_depthwise/BatchNorm", activation_fn=activation_fn)
+    net = conv2d(net, filters, 1, scope=f"{scope}_pointwise", **initial[1])
+    return batch_norm(net, scope=f"{scope}_pointwise/BatchNorm", activation_fn=activation_fn)
+
+
 def strided(convolve: Callable, inputs: tf.Tensor, weights: tf.Tensor, stride: int, padding: Padding) -> tf.Tensor:
     """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule or evenly."""
     strides = [1, stride, stride, 1]
@@ -78,6 +133,7 @@ def batch_norm(
     trainable: bool = False,
     gamma: float = 1.0,
     activation_fn: Callable | None = None,
+    biases_instead: bool = False,
 ) -> tf.Tensor:
     """Batch normalisation; the defaults are frozen: stored statistics, constant gamma and beta.
 
@@ -90,7 +146,13 @@ def batch_norm(
       trainable: whether gamma and beta are trained.
       gamma: initial value of gamma.
       activation_fn: applied to the result.
+      biases_instead: no batch norm but the biases [c] of a layer without it, beside its weights.
     """
+    if biases_instead:
+        with tf.variable_scope(scope.removesuffix("/BatchNorm")):
+            biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
+        outputs = tf.nn.bias_add(inputs, biases)
+        return activation_fn(outputs) if activation_fn else outputs
     return slim.batch_norm(
         inputs,
         scale=True,
@@ -167,9 +229,13 @@ def resize_bilinear(inputs: tf.Tensor, size: tf.Tensor | tuple[int, int], *, ali
     return tf.image.resize_bilinear(inputs, size, align_corners=align_corners)
 
 
-def scaled_size(size: tf.Tensor, scale: tf.Tensor | float) -> tf.Tensor:
-    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as TensorFlow originals compute it."""
-    return tf.maximum(tf.cast(tf.cast(size, tf.float32) * scale, tf.int32), 1)
+def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: bool = False) -> tf.Tensor:
+    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as TensorFlow originals compute it.
+
+    With `align_corners` the distance of the corners is scaled, size - 1 (research/deeplab's scale_dimension).
+    """
+    edge = 1 if align_corners else 0
+    return tf.maximum(tf.cast(tf.cast(size - edge, tf.float32) * scale + edge, tf.int32), 1)
 
 
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:

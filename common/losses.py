@@ -1,5 +1,6 @@
 """Losses on label maps."""
 
+import math
 import re
 
 from common import layers
@@ -8,15 +9,17 @@ from common.recipe import Recipe
 from common.tf1 import tf
 
 
-def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """Mean cross-entropy over the pixels that have a class.
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
+    """Mean cross-entropy over the pixels that have a class, or over the hardest of them.
 
     Args:
       logits: float32 [n, h, w, num_classes].
       labels: integer [n, H, W, 1]; a label of num_classes or above (the ignore label) has no loss.
       recipe: `loss_size` `logits` brings the labels to [h, w] by nearest neighbour, `labels` the
         scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
-        mean, `averaged` counts them in it.
+        mean, `averaged` counts them in it, `constant` counts them with the loss of equal scores.
+        `top_k_percent_pixels` below 1 takes the mean over that share of all pixels, those of the greatest losses.
+      step: updates done, for a share that `hard_example_mining_step` reaches gradually.
 
     Returns:
       A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
@@ -31,9 +34,26 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) 
         logits=logits, labels=tf.where(counted, labels, tf.zeros_like(labels))
     )
     weights = tf.cast(counted, tf.float32)
+    if recipe.top_k_percent_pixels < 1:
+        return _hardest(losses * weights, recipe, step)
+    if recipe.void_pixels == "constant":
+        return tf.reduce_mean(tf.where(counted, losses, tf.fill(tf.shape(losses), math.log(recipe.num_classes))))
     if recipe.void_pixels == "averaged":
         return tf.reduce_mean(losses * weights)
     return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+
+
+def _hardest(losses: tf.Tensor, recipe: Recipe, step: tf.Tensor | int) -> tf.Tensor:
+    """The mean over the greatest `losses`; zeros among them, void or perfect, don't count (research/deeplab)."""
+    share = recipe.top_k_percent_pixels
+    if recipe.hard_example_mining_step:
+        reached = tf.minimum(1.0, tf.cast(step, tf.float32) / recipe.hard_example_mining_step)
+        share = reached * share + (1.0 - reached)
+    flat = tf.reshape(losses, [-1])
+    count = tf.cast(share * tf.cast(tf.size(flat), tf.float32), tf.int32)
+    hardest = tf.nn.top_k(flat, tf.maximum(count, 1), sorted=False).values
+    present = tf.reduce_sum(tf.cast(hardest > 0, tf.float32))
+    return tf.reduce_sum(hardest) / tf.maximum(present, 1.0)
 
 
 def weight_decay(recipe: Recipe) -> tf.Tensor:
@@ -44,7 +64,7 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
     return tf.add_n([recipe.weight_decay * tf.nn.l2_loss(v) for v in decayed])
 
 
-def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
     """The sum of the cross-entropies of the network's scores and of its auxiliary scores."""
     scores = (outputs.logits, *outputs.auxiliary)
-    return tf.add_n([softmax_cross_entropy(s, labels, recipe) for s in scores])
+    return tf.add_n([softmax_cross_entropy(s, labels, recipe, step) for s in scores])

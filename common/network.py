@@ -29,6 +29,7 @@ class Network(Protocol):
 INITIALIZERS = {
     "glorot_uniform": tf.initializers.glorot_uniform,
     "he_normal": tf.initializers.he_normal,
+    "truncated_normal": lambda: tf.initializers.truncated_normal(stddev=0.09),
 }
 
 
@@ -51,7 +52,9 @@ def build(
     tf.set_random_seed(recipe.seed)
     seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
     with (
-        slim.arg_scope([layers.conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()),
+        slim.arg_scope(
+            [layers.conv2d, layers.depthwise_conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()
+        ),
         slim.arg_scope([layers.dropout], seed=seed),
     ):
         return network(images, recipe, batch_statistics)
@@ -62,7 +65,8 @@ def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     images = tf.cast(images, tf.float32)
     if recipe.channel_order == "bgr":
         images = tf.reverse(images, axis=[-1])
-    return (images - tf.constant(recipe.pixel_mean)) * recipe.pixel_scale
+    # In this order, as research/deeplab: its smallest gradients feel the last bit.
+    return images * recipe.pixel_scale - tf.constant([mean * recipe.pixel_scale for mean in recipe.pixel_mean])
 
 
 def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:

@@ -74,7 +74,7 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
     """
     step = tf.train.get_or_create_global_step()
     outputs = build(network, images, recipe, batch_statistics=recipe.live_batch_norm, step=step.read_value())
-    pixel_loss = losses.pixel_loss(outputs, labels, recipe)
+    pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value())
     loss = pixel_loss + losses.weight_decay(recipe)
     pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)
     gradients, variables = zip(*((g, v) for g, v in pairs if g is not None), strict=True)
@@ -96,6 +96,8 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
         )
         gradients = [s.read_value() for s in sums]
 
+    if recipe.gradient_clip:
+        gradients, _ = tf.clip_by_global_norm(gradients, recipe.gradient_clip)
     applied = _apply(recipe, rate, list(zip(gradients, variables, strict=True)))
     with tf.control_dependencies([applied]):
         ended = [s.assign(tf.zeros_like(s)) for s in sums]

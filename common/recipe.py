@@ -44,6 +44,9 @@ _AMOUNTS = (
     "step_factor",
     "plateau_tolerance",
     "validation_interval",
+    "hard_example_mining_step",
+    "gradient_clip",
+    "scale_step",
 )
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
@@ -78,6 +81,7 @@ class Recipe:
     random_scale: bool = True
     min_scale: float = 0.5
     max_scale: float = 1.5
+    scale_step: float = 0.0  # factors are min_scale, min_scale + step, ...; 0 draws them continuously
     random_mirror: bool = True
     crop_size: tuple[int, int] = (321, 321)
     crop_position: Literal["random", "centre"] = "random"
@@ -85,14 +89,18 @@ class Recipe:
     crop_padding: Literal["ignored", "black", "background"] = "ignored"
 
     # Initialisation, where no weights are given for a variable.
-    initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"
+    initializer: Literal["glorot_uniform", "he_normal", "truncated_normal"] = "glorot_uniform"
     residual_gamma: float = 1.0  # gamma of each residual branch's last batch norm
     calibration_batches: int = 0  # batches whose statistics fill batch norm before the first step
     init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
 
-    # Loss: void pixels are left out of the mean, or count in it with a loss of 0.
-    void_pixels: Literal["masked", "averaged"] = "masked"
+    # Loss: void pixels are left out of the mean, or count in it with a loss of 0 (averaged) or of log(num_classes).
+    void_pixels: Literal["masked", "averaged", "constant"] = "masked"
     loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
+
+    # Hard pixels: the mean over this share of the greatest losses, reached linearly over so many updates (0: at once).
+    top_k_percent_pixels: float = 1.0
+    hard_example_mining_step: int = 0
 
     # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
     optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
@@ -107,6 +115,7 @@ class Recipe:
     plateau_window: int = 1000
     plateau_tolerance: float = 0.01
     lr_multipliers: tuple[tuple[str, float], ...] = ()
+    gradient_clip: float = 0.0  # greatest global norm of the gradients; 0 is no limit
     weight_decay: float = 5e-4
     weight_decay_on: str = "weights"  # regular expression
     num_steps: int = 20000
@@ -160,6 +169,8 @@ class Recipe:
                 raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
         if not self.plateau_rates or min(self.plateau_rates) <= 0:
             raise UserError(f"plateau_rates={format_value(self.plateau_rates)}: needs rates above 0")
+        if not 0 < self.top_k_percent_pixels <= 1:
+            raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
@@ -170,6 +181,11 @@ class Recipe:
             raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+
+    @property
+    def scores_stride(self) -> int | None:
+        """The stride to which scores of a reduced picture are brought first; None: straight to the picture's size."""
+        return None
 
     @property
     def live_batch_norm(self) -> bool:

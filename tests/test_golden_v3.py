@@ -90,7 +90,7 @@ def test_batch_statistics_and_their_update(case):
 @each_case
 def test_losses_gradients_and_training(case):
     """With stored statistics, gamma and beta trained: losses, every gradient, momentum steps."""
-    golden, about = CASES[case], recipe(case, batch_statistics=False)
+    golden, about = CASES[case], recipe(case, fine_tune_batch_norm=False)
     with tf.Graph().as_default(), tf.Session() as session:
         step = train_step(network, pictures(case), tf.constant(inputs(case)[1]), about)
         by_name = {v.op.name: v for v in tf.trainable_variables()}

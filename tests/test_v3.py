@@ -125,7 +125,7 @@ def changed(recipe):
     ("settings", "kinds"),
     [
         ({}, {"weights", "biases", "gamma", "beta", "moving_mean", "moving_variance"}),
-        ({"batch_statistics": False}, {"weights", "biases", "gamma", "beta"}),
+        ({"fine_tune_batch_norm": False}, {"weights", "biases", "gamma", "beta"}),
         ({"freeze_bn": True}, {"weights", "biases"}),
         # The original's --freeze-bn: gamma and beta stay, the statistics go on.
         (

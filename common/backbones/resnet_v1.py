@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common import layers
+from common.backbones.dense import dense_strides
 from common.tf1 import tf
 
 ROOT_STRIDE = 4
@@ -35,17 +36,24 @@ def at_output_stride(blocks: tuple[Block, ...], output_stride: int) -> tuple[Blo
 
     Raises ValueError when the strides don't lead to `output_stride`.
     """
-    dense, stride, rate = [], ROOT_STRIDE, 1
-    for block in blocks:
-        if stride == output_stride:
-            dense.append(dataclasses.replace(block, stride=1, rate=block.rate * rate))
-            rate *= block.stride
-        else:
-            dense.append(block)
-            stride *= block.stride
-    if stride != output_stride:
-        raise ValueError(f"output stride {output_stride} is not reached: these blocks end at {stride}")
-    return tuple(dense)
+    dense = dense_strides((block.stride for block in blocks), ROOT_STRIDE, output_stride)
+    return tuple(
+        dataclasses.replace(block, stride=stride, rate=block.rate * rate)
+        for block, (stride, rate) in zip(blocks, dense, strict=True)
+    )
+
+
+def slim_blocks(
+    units: tuple[int, ...], output_stride: int, multi_grid: tuple[int, ...] = (), last_block: int = 4
+) -> tuple[Block, ...]:
+    """slim's ResNet at `output_stride`, strides in last units; blocks 5 to 7 copy block 4 (1706.05587, figure 3).
+
+    Multi-grid acts in block 4 and what follows it.
+    """
+    nominal = [Block(256 * 2**i, units[i], stride=2) for i in range(3)]
+    nominal += [Block(2048, 3, stride=2, multi_grid=multi_grid) for _ in range(4, last_block)]
+    nominal += [Block(2048, 3, multi_grid=multi_grid)]
+    return at_output_stride(tuple(nominal), output_stride)
 
 
 def dilated_blocks(units: tuple[int, int, int, int]) -> tuple[Block, ...]:
@@ -92,6 +100,7 @@ def resnet_v1(
     names: Names,
     residual_gamma: float = 1.0,
     strided: Literal["first", "last"] = "first",
+    beta: bool = False,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Root (7x7 at stride 2, max pool at stride 2) and `blocks`.
 
@@ -107,10 +116,11 @@ def resnet_v1(
         (Caffe; every block then has a projection), or the last, in its 3x3 (tf-slim, which also pads
         strided layers evenly; a block that keeps the depth has none). ResNet's weights are the same for
         both, and so are the features where every size is odd.
+      beta: three 3x3 convolutions, `conv1_1` to `conv1_3`, in the root's place (research/deeplab).
 
     Returns:
       Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
-      name: `root`, `block1/unit_1`, ..., `block4/unit_3`.
+      name: `root`, `block1/unit_1`, ..., `block4/unit_3`, and `<unit>/conv3`, a unit's residual before the sum.
     """
 
     padding = "even" if strided == "last" else "tensorflow"
@@ -120,7 +130,12 @@ def resnet_v1(
         outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
         return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
 
-    net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
+    if beta:
+        net = images
+        for i, depth in enumerate((64, 64, 128), 1):
+            net = conv_bn(net, depth, 3, (0, 0, f"conv1_{i}"), stride=2 if i == 1 else 1)
+    else:
+        net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
     net = layers.max_pool(net, 3, 2)
     end_points = {"root": net}
     for b, block in enumerate(blocks, 1):
@@ -135,5 +150,6 @@ def resnet_v1(
             residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=first)
             residual = conv_bn(residual, width, 3, (b, u, "conv2"), stride=last, rate=block.unit_rate(u))
             residual = conv_bn(residual, block.depth, 1, (b, u, "conv3"), relu=False, gamma=residual_gamma)
+            end_points[f"block{b}/unit_{u}/conv3"] = residual
             net = end_points[f"block{b}/unit_{u}"] = tf.nn.relu(shortcut + residual)
     return net, end_points

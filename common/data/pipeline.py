@@ -93,6 +93,9 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     """
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
+        if recipe.scale_step:
+            choices = int((recipe.max_scale - recipe.min_scale) / recipe.scale_step + 1e-6) + 1
+            scale = recipe.min_scale + recipe.scale_step * tf.floor(numbers[0] * choices)
         sides = layers.scaled_size(tf.shape(image)[:2], scale)
         image = layers.resize_bilinear(image[None], sides, align_corners=False)[0]
         label = layers.resize_labels(label[None], sides)[0]

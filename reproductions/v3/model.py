@@ -8,15 +8,8 @@ from reproductions.v3.recipe import V3Recipe
 
 
 def blocks(recipe: V3Recipe) -> tuple[resnet.Block, ...]:
-    """The paper's figure 3 at `recipe.output_stride`: blocks 5 to 7 are copies of block 4, each of stride 2.
-
-    Multi-grid acts in block 4 and what follows it.
-    """
-    units = recipe.units()
-    nominal = [resnet.Block(256 * 2**i, units[i], stride=2) for i in range(3)]
-    nominal += [resnet.Block(2048, 3, stride=2, multi_grid=recipe.multi_grid) for _ in range(4, recipe.last_block)]
-    nominal += [resnet.Block(2048, 3, multi_grid=recipe.multi_grid)]
-    return resnet.at_output_stride(tuple(nominal), recipe.output_stride)
+    """The paper's figure 3 at `recipe.output_stride`."""
+    return resnet.slim_blocks(recipe.units(), recipe.output_stride, recipe.multi_grid, recipe.last_block)
 
 
 def network(images: tf.Tensor, recipe: V3Recipe, batch_statistics: bool = False) -> Outputs:

@@ -1,0 +1,72 @@
+"""DeepLab v3+: an atrous backbone, ASPP of separable convolutions with image pooling, and a decoder."""
+
+from common import heads, layers
+from common.backbones.registry import BACKBONES
+from common.cell import build_cell, read_cell
+from common.network import Outputs
+from common.tf1 import slim, tf
+from reproductions.v3plus.recipe import NAMES, V3PlusRecipe
+
+
+def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = False) -> Outputs:
+    """Scores of preprocessed `images` [n, h, w, 3] (paper, figure 2).
+
+    Returns:
+      [n, ceil(h / 4), ceil(w / 4), num_classes] with the decoder, [n, ceil(h / os), ceil(w / os), ...] without.
+    """
+    backbone, names = BACKBONES[recipe.backbone], NAMES[recipe.names]
+
+    def batch_norm(epsilon, decay, **options):
+        decay = decay if recipe.batch_norm_decay is None else recipe.batch_norm_decay
+        return slim.arg_scope(
+            [layers.batch_norm],
+            epsilon=epsilon,
+            decay=decay,
+            is_training=batch_statistics,
+            trainable=not recipe.freeze_bn,
+            **options,
+        )
+
+    with batch_norm(backbone.epsilon, backbone.batch_norm_decay):
+        net, low_level = backbone.build(images, recipe)
+    initial = HEAD_INITIALIZERS if recipe.initializer == "truncated_normal" else {}
+    with (
+        slim.arg_scope([layers.conv2d], **initial),
+        slim.arg_scope([layers.separable_conv2d], **SEPARABLE[bool(initial)]),
+    ):
+        with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.aspp_batch_norm):
+            net = encode(net, recipe)
+        if recipe.decoder:
+            with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.decoder_batch_norm):
+                net = heads.decoder(
+                    net,
+                    low_level,
+                    projection_scope=names.projection,
+                    scopes=names.decoder if recipe.decoder_separable else names.plain_decoder,
+                    separable=recipe.decoder_separable,
+                    depth=recipe.aspp_depth,
+                )
+    return Outputs(layers.conv2d(net, recipe.num_classes, 1, bias=True, scope=names.logits))
+
+
+def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
+    """ASPP, or the dense prediction cell in its place, on the backbone's `features`: [n, h, w, aspp_depth]."""
+    names = NAMES[recipe.names]
+    if recipe.dense_prediction_cell:
+        return build_cell(features, read_cell(recipe.dense_prediction_cell), 16 // recipe.output_stride)
+    net = heads.aspp(
+        features,
+        recipe.rates(),
+        scopes=[names.aspp.format(i) for i in range(len(recipe.atrous_rates) + 1)],
+        image_pooling_scope=names.image_pooling if recipe.image_pooling else None,
+        image_pooling_first=True,
+        fusion_scope="concat_projection",
+        separable=recipe.aspp_separable,
+        depth=recipe.aspp_depth,
+    )
+    return layers.dropout(net, 0.9, scope="concat_projection_dropout")
+
+
+# How the originals start the head, but for the 0.01 of the scores.
+HEAD_INITIALIZERS = {"weights_initializer": tf.initializers.glorot_uniform()}
+SEPARABLE = {True: {"stddevs": (0.33, 0.06)}, False: {}}

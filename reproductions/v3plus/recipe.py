@@ -1,0 +1,223 @@
+"""DeepLab v3+'s recipes: the seed's settings, the paper's tables, and the models of the official zoo.
+
+Source: asahi417/SemanticSegmentation (the seed), bin/train.py and its parameter files; tensorflow/models
+research/deeplab and its model zoo; arXiv 1802.02611.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from common.cell import given_cell, read_cell
+from common.encoder_recipe import EncoderRecipe
+from common.errors import UserError
+
+Backbone = Literal[
+    "xception_41",
+    "xception_65",
+    "xception_71",
+    "resnet_v1_50",
+    "resnet_v1_101",
+    "resnet_v1_50_beta",
+    "resnet_v1_101_beta",
+    "mobilenet_v2",
+]
+
+# Preprocessing by backbone: [-1, 1], but for the ResNets with the original root.
+UNIT_RANGE = {"channel_order": "rgb", "pixel_mean": (127.5, 127.5, 127.5), "pixel_scale": 2 / 255}
+IMAGENET_MEAN = {"channel_order": "rgb", "pixel_mean": (123.15, 115.90, 103.06), "pixel_scale": 1.0}
+
+
+def preprocessing(backbone: str) -> dict[str, Any]:
+    return IMAGENET_MEAN if backbone in ("resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
+
+
+@dataclass(frozen=True)
+class Names:
+    """Scopes of the head's layers in one family of checkpoints."""
+
+    image_pooling: str
+    aspp: str
+    projection: str
+    decoder: tuple[str, str]
+    plain_decoder: tuple[str, str]  # when its convolutions are not separable
+    logits: str
+
+
+NAMES = {
+    "zoo": Names(
+        image_pooling="image_pooling",
+        aspp="aspp{}",
+        projection="decoder/feature_projection0",
+        decoder=("decoder/decoder_conv0", "decoder/decoder_conv1"),
+        plain_decoder=("decoder/decoder_conv0/decoder_conv0_1", "decoder/decoder_conv0/decoder_conv0_2"),
+        logits="logits/semantic",
+    ),
+    "seed": Names(
+        image_pooling="global_average_pooling/Conv",
+        aspp="aspp_{}",
+        projection="decoder/layer_0/feature_projection",
+        decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
+        plain_decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
+        logits="logits/conv",
+    ),
+}
+HEAD = "^(image_pooling|global_average_pooling|aspp|concat_projection|decoder|logits|meta_architecture)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class V3PlusRecipe(EncoderRecipe):
+    """A DeepLab v3+ run; the defaults are the seed's for PASCAL VOC, with the defects mended.
+
+    From xception_65_coco_pretrained: 0.81 mIoU in the seed's README (model D; on random crops of 321).
+
+        python -m reproductions.v3plus train --data VOC2012 --run-dir runs/d --init x65-...-sc-cr300k_init.ckpt
+        python -m reproductions.v3plus evaluate --data VOC2012 --checkpoint runs/d/model.ckpt-30000 --out out
+    """
+
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
+        *EncoderRecipe.WEIGHT_FIELDS,
+        "names",
+        "backbone",
+        "depth_multiplier",
+        "aspp_depth",
+        "aspp_separable",
+        "aspp_batch_norm",
+        "decoder",
+        "decoder_separable",
+        "decoder_batch_norm",
+        "dense_prediction_cell",
+    )
+
+    names: Literal["seed", "zoo"] = "seed"  # of the head's variables
+    backbone: Backbone = "xception_65"
+    depth_multiplier: float = 1.0  # of MobileNetV2's channels
+    multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's three rates
+    aspp_depth: int = 128
+    aspp_separable: bool = True
+    aspp_batch_norm: bool = True
+    decoder: bool = True
+    decoder_separable: bool = True
+    decoder_batch_norm: bool = True
+    # A cell in ASPP's place (arXiv 1809.04184): the path of its JSON, or the JSON itself, which the recipe keeps.
+    dense_prediction_cell: str = ""
+
+    channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
+    pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]
+    pixel_scale: float = UNIT_RANGE["pixel_scale"]
+    align_corners: bool = True
+    batch_norm_decay: float | None = None
+
+    initializer: Literal["glorot_uniform", "he_normal", "truncated_normal"] = "truncated_normal"
+    init_not_loaded: tuple[str, ...] = (HEAD, "^xception_[0-9]+/logits/", "^resnet_v1_[0-9]+/logits/")
+    max_scale: float = 2.0
+    scale_step: float = 0.25
+    crop_size: tuple[int, int] = (513, 513)
+    train_split: str = "train"
+    learning_rate: float = 0.001
+    weight_decay: float = 4e-5
+    weight_decay_on: str = "/weights$"  # not the depthwise ones
+    num_steps: int = 30000
+    batch_size: int = 8
+    eval_size: Literal["native"] | int = 513
+
+    def __post_init__(self):
+        object.__setattr__(self, "dense_prediction_cell", given_cell(self.dense_prediction_cell))
+        super().__post_init__()
+
+    def validate(self) -> None:
+        super().validate()
+        if len(self.multi_grid) not in (0, 3):
+            raise UserError("multi_grid: needs a factor for each of 3 convolutions, or none")
+        if self.depth_multiplier <= 0 or self.aspp_depth < 1:
+            raise UserError("depth_multiplier and aspp_depth must be above 0")
+        if self.dense_prediction_cell:
+            read_cell(self.dense_prediction_cell)
+            if self.output_stride == 32:
+                raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+
+    @property
+    def scores_stride(self) -> int:
+        return 4 if self.decoder else self.output_stride
+
+
+PASCAL = V3PlusRecipe(variant="pascal")
+
+# What the seed's code does and its author did not mean (its issues; this package's README).
+SEED = {
+    "void_pixels": "constant",
+    "scale_atrous_rates": False,
+    "weight_decay_on": r"^(?!xception).*/weights$",
+}
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+OS8_MS_FLIP = {"eval_output_stride": 8, "eval_scales": SCALES, "eval_flip": True}
+
+# The paper's training (section 4): .007 poly, 30,000 updates of 16, from ImageNet.
+PAPER = {
+    "names": "zoo",
+    "aspp_depth": 256,
+    "train_split": "train_aug",
+    "learning_rate": 0.007,
+    "batch_size": 16,
+}
+MOBILENET = {"backbone": "mobilenet_v2", "atrous_rates": (), "decoder": False}
+CITYSCAPES = {"dataset": "cityscapes", "num_classes": 19, "train_split": "train_fine", "crop_size": (769, 769)}
+# The zoo's cell, found on Cityscapes: (input, rate) of five separable 3x3 convolutions.
+DPC = json.dumps(
+    [
+        {"op": "conv", "kernel": 3, "input": source, "rate": rate}
+        for source, rate in ((-1, [1, 6]), (0, [18, 15]), (1, [6, 3]), (0, [1, 1]), (0, [6, 21]))
+    ]
+)
+ZOO = {"names": "zoo", "aspp_depth": 256}
+
+VARIANTS = {recipe.variant: recipe for recipe in (PASCAL, PASCAL.derive(variant="sample"))}
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What the names and shapes in a weight file settle: backbone, head, decoder, preprocessing, classes."""
+    settled = _backbone(shapes)
+    if not settled:
+        return {}
+    settled |= preprocessing(settled["backbone"])
+    family = next((f for f, n in NAMES.items() if f"{n.logits}/weights" in shapes), None)
+    if family is None:  # ImageNet's: the head is the recipe's
+        return settled
+    names = NAMES[family]
+    cell = any(n.startswith("meta_architecture/") for n in shapes)
+    fused = shapes.get("meta_architecture/concat_projection/weights" if cell else "concat_projection/weights")
+    plain = family == "zoo" and f"{names.plain_decoder[0]}/weights" in shapes
+    plain = plain or (family == "seed" and f"{names.decoder[0]}/weights" in shapes)
+    settled |= {
+        "names": family,
+        "num_classes": shapes[f"{names.logits}/weights"][3],
+        "decoder": f"{names.projection}/weights" in shapes,
+        "decoder_separable": not plain,
+        "image_pooling": cell or f"{names.image_pooling}/weights" in shapes,
+    }
+    if fused:
+        settled["aspp_depth"] = fused[3]
+    if cell:
+        return settled | {"dense_prediction_cell": DPC}
+    branch = re.compile(names.aspp.format(r"(\d+)") + "(_depthwise)?/")
+    branches = {int(m[1]) for n in shapes if (m := branch.match(n))}
+    settled["aspp_separable"] = f"{names.aspp.format(1)}/weights" not in shapes
+    settled["aspp_batch_norm"] = f"{names.aspp.format(0)}/biases" not in shapes
+    settled["decoder_batch_norm"] = f"{names.projection}/biases" not in shapes
+    if max(branches, default=0) == 0:  # the rates of three branches are the recipe's
+        settled["atrous_rates"] = ()
+    return settled
+
+
+def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    if root := shapes.get("MobilenetV2/Conv/weights"):
+        return {"backbone": "mobilenet_v2", "depth_multiplier": root[3] / 32}
+    for name in shapes:
+        if match := re.match(r"(xception_(?:41|65|71))/", name):
+            return {"backbone": match[1]}
+        if match := re.match(r"(resnet_v1_(?:50|101))/", name):
+            return {"backbone": match[1] + ("_beta" if f"{match[1]}/conv1_1/weights" in shapes else "")}
+    return {}
