@@ -14,7 +14,7 @@ REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if 
 
 REPRODUCTIONS := v1 v2 v3
 
-.PHONY: weights help setup setup-dev test test-full lint format results eval-all bench clean \
+.PHONY: demo weights help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))
 
 help:  ## list the targets
@@ -50,6 +50,9 @@ reproduce-v2: setup  ## DeepLab v2, ResNet-101: train, evaluate, record, draw
 reproduce-v3: setup  ## DeepLab v3, ResNet-50 with ASPP: train, evaluate at two output strides and many scales, record, draw
 $(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
 	$(BIN)/python -m reproductions.$(subst -,_,$*) reproduce $(REPRODUCE)
+
+demo: setup  ## fetch MobileNetV2's VOC weights, segment two photographs or IMAGES="a.jpg folder/*.png", draw a sheet
+	$(BIN)/python -m reproductions.v3plus.demo $(IMAGES) $(if $(OUT),--out "$(OUT)")
 
 eval-all: setup  ## evaluate the checkpoint of every reproduction (trains those that are missing)
 	@for name in $(REPRODUCTIONS); do $(MAKE) --no-print-directory reproduce-$$name || exit $$?; done

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import time
@@ -12,6 +13,7 @@ from common.reproduction import Reproduction
 
 SAMPLE = "sample"  # --data sample: the drawn set
 SAMPLE_DIR = Path("data/sample")
+TRIMAP_WIDTHS = "1,2,5,10,20,40"  # a bare --trimap; arXiv 1802.02611 figure 5 goes to 40
 
 
 def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
@@ -57,16 +59,26 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     data(train, None)
     train.add_argument("--run-dir", required=True, type=Path, metavar="DIR", help="the run's folder")
     train.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
-    train.add_argument("--limit", type=_positive, metavar="N", help="validate on the first N pictures only")
+    train.add_argument(
+        "--limit", type=program.whole_number(1), metavar="N", help="validate on the first N pictures only"
+    )
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     train.add_argument(
-        "--keep", type=_count, default=5, metavar="N", help="checkpoints to keep, 0 for all (default: 5)"
+        "--keep",
+        type=program.whole_number(0),
+        default=5,
+        metavar="N",
+        help="checkpoints to keep, 0 for all (default: 5)",
     )
 
     evaluate = command("evaluate", _evaluate, "mIoU of a checkpoint on a split, with a record")
     data(evaluate, "val")
     inference(evaluate)
-    evaluate.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    evaluate.add_argument("--limit", type=program.whole_number(1), metavar="N", help="only the first N pictures")
+    evaluate.add_argument(
+        "--trimap", type=_widths, nargs="?", const=TRIMAP_WIDTHS, default=(), metavar="W,W",
+        help=f"also mIoU within W pixels of the labels' boundaries, with a plot (without W: {TRIMAP_WIDTHS})",
+    )  # fmt: skip
     seen = evaluate.add_mutually_exclusive_group()
     seen.add_argument(
         "--val-seen", action="store_true", default=None, help="the weights were trained on these pictures"
@@ -83,14 +95,22 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
 
     describe = command("describe", _describe, "the resolved recipe, variables, parameters, multiply-adds")
     describe.add_argument(
-        "--size", type=_positive, default=513, metavar="N", help="input side for multiply-adds (default: 513)"
+        "--size",
+        type=program.whole_number(1),
+        default=513,
+        metavar="N",
+        help="input side for multiply-adds (default: 513)",
     )
 
     reproduce = command("reproduce", _reproduce, "train, evaluate and draw, on the sample set or on real data")
     reproduce.add_argument("--data", default=SAMPLE, metavar="DIR", help="data set folder (default: the sample set)")
     reproduce.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
-    reproduce.add_argument("--steps", type=_positive, metavar="N", help="training steps (default: the recipe's)")
-    reproduce.add_argument("--limit", type=_positive, metavar="N", help="evaluate only the first N pictures")
+    reproduce.add_argument(
+        "--steps", type=program.whole_number(1), metavar="N", help="training steps (default: the recipe's)"
+    )
+    reproduce.add_argument(
+        "--limit", type=program.whole_number(1), metavar="N", help="evaluate only the first N pictures"
+    )
     reproduce.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
     return parser
 
@@ -103,16 +123,10 @@ def _scales(text: str) -> tuple[float, ...]:
     return scales
 
 
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
+def _widths(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers of pixels, 1 to 9999, like 1,2,5")
+    return tuple(sorted({int(part) for part in text.split(",")}))
 
 
 def data_dir(argument: str) -> Path:
@@ -165,19 +179,25 @@ def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
     from common.checkpoints import Weights
     from common.data.lists import card_by_name, read_split
     from common.reproduce import evaluate_and_record
+    from common.trimap import PLOT
 
     weights = Weights(args.checkpoint)
     recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
-        limit=args.limit, val_seen=args.val_seen, quiet=args.quiet, command=args.command_line,
+        trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
+        command=args.command_line,
     )  # fmt: skip
     for name, iou in metrics["per_class_iou"].items():
         if iou is not None:
             print(f"{name:>15s} {iou:.4f}")
+    for width, band in metrics.get("trimap", {}).items():
+        print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
     print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
     print(f"{args.out / 'metrics.json'}\n{record}")
+    if args.trimap:
+        print(args.out / PLOT)
 
 
 def _with_protocol(recipe, args):

@@ -27,6 +27,8 @@ class EncoderRecipe(Recipe):
         "batch_norm_epsilon",
     )
 
+    EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (*Recipe.EVALUATION_FIELDS, "eval_output_stride")
+
     output_stride: Stride = 16  # in training
     eval_output_stride: Stride = 16
     multi_grid: tuple[int, ...] = (1, 2, 4)  # factors of the rates of the units of the last blocks

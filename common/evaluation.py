@@ -10,6 +10,7 @@ from common.data.lists import Split, check_classes
 from common.encoder_recipe import EncoderRecipe
 from common.inference import Segmenter
 from common.metrics import ConfusionMatrix
+from common.trimap import BandMatrices
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -25,6 +26,7 @@ def evaluate(
     *,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
+    trimap: Sequence[int] = (),
     limit: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def evaluate(
 
     Returns:
       `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and `protocol`, as
-      written to metrics.json.
+      written to metrics.json; with the band widths `trimap` also `trimap`, as `BandMatrices.summary`.
 
     Raises:
       UserError: the classes don't fit the data set, or a file is bad.
@@ -41,12 +43,16 @@ def evaluate(
     check_classes(recipe, card)
     count = len(split.pairs[:limit])
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
+    bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
     with Progress("evaluating", count, quiet=quiet) as progress:
         for image, mask in read_ahead(split.read, range(count)):
-            matrix.update(mask, segmenter.label(image, scales, flip))
+            label = segmenter.label(image, scales, flip)
+            matrix.update(mask, label)
+            bands.update(mask, label)
             progress.advance(f"mIoU {matrix.miou:.3f}")
     return {
         **matrix.summary(card.classes),
+        **({"trimap": bands.summary(card.classes)} if trimap else {}),
         "images": count,
         "protocol": protocol(segmenter, scales, flip),
     }
@@ -57,8 +63,10 @@ def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[
     recipe = segmenter.recipe
     single = tuple(scales) == (1.0,) and not flip
     strided = {"output_stride": recipe.output_stride} if isinstance(recipe, EncoderRecipe) else {}
+    resized = ("resize_range", "resize_factor", "resize_rule") if recipe.eval_resize_range else ()
     return {
         **strided,
+        **{name: recipe.to_json()[name] for name in resized},
         "eval_size": recipe.eval_size,
         "scales": list(scales),
         "flip": flip,

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.special
 
 from common import checkpoints, layers
-from common.network import Network, build, preprocess
+from common.network import Network, build, padding_colour, preprocess
 from common.recipe import Recipe
 from common.tf1 import session, tf
 
@@ -14,9 +14,11 @@ from common.tf1 import session, tf
 class Segmenter:
     """A network with its weights, ready to segment pictures one by one.
 
-    The picture is preprocessed, padded to `recipe.eval_size` below and to the right by the mean
-    (unless that is 'native', or the picture is larger), scaled, and segmented; the scores are
-    resized to the padded size and cropped back.
+    The picture is preprocessed, brought into `recipe.resize_range` if there is one, padded to
+    `recipe.eval_size` below and to the right by the mean (or larger already), scaled, and segmented;
+    the scores are resized to the padded size, cropped, and brought back to the picture's own size.
+    With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's
+    eval.py compares at the resized size instead, with masks resized as the pictures.)
 
     Raises UserError when the weights don't fit.
     """
@@ -42,10 +44,14 @@ class Segmenter:
         self._session.run([v.initializer for v in variables], feeds)
 
     def _build(self, network: Network) -> None:
-        recipe, size = self.recipe, tf.shape(self._picture)[:2]
+        recipe, own = self.recipe, tf.shape(self._picture)[:2]
+        image, size = preprocess(self._picture, recipe), own
+        if recipe.eval_resize_range:
+            size = layers.size_in_range(own, recipe.eval_resize_range, recipe.resize_factor, recipe.resize_rule)
+            image = layers.resize_bilinear(image[None], size, align_corners=True)[0]
         padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
-        image = preprocess(self._picture, recipe)
-        image = tf.pad(image, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]]))  # 0 is the mean
+        colour = padding_colour(recipe)
+        image = tf.pad(image - colour, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]])) + colour
         image.set_shape([None, None, 3])
         scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
@@ -59,6 +65,8 @@ class Segmenter:
             scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
         scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
         scores = scores[: size[0], : size[1]]
+        if recipe.eval_resize_range:
+            scores = layers.resize_bilinear(scores[None], own, align_corners=True)[0]
         self._logits, self._scores = logits[0], scores
         self._probabilities = tf.nn.softmax(scores)
         self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)

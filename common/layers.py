@@ -8,6 +8,7 @@ from common.dilation import ATROUS
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even"]
+ResizeRule = Literal["mended", "original"]
 
 
 @slim.add_arg_scope
@@ -238,6 +239,31 @@ def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: boo
     return tf.maximum(tf.cast(tf.cast(size - edge, tf.float32) * scale + edge, tf.int32), 1)
 
 
+def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rule: ResizeRule = "mended") -> tf.Tensor:
+    """int32 [2]: `size` scaled into a range, the aspect kept but for rounding (research/deeplab's resize_to_range).
+
+    The short side becomes the lower limit unless the long one would exceed the upper; then that is the long side.
+
+    Args:
+      size: int32 [2].
+      limits: of the short side, and of the long one.
+      factor: sides are rounded up to a multiple of it plus 1, the upper limit first down to one; 0 rounds neither.
+      rule: `original` is research/deeplab's of 2018: it takes a limit that is such a number, as 513 for 16, down to
+        the one before (497), and rounds scaled sides up, where float32 turns some 497 into 498 and so 513. `mended`
+        is what followed it: such a limit stays, scaled sides are rounded down.
+    """
+    original = rule == "original"
+    shortest, longest = limits
+    if factor:
+        longest -= (longest - 2) % factor + 1 if original else (longest - 1) % factor
+    sides = tf.cast(size, tf.float32)
+    whole = tf.ceil if original else tf.floor
+    large = whole(sides * (shortest / tf.reduce_min(sides)))
+    small = whole(sides * (longest / tf.reduce_max(sides)))
+    sides = tf.maximum(tf.cast(tf.where(tf.reduce_max(large) > longest, small, large), tf.int32), 1)
+    return sides + (1 - sides) % factor if factor else sides
+
+
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:
     """Bilinear resize of [n, h, w, c] to [n, int(scale * h), int(scale * w), c], at least one pixel."""
     if scale == 1:
@@ -250,6 +276,6 @@ def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tenso
     return resize_bilinear(images, size, align_corners=align_corners)
 
 
-def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
-    """Nearest-neighbour resize of integer labels [n, h, w, 1] by TensorFlow 1's rule (floor)."""
-    return tf.image.resize_nearest_neighbor(labels, size)
+def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool = False) -> tf.Tensor:
+    """Nearest-neighbour resize of integer labels [n, h, w, 1] by TensorFlow 1's rules: floor, or corners aligned."""
+    return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)

@@ -69,6 +69,13 @@ def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     return images * recipe.pixel_scale - tf.constant([mean * recipe.pixel_scale for mean in recipe.pixel_mean])
 
 
+def padding_colour(recipe: Recipe) -> tf.Tensor:
+    """What lies around a picture, preprocessed: 0, that is the mean, unless the recipe names a pixel."""
+    if recipe.padding_pixel == "mean":
+        return tf.constant(0.0)
+    return preprocess(tf.constant(recipe.padding_pixel), recipe)
+
+
 def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """The inverse of `preprocess`, as uint8 RGB."""
     images = images / recipe.pixel_scale + tf.constant(recipe.pixel_mean)

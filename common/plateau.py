@@ -11,7 +11,7 @@ SCOPE = "plateau"
 
 
 class Plateau:
-    """Drops through `recipe.plateau_rates`, judged by the mean pixel loss of windows of updates."""
+    """Drops through `recipe.plateau_factors`, judged by the mean pixel loss of windows of updates."""
 
     def __init__(self, recipe: Recipe):
         self._recipe = recipe
@@ -21,8 +21,8 @@ class Plateau:
             self._best = tf.get_variable("best", initializer=float("inf"), trainable=False)
 
     def learning_rate(self) -> tf.Tensor:
-        rates = tf.constant(self._recipe.plateau_rates)
-        return tf.gather(rates, tf.minimum(self._drops, len(self._recipe.plateau_rates) - 1))
+        factors = tf.constant(self._recipe.plateau_factors)
+        return self._recipe.learning_rate * tf.gather(factors, tf.minimum(self._drops, factors.shape[0] - 1))
 
     def observe(self, pixel_loss: tf.Tensor) -> tf.Operation:
         """Count the loss of one forward pass in."""

@@ -1,6 +1,6 @@
 """Prediction: label maps and overlays of pictures, folders and globs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +57,11 @@ def predict(
     flip: bool = False,
     save_logits: bool = False,
     quiet: bool = False,
+    then: Callable[[Path, np.ndarray, np.ndarray], None] | None = None,
 ) -> list[str]:
     """Write `<stem>.png`, `<stem>_overlay.png` and, with `save_logits`, `<stem>.npy` for each picture.
 
-    A picture that can't be read doesn't stop the others.
+    A picture that can't be read doesn't stop the others. `then` gets the path, the pixels and the label map of each.
 
     Returns:
       One sentence for each picture that failed.
@@ -87,6 +88,8 @@ def predict(
             if logits is not None:
                 with atomic(out / f"{path.stem}.npy") as temporary:
                     np.save(temporary, logits)
+            if then:
+                then(path, image, label)
             progress.advance(path.name)
     return failures
 

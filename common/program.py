@@ -19,6 +19,17 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help lists what {self.prog} takes\n")
 
 
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
 def run(program: Callable[[], int | None]) -> int:
     """Run `program`; returns the exit status: its own, 2 after a user's error, 130 on Ctrl-C.
 

@@ -47,6 +47,7 @@ _AMOUNTS = (
     "hard_example_mining_step",
     "gradient_clip",
     "scale_step",
+    "resize_factor",
 )
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
@@ -63,6 +64,24 @@ class Recipe:
     # What belongs to weights rather than to the run that uses them: it follows them into other variants.
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
 
+    # What a variant brings to weights that were trained by another recipe: how they are evaluated.
+    EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
+        "resize_range",
+        "resize_factor",
+        "resize_rule",
+        "eval_size",
+        "eval_scales",
+        "eval_flip",
+        "scale_fusion",
+        "crf",
+        "crf_iterations",
+        "crf_gaussian_sxy",
+        "crf_gaussian_compat",
+        "crf_bilateral_sxy",
+        "crf_bilateral_srgb",
+        "crf_bilateral_compat",
+    )
+
     variant: str
 
     # What the network reads: (pixel - pixel_mean) * pixel_scale, channels in channel_order, pixels 0..255.
@@ -77,6 +96,12 @@ class Recipe:
     dataset: str = "voc2012"
     train_split: str = "train_aug"
 
+    # Pictures and masks are first brought into a range: (least short side, greatest long side), or () for none. With
+    # a factor f, sides become multiples of f plus 1; for the rules see layers.size_in_range.
+    resize_range: tuple[int, ...] = ()
+    resize_factor: int = 0
+    resize_rule: Literal["mended", "original"] = "mended"
+
     # Augmentation: one factor for both sides, uniform in [min_scale, max_scale]; crop in pixels (height, width).
     random_scale: bool = True
     min_scale: float = 0.5
@@ -85,8 +110,8 @@ class Recipe:
     random_mirror: bool = True
     crop_size: tuple[int, int] = (321, 321)
     crop_position: Literal["random", "centre"] = "random"
-    # Mean pixels without a class (ignored), black ones without (black), or black ones of class 0 (background).
-    crop_padding: Literal["ignored", "black", "background"] = "ignored"
+    crop_padding: Literal["ignored", "background"] = "ignored"  # the class around a picture: none, or 0
+    padding_pixel: Literal["mean"] | tuple[float, float, float] = "mean"  # RGB, of crops and at evaluation
 
     # Initialisation, where no weights are given for a variable.
     initializer: Literal["glorot_uniform", "he_normal", "truncated_normal"] = "glorot_uniform"
@@ -110,8 +135,9 @@ class Recipe:
     power: float = 0.9
     step_size: int = 2000
     step_factor: float = 0.1
-    # plateau: the next rate when the mean pixel loss of a window of updates is not below the best by the tolerance.
-    plateau_rates: tuple[float, ...] = (0.01, 0.005, 0.001)
+    # plateau: learning_rate times the next factor when the mean pixel loss of a window of updates is not below the
+    # best by the tolerance.
+    plateau_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
     plateau_window: int = 1000
     plateau_tolerance: float = 0.01
     lr_multipliers: tuple[tuple[str, float], ...] = ()
@@ -125,7 +151,8 @@ class Recipe:
     save_interval: int = 1000  # steps
     validation_interval: int = 0  # steps between measurements of mIoU on `val`; 0 is never
 
-    # Evaluation: 'native' runs the picture at its own size; N pads it with the mean to N x N, then crops back.
+    # Evaluation: 'native' runs the picture at its own size, also out of resize_range; N brings it into that, if there
+    # is one, and pads it with the mean to N x N; the scores are cropped and brought back.
     eval_size: Literal["native"] | int = "native"
     eval_scales: tuple[float, ...] = (1.0,)
     eval_flip: bool = False
@@ -167,10 +194,12 @@ class Recipe:
                 re.compile(pattern)
             except re.error as error:
                 raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
-        if not self.plateau_rates or min(self.plateau_rates) <= 0:
-            raise UserError(f"plateau_rates={format_value(self.plateau_rates)}: needs rates above 0")
+        if not self.plateau_factors or min(self.plateau_factors) <= 0:
+            raise UserError(f"plateau_factors={format_value(self.plateau_factors)}: needs factors above 0")
         if not 0 < self.top_k_percent_pixels <= 1:
             raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
+        if self.resize_range:
+            self._check_resize_range()
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
@@ -181,6 +210,23 @@ class Recipe:
             raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+
+    def _check_resize_range(self) -> None:
+        if len(self.resize_range) != 2 or not 0 < self.resize_range[0] <= self.resize_range[1]:
+            raise UserError(
+                f"resize_range={format_value(self.resize_range)}: needs the least short side and the greatest long "
+                f"side, such as 513,513"
+            )
+        if self.resize_factor >= self.resize_range[1]:
+            raise UserError(
+                f"resize_factor={self.resize_factor}: must be below the greatest side of "
+                f"resize_range={format_value(self.resize_range)}"
+            )
+
+    @property
+    def eval_resize_range(self) -> tuple[int, ...]:
+        """`resize_range`, unless evaluation takes pictures at their own size."""
+        return () if self.eval_size == "native" else self.resize_range
 
     @property
     def scores_stride(self) -> int | None:
@@ -277,6 +323,8 @@ def _parse(key: str, kind: Any, text: str) -> Any:
     """The text of a `--set` value as a Python value of JSON's types; `_checked` then has the last word."""
     if kind is str:
         return text
+    if typing.get_origin(kind) in (types.UnionType, typing.Union) and "," in text:
+        kind = next((option for option in typing.get_args(kind) if typing.get_origin(option) is tuple), kind)
     if typing.get_origin(kind) is tuple:
         args = typing.get_args(kind)
         if typing.get_origin(args[0]) is tuple:  # nested lists are written as JSON
@@ -329,6 +377,8 @@ def _describe(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(a) for a in args) if len(args) < 3 else "one of " + ", ".join(map(str, args))
     if origin is tuple:
+        if len(set(args)) > 1 and args[-1] is not Ellipsis:
+            return f"({', '.join(_describe(a) for a in args)})"
         inner = _describe(args[0])
         return f"a list of {inner}" if args[-1] is Ellipsis else f"{len(args)} values, each {inner}"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]

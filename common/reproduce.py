@@ -2,10 +2,11 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import checkpoints, evaluation, records, results, run_folder, training
+from common import checkpoints, evaluation, records, results, run_folder, training, trimap
 from common.console import say
 from common.data.lists import Split, card_by_name, is_sample_set, read_split
 from common.data.masks import colour_labels
@@ -26,20 +27,25 @@ def evaluate_and_record(
     weights: checkpoints.Weights,
     out: Path,
     *,
+    trimap_widths: Sequence[int] = (),
     limit: int | None = None,
     val_seen: bool | None = None,
     quiet: bool = False,
     command: str = "",
     extra: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path."""
+    """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path.
+
+    With `trimap_widths` also mIoU in these bands around the boundaries, and its plot.
+    """
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     segmenter = Segmenter(reproduction.load_network(), recipe, weights)
     out.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.evaluate(
-        segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip, limit=limit, quiet=quiet
-    )
+        segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip,
+        trimap=trimap_widths, limit=limit, quiet=quiet,
+    )  # fmt: skip
     segmenter.close()
     write_text(out / "metrics.json", records.dumps(metrics))
     record = records.write_record(
@@ -53,6 +59,8 @@ def evaluate_and_record(
         val_seen=val_seen,
         extra=extra,
     )
+    if trimap_widths:
+        trimap.plot(out / trimap.PLOT, [metrics], [f"{reproduction.title} {recipe.variant}"])
     return metrics, record
 
 

@@ -1,11 +1,14 @@
 """What a reproduction tells the shared programs about itself."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.recipe import Recipe, apply_settings
+from common.console import say
+from common.errors import UserError
+from common.recipe import Recipe, apply_settings, format_value
 
 if TYPE_CHECKING:  # the command line answers a misspelt flag without waiting for TensorFlow
     from common.checkpoints import Weights
@@ -54,7 +57,7 @@ class Reproduction:
         if init:
             settled = self._settled(init)
             settled.pop("num_classes", None)  # the data set's, not the weights'
-            recipe = recipe.derive(**settled)
+            recipe = _follow(recipe, settled, init)
         return apply_settings(self.variants, recipe, others)
 
     def recipe_to_resume(self, settings: list[str], weights: "Weights") -> Recipe:
@@ -71,14 +74,20 @@ class Reproduction:
     def recipe_to_run(self, settings: list[str], weights: "Weights") -> Recipe:
         """The recipe to evaluate or predict with.
 
-        Weights that a run of this suite wrote bring their recipe; a checkpoint of the original
-        program settles what its names tell. `variant=` replaces the rest, `--set` has the last word.
+        Weights that a run of this suite wrote bring their recipe, and `variant=` changes how they are
+        evaluated, not how they were trained; a checkpoint of the original program settles what its
+        names tell, and the variant is the rest. `--set` has the last word.
         """
         variant, others = _split_settings(settings)
+        named = apply_settings(self.variants, self.default_variant, variant)
         recipe = self.stored_recipe(weights)
-        if variant or recipe is None:
-            recipe = apply_settings(self.variants, self.default_variant, variant)
-            recipe = recipe.derive(**self._settled(weights))
+        if recipe is None:
+            recipe = _follow(named, self._settled(weights), weights if variant else None)
+        elif variant:
+            how = {name: getattr(named, name) for name in named.EVALUATION_FIELDS}
+            kept = {name: getattr(recipe, name) for name in recipe.WEIGHT_FIELDS}
+            _follow(named, kept, weights)
+            recipe = recipe.derive(variant=named.variant, **how)
         return apply_settings(self.variants, recipe, others)
 
     def stored_recipe(self, weights: "Weights") -> Recipe | None:
@@ -86,13 +95,34 @@ class Reproduction:
         stored = weights.recipe()
         if stored is None:
             return None
-        return type(self.variants[self.default_variant]).from_json(stored, str(weights.path))
+        kind = type(self.variants[self.default_variant])
+        strange = sorted(stored.keys() - {field.name for field in dataclasses.fields(kind)})
+        if strange:
+            raise UserError(
+                f"{weights.path}: was not written by {self.name} as it is now (its recipe has "
+                f"{', '.join(strange[:3])}); use the reproduction that wrote it"
+            )
+        return kind.from_json(stored, str(weights.path))
 
     def _settled(self, weights: "Weights") -> dict[str, Any]:
         """What the names tell and, before that, what a stored recipe says, be it another reproduction's."""
         stored = weights.recipe() or {}
         fields = self.variants[self.default_variant].WEIGHT_FIELDS
         return self.recognise(weights.shapes) | {key: stored[key] for key in fields if key in stored}
+
+
+def _follow(recipe: Recipe, settled: dict[str, Any], weights: "Weights | None") -> Recipe:
+    """`recipe` with what its weights settle; says so where that is not what the recipe's name promises."""
+    followed = recipe.derive(**settled)
+    if weights:
+        before, after = recipe.to_json(), followed.to_json()
+        changes = [f"{k}={format_value(after[k])}" for k in settled if before[k] != after[k] and k not in _PIXELS]
+        if changes:
+            say(f"{weights.path}: its weights have {', '.join(changes)}, variant {recipe.variant} has not; they decide")
+    return followed
+
+
+_PIXELS = ("channel_order", "pixel_mean", "pixel_scale", "num_classes")
 
 
 def _split_settings(settings: list[str]) -> tuple[list[str], list[str]]:

@@ -189,9 +189,11 @@ def _mark(name: str, value: Any) -> str:
 
 
 def protocol_text(protocol: dict[str, Any]) -> str:
-    """`native, scale 1`, `OS 8, padded to 513, scales 0.5 1 + mirror`, ..."""
+    """`native, scale 1`, `OS 8, sides brought to 513..513, padded to 513, scales 0.5 1 + mirror`, ..."""
     size = protocol["eval_size"]
     parts = [f"OS {protocol['output_stride']}"] if "output_stride" in protocol else []
+    if limits := protocol.get("resize_range"):
+        parts.append(f"sides brought to {limits[0]}..{limits[1]}")
     parts.append(size if isinstance(size, str) else f"padded to {size}")
     scales = " ".join(f"{s:g}" for s in protocol["scales"])
     parts.append(f"scale{'s' if len(protocol['scales']) > 1 else ''} {scales}")

@@ -83,6 +83,7 @@ def train(
             )
         if newest:
             _refuse_other_run(run_dir, newest, recipe, split, init)
+            val_limit = val_limit or (run_folder.read_summary(run_dir) or {}).get("val_limit")
         first_step = checkpoints.step_of(newest) if newest else 0
         if first_step >= recipe.num_steps:
             say(f"{newest}: already at {first_step} of {recipe.num_steps} steps", quiet)
@@ -110,7 +111,7 @@ def train(
             run_folder.rewind_log(run_dir, first_step)
             write_json(run_dir / run_folder.RECIPE, recipe.to_json())
             if not newest:
-                _write_summary(run_dir, split, init, command)
+                _write_summary(run_dir, split, init, command, val_limit)
             events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
             batches = TrainingBatches(split, recipe, first_step)
             validation = None
@@ -245,8 +246,10 @@ def _summary(split: Split, init: checkpoints.Weights | None, command: str) -> di
     }
 
 
-def _write_summary(run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str) -> None:
-    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command))
+def _write_summary(
+    run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str, val_limit: int | None
+) -> None:
+    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
     seen = {image.stem for image, _ in split.pairs}
     if init:  # what the starting weights have seen, these have too
         seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}

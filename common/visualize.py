@@ -28,11 +28,26 @@ def picture_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, pa
     return np.concatenate([image, colour_labels(label, palette), colour_labels(prediction, palette)], axis=1)
 
 
+def two_a_row(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]
+) -> tuple[list[Sequence[np.ndarray]], Sequence[str]]:
+    """The rows and titles of a sheet half as tall and twice as wide."""
+    pairs = [[*rows[i], *(rows[i + 1] if i + 1 < len(rows) else [])] for i in range(0, len(rows), 2)]
+    return pairs, [*titles] * min(2, len(rows))
+
+
 def sheet(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], legend: Sequence[int], card: DatasetCard
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    legend: Sequence[int],
+    card: DatasetCard,
+    panel: int = 180,
 ) -> Image.Image:
-    """A contact sheet: a row of panels a picture, column titles, and a legend of the classes named by id."""
-    panel, gap, line = 180, 6, 22
+    """A contact sheet: a row of panels a picture, column titles, and a legend of the classes named by id.
+
+    Panels are shrunk to `panel` pixels.
+    """
+    gap, line = 6, 22
     font = ImageFont.load_default(size=14)
     width = len(titles) * (panel + gap) + gap
     columns = max(1, width // 130)

@@ -304,9 +304,9 @@ def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> N
             # pip runs a source package's setup.py: only of one whose digest it has compared first.
             wanted = ["--only-binary=:all:", package]
             if sha256:
-                pinned = Path(folder) / PINNED
-                pinned.write_text(f"{package} --hash=sha256:{sha256}\n")
-                wanted = ["--require-hashes", "-r", str(pinned)]
+                (Path(folder) / PINNED).write_text(f"{package} --hash=sha256:{sha256}\n")
+                wanted = ["--require-hashes", "-r", PINNED]
+            wanted += _platform(part.stem)
         command = [*CLIENTS[scheme], *wanted]
         try:
             done = subprocess.run(
@@ -320,11 +320,21 @@ def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> N
         files = sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.is_symlink() and p.name != PINNED)
         if done.returncode or len(files) != 1:
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            errors = [line for line in lines if "error" in line.lower() and " log of " not in line]
+            lines = [line for line in lines if " log of " not in line and not line.startswith("WARNING: Retrying")]
+            errors = [line for line in lines if "error" in line.lower()]
             said = "; ".join((errors or lines[-1:])[:2])
             raise _SourceFailed(said or f"{scheme} ended with status {done.returncode} and {len(files)} files")
         _drop(part)
         files[0].replace(part)
+
+
+def _platform(name: str) -> list[str]:
+    """What makes pip take the wheel of this file name on every machine, not the one for this machine."""
+    wheel = re.fullmatch(r".+-([a-z]+)(\d+)[^-]*-([^-.]+)[^-]*-([^-.]+)[^-]*\.whl", name)
+    if not wheel or wheel[4] == "any":
+        return []
+    flags = ("--implementation", "--python-version", "--abi", "--platform")
+    return [word for pair in zip(flags, wheel.groups(), strict=True) for word in pair]
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

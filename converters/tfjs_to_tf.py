@@ -11,12 +11,16 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import files, program
 from common.errors import UserError
 from converters.tfjs import GraphModel, read_graph_model
+
+if TYPE_CHECKING:
+    from common.recipe import Recipe
 
 KERNEL, FACTOR, OFFSET = "kernel", "factor", "offset"
 # What a constant is to an op that reads it, by input.
@@ -157,6 +161,15 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 np.lib.format.write_array(stream, value, allow_pickle=False)
 
 
+def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
+    """What belongs to the weights: they bring their network, preprocessing and output stride."""
+    from reproductions.v3plus.recipe import VARIANTS, recognise
+
+    settled = recognise({name: value.shape for name, value in arrays.items()})
+    half = settled.get("depth_multiplier") == 0.5
+    return VARIANTS["mnv2_dm05_pascal_trainval" if half else "mnv2_pascal_trainval"].derive(**settled)
+
+
 def _main() -> None:
     parser = program.ArgumentParser(description="A TF.js graph model into an .npz or a TensorFlow checkpoint.")
     parser.add_argument(
@@ -184,7 +197,7 @@ def _main() -> None:
     else:
         from common.checkpoints import write
 
-        write(args.out, arrays)  # TODO: with the recipe, once v3plus has one
+        write(args.out, arrays, _recipe(arrays))
     noun = "variables" if target else "tensors"
     print(f"{args.out}: {len(arrays)} {noun}, {sum(v.size for v in arrays.values()):,} values")
 

@@ -224,7 +224,8 @@ def test_crop_pads_picture_by_mean_and_label_by_ignore():
 def test_centred_crop_with_black_background_as_the_lfov_original():
     """tf.image.resize_image_with_crop_or_pad: centred on both sides, padding 0 in raw pixels and class 0."""
     recipe = SMALL.derive(crop_size=(6, 3), random_scale=False, random_mirror=False, crop_position="centre",
-                          crop_padding="background", pixel_mean=(5.0, 5.0, 5.0), pixel_scale=1.0)  # fmt: skip
+                          crop_padding="background", padding_pixel=(0.0, 0.0, 0.0),
+                          pixel_mean=(5.0, 5.0, 5.0), pixel_scale=1.0)  # fmt: skip
     raw = np.arange(15, dtype=np.float32).reshape(3, 5, 1).repeat(3, axis=2)
     out, mask = run_augment(raw - 5, np.full((3, 5, 1), 7, np.uint8), [0, 0, 0.9, 0.9], recipe)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -225,7 +225,7 @@ def test_a_result_overwrites_no_picture_and_no_other_result(checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--limit", "0"], "not a whole number above 0"),
+        (["--limit", "0"], "not a whole number of at least 1"),
         (["--scales", "a"], "a is not a list of numbers"),
         (["--scales", "0"], "needs factors from 0.01 to 16"),
         (["--scales", "nan"], "must be finite"),

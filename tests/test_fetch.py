@@ -676,9 +676,10 @@ def test_the_list():
 def clients(tmp_path, monkeypatch):
     """An npm on the PATH and a pip on the PYTHONPATH that write what they were asked for, or fail."""
     script = (
-        "import os, pathlib, sys\n"
-        "if os.environ.get('FAIL'): sys.exit('npm error code E404\\nnpm error 404 Not Found\\nnpm error A complete log "
-        "of this run can be found in: x')\n"
+        "import os, pathlib, shutil, sys\n"
+        "if os.environ.get('FAIL'): sys.exit('WARNING: Retrying after a ProxyError\\nnpm error code E404\\n"
+        "npm error 404 Not Found\\nnpm error A complete log of this run can be found in: x')\n"
+        "if '-r' in sys.argv: shutil.copy(sys.argv[sys.argv.index('-r') + 1], os.environ['PINNED'])\n"
         "for i in range(int(os.environ.get('COUNT', 1))): pathlib.Path(f'pack-{i}.tgz').write_text(str(sys.argv[1:]))\n"
     )
     npm = tmp_path / "bin/npm"
@@ -714,6 +715,28 @@ def test_packages_come_through_their_clients(tmp_path, clients, monkeypatch):
     with pytest.raises(UserError, match="needs npm, which is not installed"):
         obtain(["npm:thing@1"], target, quiet=True)
     assert names(target.parent) == ["digests.json"]
+
+
+WHEELS = {
+    "thing-1.2-py3-none-any.whl": [],
+    "thing-1.2-cp312-cp312-win_arm64.whl": (
+        ["--implementation", "cp", "--python-version", "312", "--abi", "cp312", "--platform", "win_arm64"]
+    ),
+    "thing-1.2-cp39-abi3-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl": (
+        ["--implementation", "cp", "--python-version", "39", "--abi", "abi3", "--platform", "manylinux_2_24_x86_64"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wheel", WHEELS)
+def test_the_wheel_of_that_name_whatever_the_machine(tmp_path, clients, monkeypatch, wheel):
+    """By a relative path, as the entries' own folders are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PINNED", str(tmp_path / "pinned"))
+    arguments = [*download.CLIENTS["pypi"][3:], "--require-hashes", "-r", download.PINNED, *WHEELS[wheel]]
+    sha256 = hashlib.sha256(str(arguments).encode()).hexdigest()  # the pip of `clients` writes what it was asked for
+    obtain(["pypi:thing==1.2"], Path("data/thing") / wheel, digests={"sha256": sha256}, quiet=True)
+    assert (tmp_path / "pinned").read_text().split() == ["thing==1.2", f"--hash=sha256:{sha256}"]
 
 
 @pytest.mark.parametrize("name", ["max_image_segmenter", "open_nsfw_onnx"])

@@ -290,7 +290,12 @@ def test_user_errors_do_not_keep_the_lock(sample_set, tmp_path):
 def test_plateau_drops_when_the_loss_stops_to_fall():
     """Windows of two updates: means 4, 2 (falls), 2 (stuck), 1 (falls), 1 (stuck), 1 (stuck, but no rate is left)."""
     recipe = SMALL.derive(
-        schedule="plateau", plateau_rates=(0.1, 0.01, 0.001), plateau_window=2, grad_update_every=2, batch_size=2
+        schedule="plateau",
+        learning_rate=0.1,
+        plateau_factors=(1.0, 0.1, 0.01),
+        plateau_window=2,
+        grad_update_every=2,
+        batch_size=2,
     )
     losses, rates = [4, 4, 2, 2, 1, 3, 1, 1, 1, 1, 1, 1, 1], []
     with tf.Graph().as_default(), tf.Session() as session:
@@ -309,7 +314,7 @@ def test_plateau_drops_when_the_loss_stops_to_fall():
 @pytest.mark.parametrize("variant", ["small", "accumulated"])
 def test_plateau_goes_on_where_it_stopped(variant, sample_set, tmp_path):
     settings = {
-        "variant": variant, "schedule": "plateau", "plateau_rates": "0.05,0.01,0.002", "plateau_window": 2,
+        "variant": variant, "schedule": "plateau", "plateau_factors": "1,0.2,0.04", "plateau_window": 2,
         "plateau_tolerance": 0.5, "save_interval": 3,
     }  # fmt: skip
     assert train(sample_set, tmp_path / "whole", **settings) == 0

@@ -154,7 +154,7 @@ def test_live_batch_norm_at_batch_1_is_refused_with_the_reason(sample_set, tmp_p
         ({"multi_grid": (0, 1, 1)}, "rates of at least 1"),
         ({"batch_norm_decay": 1.0}, "below 1"),
         ({"output_stride": 4}, "output_stride=4: needs"),
-        ({"plateau_rates": ()}, "plateau_rates"),
+        ({"plateau_factors": ()}, "plateau_factors"),
     ],
 )
 def test_bad_options_are_refused(settings, message):
@@ -176,7 +176,7 @@ def test_every_row_of_the_papers_tables_has_a_recipe():
     # Nothing but what the row is about differs from the paper's recipe.
     paper = VARIANTS["paper"].to_json()
     for name, fields in {
-        "table3_mg222_block5": {"aspp", "last_block", "multi_grid"},
+        "table3_mg222_block5": {"aspp", "image_pooling", "last_block", "multi_grid"},
         "table5_mg124_rate24": {"atrous_rates", "image_pooling"},
         "table6_os8_ms_flip": {"eval_output_stride", "eval_scales", "eval_flip"},
         "table10_os8_os16": {"output_stride"},

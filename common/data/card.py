@@ -22,6 +22,7 @@ class DatasetCard:
       classes: names, the position being the class id.
       palette: RGB per class id, 0..255.
       ignore_label: value of pixels that belong to no class.
+      ignored_classes: ids that the network scores but no mask counts: read as the ignore label.
       image_folder, image_suffix: an ImageSets id `x` means `<image_folder>/x<image_suffix>`.
       mask_folders: the first that exists holds `x.png`.
       list_folders: where `<split>.txt` is looked for, below the data folder.
@@ -35,6 +36,7 @@ class DatasetCard:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     ignore_label: int = 255
+    ignored_classes: tuple[int, ...] = ()
     image_folder: str = "JPEGImages"
     image_suffix: str = ".jpg"
     mask_folders: tuple[str, ...] = ("SegmentationClassAug", "SegmentationClass")

@@ -201,22 +201,18 @@ def _report(done: Prepared, args: argparse.Namespace) -> None:
     print(done.list_path)
 
 
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-    return int(text)
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(prog="python -m common.data.coco", description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with annotations and pictures")
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where masks and list go (default: the data folder)")
     parser.add_argument(
-        "--min-pixels", type=_count, default=1000, metavar="N",
+        "--min-pixels", type=program.whole_number(0), default=1000, metavar="N",
         help="drop pictures with no more labelled pixels than this (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--workers", type=_count, default=os.cpu_count(), metavar="N", help="processes (default: all)")
+    parser.add_argument(
+        "--workers", type=program.whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     out = args.out or args.data

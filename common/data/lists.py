@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from common.data import tfrecord_index
+from common.data.ade20k import ADE20K
 from common.data.card import DatasetCard
 from common.data.cityscapes import CITYSCAPES
 from common.data.coco import COCO
@@ -17,7 +18,7 @@ from common.recipe import Recipe
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
 
-CARDS = {card.name: card for card in (VOC2012, CITYSCAPES, COCO)}
+CARDS = {card.name: card for card in (VOC2012, CITYSCAPES, COCO, ADE20K)}
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,9 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
 
     Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
     ending has one; colour masks are decoded by the card's palette, also when they were saved as a
-    palette PNG whose entries are in another order. Raises UserError naming the file
-    and the first value that is neither a class nor the ignore label.
+    palette PNG whose entries are in another order. The card's ignored classes become the ignore
+    label. Raises UserError naming the file and the first value that is neither a class nor the
+    ignore label.
     """
     image = _open(path)
     if image.mode == "1":
@@ -85,8 +86,10 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
                 f"{path}: value {mask[bad][0]} is neither a class of {card.name} "
                 f"(0..{len(card.classes) - 1}) nor the ignore label {card.ignore_label}; correct the mask"
             )
-        return mask.astype(np.uint8)
-    return _from_colours(path, np.asarray(image.convert("RGB")), card)
+        mask = mask.astype(np.uint8)
+    else:
+        mask = _from_colours(path, np.asarray(image.convert("RGB")), card)
+    return np.where(np.isin(mask, card.ignored_classes), np.uint8(card.ignore_label), mask)
 
 
 def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
@@ -94,6 +97,8 @@ def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
     palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     used = [i for i in np.unique(np.asarray(image)) if i < len(palette)]
     shown = [tuple(palette[i].tolist()) for i in used]
+    if shown == [(i, i, i) for i in used]:  # a grey mask saved with a palette
+        return False
     known = set(card.palette) | set(IGNORE_COLOURS)
     by_index = [card.palette[i] if i < len(card.palette) else None for i in used]
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from common import layers
 from common.data.lists import Split
 from common.errors import UserError
-from common.network import preprocess
+from common.network import padding_colour, preprocess
 from common.recipe import Recipe
 from common.tf1 import tf
 
@@ -85,20 +85,24 @@ class TrainingBatches:
 
 
 def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
+    """Bring into range, scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
 
     `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture
-    smaller than the crop is padded, by 0 (the mean) and by the ignore label unless the recipe says
+    smaller than the crop is padded, by the mean and by the ignore label unless the recipe says
     otherwise: below and to the right, or for a centred crop on all sides.
     """
+    if recipe.resize_range:
+        sides = layers.size_in_range(tf.shape(image)[:2], recipe.resize_range, recipe.resize_factor, recipe.resize_rule)
+        image = layers.resize_bilinear(image[None], sides, align_corners=True)[0]
+        label = layers.resize_labels(label[None], sides, align_corners=True)[0]
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
         if recipe.scale_step:
             choices = int((recipe.max_scale - recipe.min_scale) / recipe.scale_step + 1e-6) + 1
             scale = recipe.min_scale + recipe.scale_step * tf.floor(numbers[0] * choices)
         sides = layers.scaled_size(tf.shape(image)[:2], scale)
-        image = layers.resize_bilinear(image[None], sides, align_corners=False)[0]
-        label = layers.resize_labels(label[None], sides)[0]
+        image = layers.resize_bilinear(image[None], sides, align_corners=recipe.align_corners)[0]
+        label = layers.resize_labels(label[None], sides, align_corners=recipe.align_corners)[0]
     if recipe.random_mirror:
         mirror = numbers[1] < 0.5
         image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
@@ -108,8 +112,7 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     missing = tf.maximum(crop - tf.shape(image)[:2], 0)
     before = missing // 2 if centred else tf.zeros_like(missing)
     padding = tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
-    # The mean is 0; the originals of v1 and v3 pad before they subtract it.
-    colour = 0.0 if recipe.crop_padding == "ignored" else preprocess(tf.zeros([1, 1, 3]), recipe)
+    colour = padding_colour(recipe)
     image = tf.pad(image - colour, padding) + colour
     class_id = 0 if recipe.crop_padding == "background" else recipe.ignore_label
     label = tf.pad(label, padding, constant_values=class_id)

@@ -81,10 +81,11 @@ class _Build:
         self._stretches = {
             shard_name(split.name, k, shard_count): range(bounds[k], bounds[k + 1]) for k in range(shard_count)
         }
+        self._damaged = False
         self._final, self._unfinished = index_path(out, split.name), unfinished_path(out, split.name)
 
     def run(self) -> None:
-        stored = Index.read(self._final) or Index.read(self._unfinished)
+        stored = self._read(self._final) or self._read(self._unfinished)
         self._refuse_other_records(stored)
         done = self._intact(stored.shards if stored else ())
         if self._final.is_file() and len(done) == self._plan.shard_count:
@@ -100,6 +101,15 @@ class _Build:
                 self._note(done)
         self._unfinished.replace(self._final)
 
+    def _read(self, path: Path) -> Index | None:
+        """The index, or None when there is none or it is damaged: what it listed is then built again."""
+        try:
+            return Index.read(path)
+        except UserError as error:
+            say(f"{str(error).partition(';')[0]}; its shards are built again", self._quiet)
+            self._damaged = True
+            return None
+
     def _note(self, done: dict[str, Shard]) -> None:
         shards = tuple(done[file] for file in self._stretches if file in done)
         dataclasses.replace(self._plan, shards=shards).write(self._unfinished)
@@ -109,7 +119,7 @@ class _Build:
         name = self._plan.split
         if stored is None:
             strangers = [path.name for path, match in record_files(self._out).items() if match["stem"] == name]
-            there = [f"{strangers[0]} without an index"] if strangers else []
+            there = [f"{strangers[0]} without an index"] if strangers and not self._damaged else []
         else:
             before, now = stored.plan(), self._plan.plan()
             there = [f"{k} {before[k]} instead of {now[k]}" for k in now if now[k] != before[k]]
@@ -277,10 +287,16 @@ def main(arguments: list[str] | None = None) -> int:
     sub = commands.add_parser("build", help="write a split as shards with an index")
     sub.add_argument("--data", required=True, metavar="DIR", help="data set folder, or 'sample' for the drawn one")
     sub.add_argument("--split", required=True, help="split name or list file")
-    sub.add_argument("--shards", type=int, required=True, metavar="N", help="files to write")
+    sub.add_argument("--shards", type=program.whole_number(1), required=True, metavar="N", help="files to write")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the records")
     sub.add_argument("--dataset", default="voc2012", help="name of the data set (default: %(default)s)")
-    sub.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="threads (default: all cores)")
+    sub.add_argument(
+        "--workers",
+        type=program.whole_number(1),
+        default=os.cpu_count(),
+        metavar="N",
+        help="threads (default: all cores)",
+    )
     sub.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))

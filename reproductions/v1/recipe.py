@@ -40,6 +40,7 @@ class V1Recipe(Recipe):
     random_mirror: bool = False
     crop_position: Literal["random", "centre"] = "centre"
     crop_padding: Literal["ignored", "background"] = "background"
+    padding_pixel: Literal["mean"] | tuple[float, float, float] = (0.0, 0.0, 0.0)
     void_pixels: Literal["masked", "averaged"] = "averaged"
 
     def validate(self) -> None:
@@ -71,6 +72,7 @@ PAPER = ORIGINAL.derive(
     random_mirror=True,
     crop_position="random",
     crop_padding="ignored",
+    padding_pixel="mean",
     void_pixels="masked",
     init_not_loaded=("^fc8_voc12/",),
     # As run_densecrf.sh of the released LargeFOV has it, by ports of it; 1412.7062, section 5.1 searched 50 to 100

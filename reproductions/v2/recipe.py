@@ -32,6 +32,8 @@ class V2Recipe(Recipe):
         "batch_norm_epsilon",
     )
 
+    EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (*Recipe.EVALUATION_FIELDS, "msc_scales")
+
     # deeplab: ResNet-101 under Caffe's names; res101, res50: under tf-slim's.
     encoder: Literal["deeplab", "res101", "res50"] = "deeplab"
     dilated_type: Literal["regular", "decompose", "smooth_GI", "smooth_SSC"] = "regular"

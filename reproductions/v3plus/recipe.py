@@ -145,26 +145,40 @@ class V3PlusRecipe(EncoderRecipe):
 
 PASCAL = V3PlusRecipe(variant="pascal")
 
-# What the seed's code does and its author did not mean (its issues; this package's README).
+# The seed's four models: decoder or not, Xception-41 or -65 (the latter from COCO).
+MODELS = {
+    "model_a": {"backbone": "xception_41", "decoder": False},
+    "model_b": {"backbone": "xception_41"},
+    "model_c": {"decoder": False},
+    "model_d": {},
+}
+
+# What the seed's code does and its author did not mean; see this package's README.
 SEED = {
     "void_pixels": "constant",
     "scale_atrous_rates": False,
     "weight_decay_on": r"^(?!xception).*/weights$",
+    "padding_pixel": (123.15, 115.90, 103.06),
 }
+
+ADE20K = {
+    "dataset": "ade20k",
+    "num_classes": 151,
+    "resize_range": (513, 513),
+    "resize_factor": 16,
+}
+CITYSCAPES = {"dataset": "cityscapes", "num_classes": 19, "train_split": "train_fine", "crop_size": (769, 769)}
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-OS8_MS_FLIP = {"eval_output_stride": 8, "eval_scales": SCALES, "eval_flip": True}
+MS_FLIP = {"eval_scales": SCALES, "eval_flip": True}
+OS8_MS_FLIP = {"eval_output_stride": 8, **MS_FLIP}
 
-# The paper's training (section 4): .007 poly, 30,000 updates of 16, from ImageNet.
-PAPER = {
-    "names": "zoo",
-    "aspp_depth": 256,
-    "train_split": "train_aug",
-    "learning_rate": 0.007,
-    "batch_size": 16,
-}
+# The official names and width, and the paper's training (section 4): .007 poly, 30,000 updates of 16 on train_aug.
+ZOO = {"names": "zoo", "aspp_depth": 256}
+PAPER = {**ZOO, "train_split": "train_aug", "learning_rate": 0.007, "batch_size": 16}
+RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4}
 MOBILENET = {"backbone": "mobilenet_v2", "atrous_rates": (), "decoder": False}
-CITYSCAPES = {"dataset": "cityscapes", "num_classes": 19, "train_split": "train_fine", "crop_size": (769, 769)}
+
 # The zoo's cell, found on Cityscapes: (input, rate) of five separable 3x3 convolutions.
 DPC = json.dumps(
     [
@@ -172,9 +186,69 @@ DPC = json.dumps(
         for source, rate in ((-1, [1, 6]), (0, [18, 15]), (1, [6, 3]), (0, [1, 1]), (0, [6, 21]))
     ]
 )
-ZOO = {"names": "zoo", "aspp_depth": 256}
 
-VARIANTS = {recipe.variant: recipe for recipe in (PASCAL, PASCAL.derive(variant="sample"))}
+# The zoo's checkpoints by their archives' names: network and evaluation as its page gives them (single scale).
+_CITY_EVAL = {**CITYSCAPES, "eval_size": "native"}
+ZOO_MODELS = {
+    "mnv2_dm05_pascal_trainaug": {**MOBILENET, "depth_multiplier": 0.5},
+    "mnv2_dm05_pascal_trainval": {**MOBILENET, "depth_multiplier": 0.5, "eval_output_stride": 8},
+    "mnv2_pascal_train_aug": MOBILENET,
+    "mnv2_pascal_trainval": {**MOBILENET, "eval_output_stride": 8},
+    "xception65_pascal_train_aug": {},
+    "xception65_pascal_trainval": {"eval_output_stride": 8},
+    "mnv2_cityscapes_train": {**MOBILENET, **_CITY_EVAL},
+    "xception65_cityscapes_train": _CITY_EVAL,
+    "xception71_dpc_cityscapes_trainfine": {"backbone": "xception_71", "dense_prediction_cell": DPC, **_CITY_EVAL},
+    "xception71_dpc_cityscapes_trainvalfine": {
+        "backbone": "xception_71",
+        "dense_prediction_cell": DPC,
+        "eval_output_stride": 8,
+        **_CITY_EVAL,
+    },
+    "xception65_ade20k_train": {**ADE20K, "eval_output_stride": 8},
+    "mnv2_ade20k_train": {**ADE20K, "backbone": "mobilenet_v2", "atrous_rates": ()},
+}
+
+# No trained weights: live batch norm with statistics that follow within a short run, the seed's names.
+SCRATCH = {
+    "initializer": "he_normal",
+    "batch_norm_decay": 0.9,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "scale_step": 0.0,
+}
+SAMPLE = {
+    **SCRATCH,
+    "num_steps": 120,
+    "crop_size": (97, 97),
+    "min_scale": 0.5,
+    "max_scale": 1.0,
+    "save_interval": 60,
+    "eval_size": "native",
+}
+
+VARIANTS = {
+    recipe.variant: recipe
+    for recipe in (
+        PASCAL,
+        PASCAL.derive(variant="ade20k", **ADE20K, aspp_depth=256),
+        PASCAL.derive(variant="seed", **SEED),
+        *(PASCAL.derive(variant=name, **model) for name, model in MODELS.items()),
+        # The paper: table 5 (Xception-65) and table 3 (ResNet-101).
+        PASCAL.derive(variant="table5_os16", **PAPER),
+        PASCAL.derive(variant="table5_os16_ms_flip", **PAPER, **MS_FLIP),
+        PASCAL.derive(variant="table5_os8", **PAPER, eval_output_stride=8),
+        PASCAL.derive(variant="table5_os8_ms_flip", **PAPER, **OS8_MS_FLIP),
+        PASCAL.derive(variant="table5_os16_no_decoder", **PAPER, decoder=False),
+        PASCAL.derive(variant="table5_os8_no_decoder", **PAPER, decoder=False, eval_output_stride=8),
+        PASCAL.derive(variant="table3_os16", **PAPER, **RESNET),
+        PASCAL.derive(variant="table3_os8", **PAPER, **RESNET, eval_output_stride=8),
+        PASCAL.derive(variant="table3_os8_ms_flip", **PAPER, **RESNET, **OS8_MS_FLIP),
+        *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
+        PASCAL.derive(variant="scratch", **SCRATCH),
+        *(PASCAL.derive(variant=f"sample_{name}", **SAMPLE, **model) for name, model in MODELS.items()),
+    )
+}
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -1,0 +1,158 @@
+"""`python -m reproductions.v3plus.demo [IMAGE|DIR|GLOB ...]`: real weights on photographs; `make demo` runs it."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common import program
+from common.console import say
+from common.data.card import DatasetCard
+from common.errors import UserError
+from common.files import atomic
+from converters.fetch import fetch
+
+# The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
+WEIGHTS = ("max_image_segmenter", "deeplabv3_mnv2_pascal_trainval")
+PHOTOGRAPHS = "photographs"
+OUT = Path("out/demo")
+SIDE = 513  # of the pictures that the network was trained on
+SHEET = "demo.png"
+SHEET_PICTURES = 8
+PANEL = 250
+FIGURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 all done, 2 wrong arguments or input, 130 on Ctrl-C."""
+    parser = program.ArgumentParser(
+        prog="python -m reproductions.v3plus.demo",
+        description="Segment photographs with DeepLab's MobileNetV2 weights for PASCAL VOC, which are fetched.",
+    )
+    parser.add_argument(
+        "pictures", nargs="*", metavar="IMAGE|DIR|GLOB", help="default: a person and a cat, which are fetched"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=OUT, metavar="DIR", help="folder for the results (default: %(default)s)"
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write the sheet here too, as .jpg or .png")
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    if args.figure and args.figure.suffix.lower() not in FIGURE_SUFFIXES:
+        parser.error(f"--figure {args.figure}: must end in {' or '.join(FIGURE_SUFFIXES)}")
+    return program.run(lambda: _demo(args))
+
+
+def _demo(args: argparse.Namespace) -> int:
+    started = time.monotonic()
+    # Here, not above: TensorFlow takes seconds that a misspelt flag need not wait for.
+    from common import prediction
+    from common.data.lists import card_by_name
+
+    pictures = prediction.find_pictures(args.pictures or _photographs(args.quiet))
+    for path in pictures:
+        if path.stem == Path(SHEET).stem:
+            raise UserError(f"{path}: its label map would be called {SHEET} as the sheet is; rename the picture")
+        if args.figure and path.resolve() == args.figure.resolve():
+            raise UserError(f"--figure {args.figure}: is one of the pictures and would be overwritten")
+    name, weights = fetch_weights(args.quiet)
+    segmenter = AtTrainedSize(weights)
+    sheet = _Sheet(card_by_name(segmenter.recipe.dataset))
+    failures = prediction.predict(segmenter, pictures, sheet.card, args.out, quiet=args.quiet, then=sheet.add)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    print(f"weights {weights} ({name} of converters/manifest.yaml)")
+    for line in sheet.found:
+        print(line)
+    for path in filter(None, (args.out / SHEET, args.figure) if sheet.rows else ()):
+        sheet.save(path)
+        print(f"sheet {path}")
+    print(f"{len(sheet.found)} of {len(pictures)} pictures written to {args.out} in {time.monotonic() - started:.0f} s")
+    return 2 if failures else 0
+
+
+def _photographs(quiet: bool) -> list[str]:
+    try:
+        return [str(path) for path in fetch(PHOTOGRAPHS, quiet=quiet).paths]
+    except UserError as error:
+        raise UserError(f"{error}; pictures of your own need none of these: make demo IMAGES=photo.jpg") from None
+
+
+def fetch_weights(quiet: bool = False) -> tuple[str, Path]:
+    """The manifest's name of the weights that could be had, and their checkpoint.
+
+    Raises:
+      UserError: none could, with the reason of each.
+    """
+    reasons = []
+    for name, other in zip(WEIGHTS, (*WEIGHTS[1:], None), strict=True):
+        try:
+            return name, fetch(name, quiet=quiet).ready[0].path
+        except UserError as error:
+            reasons.append(str(error))
+            say(f"{name}: {error}; trying {other}", quiet or not other)
+    raise UserError(f"the weights cannot be had; {'; '.join(reasons)}")
+
+
+class AtTrainedSize:
+    """A segmenter that sees each picture with its longer side resized to SIDE, as research/deeplab's own demo does.
+
+    The label map is brought back to the picture's size: a photograph of any size takes the same second.
+    """
+
+    def __init__(self, weights: Path):
+        from common.checkpoints import Weights
+        from common.inference import Segmenter
+        from reproductions.v3plus.__main__ import REPRODUCTION
+
+        given = Weights(str(weights))
+        self.recipe = REPRODUCTION.recipe_to_run(["eval_output_stride=8", f"eval_size={SIDE}"], given)
+        self._segmenter = Segmenter(REPRODUCTION.load_network(), self.recipe, given)
+
+    def label(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
+        """uint8 class ids [h, w] of a uint8 RGB picture; see `Segmenter.label`."""
+        photograph = Image.fromarray(picture)
+        factor = SIDE / max(photograph.size)
+        size = [max(1, int(factor * side)) for side in photograph.size]
+        label = self._segmenter.label(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)), scales, flip)
+        return np.asarray(Image.fromarray(label).resize(photograph.size, Image.Resampling.NEAREST))
+
+
+class _Sheet:
+    """The contact sheet of the first pictures, and one line on each picture."""
+
+    def __init__(self, card: DatasetCard):
+        self.card, self.rows, self.found = card, [], []
+        self._pixels = Counter()  # by class id, of the pictures on the sheet
+
+    def add(self, path: Path, picture: np.ndarray, label: np.ndarray) -> None:
+        """One more picture: uint8 [h, w, 3] and class ids [h, w]."""
+        from common.visualize import overlay
+
+        ids, counts = np.unique(label, return_counts=True)
+        largest = sorted(zip(counts, ids, strict=True), reverse=True)
+        shares = [f"{self.card.classes[i]} {count / label.size:.0%}" for count, i in largest]
+        self.found.append(f"{path.name}: {', '.join(shares)}")
+        if len(self.rows) < SHEET_PICTURES:
+            small = Image.fromarray(picture), Image.fromarray(overlay(picture, label, self.card.palette))
+            for panel in small:
+                panel.thumbnail((PANEL, PANEL))
+            self.rows.append([np.asarray(panel) for panel in small])
+            self._pixels.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+
+    def save(self, path: Path) -> None:
+        """Write the sheet, two pictures a row, as its suffix says."""
+        from common.visualize import sheet, two_a_row
+
+        page = sheet(*two_a_row(self.rows, ["picture", "overlay"]), sorted(self._pixels), self.card, PANEL)
+        with atomic(path) as temporary:
+            page.save(temporary, quality=90)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
