@@ -95,19 +95,24 @@ class Reproduction:
         stored = weights.recipe()
         if stored is None:
             return None
-        kind = type(self.variants[self.default_variant])
-        strange = sorted(stored.keys() - {field.name for field in dataclasses.fields(kind)})
+        strange = self._strange_fields(stored)
         if strange:
             raise UserError(
                 f"{weights.path}: was not written by {self.name} as it is now (its recipe has "
                 f"{', '.join(strange[:3])}); use the reproduction that wrote it"
             )
-        return kind.from_json(stored, str(weights.path))
+        return type(self.variants[self.default_variant]).from_json(stored, str(weights.path))
+
+    def _strange_fields(self, stored: Mapping[str, Any]) -> list[str]:
+        known = {field.name for field in dataclasses.fields(self.variants[self.default_variant])}
+        return sorted(stored.keys() - known)
 
     def _settled(self, weights: "Weights") -> dict[str, Any]:
         """What the names tell and, before that, what a stored recipe says, be it another reproduction's."""
         stored = weights.recipe() or {}
         fields = self.variants[self.default_variant].WEIGHT_FIELDS
+        if self._strange_fields(stored):  # of another network's recipe only what belongs to the backbone's weights
+            fields = (*Recipe.WEIGHT_FIELDS, "batch_norm_epsilon")
         return self.recognise(weights.shapes) | {key: stored[key] for key in fields if key in stored}
 
 

@@ -222,6 +222,7 @@ def test_imagenet_weights_bring_their_preprocessing(tmp_path):
     recipe = REPRODUCTION.recipe_to_train([], checkpoints.Weights(tmp_path / "keras.ckpt"))
     assert (recipe.depth, recipe.channel_order, recipe.pixel_mean) == (50, "bgr", (103.939, 116.779, 123.68))
     assert recipe.batch_norm_epsilon == keras.batch_norm_epsilon
+    assert recipe.atrous_rates == ASPP.atrous_rates  # the head's are this network's, not that recipe's
     # And they are what --init takes: everything but the head.
     with tf.Graph().as_default(), tf.Session() as session:
         build(network, tf.zeros([2, 65, 65, 3]), recipe)
@@ -229,5 +230,5 @@ def test_imagenet_weights_bring_their_preprocessing(tmp_path):
         count = checkpoints.restore(
             session, checkpoints.Weights(tmp_path / "keras.ckpt"), model, not_loaded=recipe.init_not_loaded
         )
-    assert count == 5 * 53 and len(model) - count == 37
+    assert count == 5 * 53 and len(model) - count == 32
     assert sum(UNITS[50]) * 3 + 5 == 53
