@@ -12,7 +12,7 @@ BIN := .venv/bin
 REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if $(STEPS),--steps "$(STEPS)") \
 	$(if $(LIMIT),--limit "$(LIMIT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(SET),--set $(SET))
 
-REPRODUCTIONS := v1 v2 v3
+REPRODUCTIONS := v1 v2 v3 v3plus
 
 .PHONY: demo weights help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))
@@ -48,6 +48,7 @@ setup-dev: .venv/.installed-dev
 reproduce-v1: setup  ## DeepLab-LargeFOV, VGG-16: train, evaluate with and without CRF, record, draw
 reproduce-v2: setup  ## DeepLab v2, ResNet-101: train, evaluate, record, draw
 reproduce-v3: setup  ## DeepLab v3, ResNet-50 with ASPP: train, evaluate at two output strides and many scales, record, draw
+reproduce-v3plus: setup  ## DeepLab v3+, Xception-41 and -65 without and with decoder: four runs
 $(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
 	$(BIN)/python -m reproductions.$(subst -,_,$*) reproduce $(REPRODUCE)
 

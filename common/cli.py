@@ -57,7 +57,9 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
 
     train = command("train", _train, "train a recipe into a run folder")
     data(train, None)
-    train.add_argument("--run-dir", required=True, type=Path, metavar="DIR", help="the run's folder")
+    train.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="the run's folder (default: one for each recipe below runs/)"
+    )
     train.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
     train.add_argument(
         "--limit", type=program.whole_number(1), metavar="N", help="validate on the first N pictures only"
@@ -143,10 +145,12 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common import checkpoints, training
     from common.console import say
     from common.data.lists import card_by_name, read_split
+    from common.run_folder import version_dir
     from common.validation import validation_split
 
     init = checkpoints.Weights(args.init) if args.init else None
-    newest = checkpoints.newest_checkpoint(args.run_dir) if args.resume else None
+    run_dir = args.run_dir or version_dir(reproduction.name, reproduction.recipe_to_train(args.settings, init))
+    newest = checkpoints.newest_checkpoint(run_dir) if args.resume else None
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, checkpoints.Weights(newest))
     else:
@@ -156,7 +160,7 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     if not (init or args.resume or recipe.calibration_batches):
         say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)
     trained = training.train(
-        reproduction.load_network(), recipe, split, args.run_dir,
+        reproduction.load_network(), recipe, split, run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
         val_split=validation_split(recipe, data), val_limit=args.limit,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from common import checkpoints, evaluation, records, results, run_folder, traini
 from common.console import say
 from common.data.lists import Split, card_by_name, is_sample_set, read_split
 from common.data.masks import colour_labels
+from common.errors import UserError
 from common.files import atomic, read_json, write_text
 from common.inference import Segmenter
 from common.prediction import write_prediction
@@ -67,22 +68,42 @@ def evaluate_and_record(
 def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) -> tuple[training.Trained, Recipe, str]:
     """Train (or go on training), evaluate before and after, record, draw. Returns the last line for the user too.
 
-    The sample set takes the sample variant, real data without `--init` the scratch variant, real
-    data with weights to start from the default one; `--set` changes any of it.
+    The sample set takes the sample variants, one after the other, real data without `--init` the
+    scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
     is_sample = is_sample_set(data)
     init = checkpoints.Weights(args.init) if args.init else None
-    variant = reproduction.sample_variant if is_sample else reproduction.scratch_variant
+    variants = reproduction.sample_variants if is_sample else (reproduction.scratch_variant,)
     if init:
-        variant = reproduction.default_variant
+        variants = (reproduction.default_variant,)
+    if any(setting.strip().startswith("variant=") for setting in args.settings):
+        variants = variants[:1]  # --set names another
+    if args.run_dir and len(variants) > 1:
+        raise UserError(
+            f"--run-dir: one folder for {len(variants)} runs; choose one of them by --set variant={variants[0]}"
+        )
+    if not init and not is_sample:
+        say("no --init: training starts from random weights, which no published number does", args.quiet)
+    summaries = []
+    for variant in variants:
+        trained, recipe, summary = _reproduce(reproduction, args, data, variant, init)
+        if trained.stopped_by:
+            return trained, recipe, ""
+        summaries.append(summary)
+    results.write_results()
+    return trained, recipe, "\n".join([*summaries, f"table {records.results_dir()}/RESULTS.md"])
+
+
+def _reproduce(
+    reproduction: Reproduction, args: argparse.Namespace, data: Path, variant: str, init: checkpoints.Weights | None
+) -> tuple[training.Trained, Recipe, str]:
+    is_sample = is_sample_set(data)
     steps = [f"num_steps={args.steps}"] if args.steps else []
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
     card = card_by_name(recipe.dataset)
     train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, "val"))
     name = "-".join([reproduction.name, recipe.variant, *([] if is_sample else [data.resolve().name])])
     run_dir = args.run_dir or Path("runs") / (name + (f"-{args.steps}" if args.steps else ""))
-    if not init and not is_sample:
-        say("no --init: training starts from random weights, which no published number does", args.quiet)
 
     trained = training.train(
         reproduction.load_network(), recipe, train_split, run_dir,
@@ -108,14 +129,12 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
     _publish_figures(run_dir.name, figure, run_dir / "training_curve.png")
-    results.write_results()
     summary = "\n".join(
         [
-            f"{reproduction.title} on {val_split.title}",
+            f"{reproduction.title} {recipe.variant} on {val_split.title}",
             *lines,
             f"pictures {figure}, {run_dir}/predictions",
             f"curve {run_dir}/training_curve.png",
-            f"table {records.results_dir()}/RESULTS.md",
         ]
     )
     return trained, recipe, summary

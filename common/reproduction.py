@@ -25,7 +25,7 @@ class Reproduction:
       name: the package's name, as in `python -m reproductions.<name>`.
       title: what tables print.
       variants: the named recipes; the first is the default.
-      sample_variant: for the drawn sample set.
+      sample_variants: for the drawn sample set; `reproduce` runs each of them.
       scratch_variant: for real data without weights to start from.
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
@@ -36,7 +36,7 @@ class Reproduction:
     name: str
     title: str
     variants: Mapping[str, Recipe]
-    sample_variant: str
+    sample_variants: tuple[str, ...]
     scratch_variant: str
     module: str
     recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}

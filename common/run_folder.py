@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -11,9 +12,16 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json, write_text
+from common.recipe import Recipe
 
 RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", ".lock"
 LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
+
+
+def version_dir(name: str, recipe: Recipe) -> Path:
+    """A run's own folder: the same numbers give the same one, any other number another."""
+    text = json.dumps(recipe.to_json(), sort_keys=True)
+    return Path("runs") / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager

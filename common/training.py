@@ -92,7 +92,9 @@ def train(
         images = tf.placeholder(tf.float32, [None, *recipe.crop_size, 3])
         labels = tf.placeholder(tf.uint8, [None, *recipe.crop_size, 1])
         step = train_step(network, images, labels, recipe)
-        preview = _preview(images, labels, step.outputs.logits, recipe)
+        # Fed, so that every step runs the same graph: a second one costs a large network half a minute.
+        scores = tf.placeholder(tf.float32, step.outputs.logits.shape)
+        preview, shown_scores = _preview(images, labels, scores, recipe), step.outputs.logits[:PREVIEWED]
         stored_recipe = tf.get_variable(
             checkpoints.RECIPE_KEY,
             initializer=tf.constant(checkpoints.recipe_text(recipe)),
@@ -114,6 +116,7 @@ def train(
                 _write_summary(run_dir, split, init, command, val_limit)
             events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
             batches = TrainingBatches(split, recipe, first_step)
+            graph.finalize()  # an op added in the loop would have the whole graph optimised anew, every step
             validation = None
             if recipe.validation_interval and val_split:
                 validation = Validation(network, recipe, val_split, run_dir, val_limit, quiet)
@@ -132,7 +135,7 @@ def train(
                     feeds = [
                         dict(zip((images, labels), next(batches), strict=True)) for _ in range(recipe.grad_update_every)
                     ]
-                    result = _run_step(sess, step, feeds, preview if save_now else ())
+                    result = _run_step(sess, step, feeds, shown_scores)
                     seconds, done = time.monotonic() - started, done + 1
                     loss = result["loss"]
                     if not math.isfinite(loss) or (save_now and not sess.run(finite)):
@@ -146,7 +149,9 @@ def train(
                     events.add_summary(_scalars({**entry, "seconds": seconds}), done)
                     progress.advance(f"loss {loss:.3f} (pixels {result['pixel_loss']:.3f})")
                     if save_now:
-                        rows = [picture_row(*p, split.card.palette) for p in zip(*result["preview"], strict=True)]
+                        shown = {k: v[:PREVIEWED] for k, v in feeds[-1].items()} | {scores: result["scores"]}
+                        pictures = zip(*sess.run(preview, shown), strict=True)
+                        rows = [picture_row(*p, split.card.palette) for p in pictures]
                         events.add_summary(_images(rows), done)
                         with atomic(run_dir / "snapshots" / f"{done:06d}.png") as temporary:
                             temporary.write_bytes(png_bytes(np.concatenate(rows)))
@@ -179,10 +184,10 @@ def _initialise(sess, network, recipe, split, init, quiet) -> None:
         sess.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
 
 
-def _run_step(sess, step, feeds, preview) -> dict:
+def _run_step(sess, step, feeds, scores) -> dict:
     """One update; losses are averaged over the accumulated batches, as the gradients are."""
     losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
-    fetches = {**losses, "learning_rate": step.learning_rate, **({"preview": preview} if preview else {})}
+    fetches = {**losses, "learning_rate": step.learning_rate, "scores": scores}
     if step.accumulate is None:
         results = [sess.run((fetches, step.update), feeds[0])[0]]
     else:
@@ -193,9 +198,8 @@ def _run_step(sess, step, feeds, preview) -> dict:
 
 
 def _preview(images, labels, logits, recipe) -> tuple[tf.Tensor, ...]:
-    scores = tf.image.resize_bilinear(logits[:PREVIEWED], recipe.crop_size)
-    prediction = tf.cast(tf.argmax(scores, axis=3), tf.uint8)
-    return restore_pixels(images[:PREVIEWED], recipe), labels[:PREVIEWED, ..., 0], prediction
+    scores = tf.image.resize_bilinear(logits, recipe.crop_size)
+    return restore_pixels(images, recipe), labels[..., 0], tf.cast(tf.argmax(scores, axis=3), tf.uint8)
 
 
 def _images(rows: list[np.ndarray]) -> tf.Summary:

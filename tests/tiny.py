@@ -54,7 +54,7 @@ TINY = Reproduction(
     name="tiny",
     title="Tiny",
     variants=VARIANTS,
-    sample_variant="small",
+    sample_variants=("small",),
     scratch_variant="small",
     module="tests.tiny",
 )

@@ -4,14 +4,14 @@ import sys
 
 from common.cli import main
 from common.reproduction import Reproduction
-from reproductions.v3plus.recipe import VARIANTS, recognise
+from reproductions.v3plus.recipe import MODELS, VARIANTS, recognise
 
 REPRODUCTION = Reproduction(
     name="v3plus",
     title="DeepLab v3+",
     variants=VARIANTS,
-    sample_variant="sample",
-    scratch_variant="sample",
+    sample_variants=tuple(f"sample_{name}" for name in MODELS),
+    scratch_variant="scratch",
     module="reproductions.v3plus.model",
     recognise=recognise,
     protocols=(),

@@ -170,13 +170,20 @@ ADE20K = {
 CITYSCAPES = {"dataset": "cityscapes", "num_classes": 19, "train_split": "train_fine", "crop_size": (769, 769)}
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-MS_FLIP = {"eval_scales": SCALES, "eval_flip": True}
-OS8_MS_FLIP = {"eval_output_stride": 8, **MS_FLIP}
+_STRATEGIES = {"": {}, "_ms": {"eval_scales": SCALES}, "_ms_flip": {"eval_scales": SCALES, "eval_flip": True}}
+# How a checkpoint is evaluated: os16, os16_ms, ..., os8_ms_flip.
+STRATEGIES = {
+    f"os{stride}{name}": {"eval_output_stride": stride, **how}
+    for stride in (16, 8)
+    for name, how in _STRATEGIES.items()
+}
 
 # The official names and width, and the paper's training (section 4): .007 poly, 30,000 updates of 16 on train_aug.
 ZOO = {"names": "zoo", "aspp_depth": 256}
 PAPER = {**ZOO, "train_split": "train_aug", "learning_rate": 0.007, "batch_size": 16}
-RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4}
+PLAIN = {"aspp_separable": False, "decoder_separable": False}  # before the paper takes separable convolutions
+RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4, **PLAIN}
+XCEPTION = {"no_decoder": {**PLAIN, "decoder": False}, "decoder": PLAIN, "separable": {}}
 MOBILENET = {"backbone": "mobilenet_v2", "atrous_rates": (), "decoder": False}
 
 # The zoo's cell, found on Cityscapes: (input, rate) of five separable 3x3 convolutions.
@@ -209,21 +216,23 @@ ZOO_MODELS = {
     "mnv2_ade20k_train": {**ADE20K, "backbone": "mobilenet_v2", "atrous_rates": ()},
 }
 
-# No trained weights: live batch norm with statistics that follow within a short run, the seed's names.
+# No trained weights: live batch norm with statistics that follow within a short run.
 SCRATCH = {
     "initializer": "he_normal",
     "batch_norm_decay": 0.9,
-    "batch_size": 8,
+    "batch_size": 4,
     "learning_rate": 0.02,
     "scale_step": 0.0,
+    "train_split": "train_aug",
 }
+# Crops that hold most of a picture: image pooling then sees in training what it sees in evaluation.
 SAMPLE = {
     **SCRATCH,
-    "num_steps": 120,
-    "crop_size": (97, 97),
-    "min_scale": 0.5,
-    "max_scale": 1.0,
-    "save_interval": 60,
+    "num_steps": 90,
+    "crop_size": (193, 193),
+    "min_scale": 0.75,
+    "max_scale": 1.25,
+    "save_interval": 45,
     "eval_size": "native",
 }
 
@@ -234,16 +243,26 @@ VARIANTS = {
         PASCAL.derive(variant="ade20k", **ADE20K, aspp_depth=256),
         PASCAL.derive(variant="seed", **SEED),
         *(PASCAL.derive(variant=name, **model) for name, model in MODELS.items()),
-        # The paper: table 5 (Xception-65) and table 3 (ResNet-101).
-        PASCAL.derive(variant="table5_os16", **PAPER),
-        PASCAL.derive(variant="table5_os16_ms_flip", **PAPER, **MS_FLIP),
-        PASCAL.derive(variant="table5_os8", **PAPER, eval_output_stride=8),
-        PASCAL.derive(variant="table5_os8_ms_flip", **PAPER, **OS8_MS_FLIP),
-        PASCAL.derive(variant="table5_os16_no_decoder", **PAPER, decoder=False),
-        PASCAL.derive(variant="table5_os8_no_decoder", **PAPER, decoder=False, eval_output_stride=8),
-        PASCAL.derive(variant="table3_os16", **PAPER, **RESNET),
-        PASCAL.derive(variant="table3_os8", **PAPER, **RESNET, eval_output_stride=8),
-        PASCAL.derive(variant="table3_os8_ms_flip", **PAPER, **RESNET, **OS8_MS_FLIP),
+        # The paper: table 3 (ResNet-101) and table 5 (Xception-65: plain, decoder, separable convolutions).
+        *(PASCAL.derive(variant=f"table3_{name}", **PAPER | RESNET | how) for name, how in STRATEGIES.items()),
+        *(
+            PASCAL.derive(
+                variant=f"table3_train32_os{stride}", **PAPER | RESNET, output_stride=32, eval_output_stride=stride
+            )
+            for stride in (32, 16, 8)
+        ),
+        PASCAL.derive(
+            variant="table3_train32_no_decoder",
+            **PAPER | RESNET,
+            decoder=False,
+            output_stride=32,
+            eval_output_stride=32,
+        ),
+        *(
+            PASCAL.derive(variant=f"table5_{kind}_{name}", **PAPER | model | how)
+            for kind, model in XCEPTION.items()
+            for name, how in STRATEGIES.items()
+        ),
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(PASCAL.derive(variant=f"sample_{name}", **SAMPLE, **model) for name, model in MODELS.items()),
