@@ -250,10 +250,10 @@ def test_a_broken_picture_stops_the_build_by_name(tmp_path, sample_set, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--shards": "0"}, "--shards 0: must be from 1 to 16"),
+        ({"--shards": "0"}, "--shards: 0 is not a whole number of at least 1"),
         ({"--shards": "17"}, "--shards 17: must be from 1 to 16, the pictures of split 'val'"),
-        ({"--shards": "two"}, "--shards: invalid int value"),
-        ({"--workers": "0"}, "--workers 0: must be at least 1"),
+        ({"--shards": "two"}, "--shards: two is not a whole number"),
+        ({"--workers": "0"}, "--workers: 0 is not a whole number of at least 1"),
         ({"--split": "nope"}, "no split 'nope'"),
         ({"--dataset": "cities"}, "dataset=cities: no such data set"),
         ({"--data": "nowhere"}, "--data nowhere: no such folder"),
@@ -495,3 +495,11 @@ def test_a_sample_stays_a_sample_without_its_index(copy, sample_set):
     (copy / "val.json").unlink()
     split = read_split(VOC2012, copy, "val")
     assert split.is_sample and split.title == "sample set val" and len(split.pairs) == 16
+
+
+@pytest.mark.parametrize("damage", ['{"a": 1}', "{", ""])
+def test_a_damaged_index_is_mended_by_building_again(damage, copy, sample_set, capsys):
+    path, arguments = copy / "val.json", ("--data", sample_set, "--split", "val", "--out", copy)
+    stored = index(copy, "val")
+    path.write_text(damage)
+    assert build(*arguments, shards=3) == 0 and index(copy, "val") == stored
