@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from common import program
+from common.errors import UserError
 from common.reproduction import Reproduction
 
 SAMPLE = "sample"  # --data sample: the drawn set
@@ -149,12 +150,17 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common.validation import validation_split
 
     init = checkpoints.Weights(args.init) if args.init else None
-    run_dir = args.run_dir or version_dir(reproduction.name, reproduction.recipe_to_train(args.settings, init))
+    recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
+    run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
     newest = checkpoints.newest_checkpoint(run_dir) if args.resume else None
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, checkpoints.Weights(newest))
-    else:
-        recipe = reproduction.recipe_to_train(args.settings, init)
+    elif args.resume and not args.run_dir:
+        raise UserError(
+            f"--resume: there is no run of this recipe, data and start ({run_dir}); name its folder by --run-dir, or "
+            f"say --set, --data, --split and --init as it was begun"
+        )
+    recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     data = data_dir(args.data)
     split = read_split(card_by_name(recipe.dataset), data, args.split or recipe.train_split)
     if not (init or args.resume or recipe.calibration_batches):

@@ -61,7 +61,11 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
     decayed = [v for v in tf.trainable_variables() if re.search(recipe.weight_decay_on, v.op.name)]
     if not decayed or not recipe.weight_decay:
         return tf.constant(0.0)
-    return tf.add_n([recipe.weight_decay * tf.nn.l2_loss(v) for v in decayed])
+
+    def decay(name):
+        return next((d for pattern, d in recipe.weight_decay_fixed if re.search(pattern, name)), recipe.weight_decay)
+
+    return tf.add_n([decay(v.op.name) * tf.nn.l2_loss(v) for v in decayed])
 
 
 def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:

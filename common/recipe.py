@@ -144,6 +144,7 @@ class Recipe:
     gradient_clip: float = 0.0  # greatest global norm of the gradients; 0 is no limit
     weight_decay: float = 5e-4
     weight_decay_on: str = "weights"  # regular expression
+    weight_decay_fixed: tuple[tuple[str, float], ...] = ()  # (regular expression, its own decay), of those decayed
     num_steps: int = 20000
     batch_size: int = 10  # pictures per forward pass
     grad_update_every: int = 1  # forward passes per update, gradients averaged
@@ -188,7 +189,8 @@ class Recipe:
         for name in ("learning_rate", "min_scale", "pixel_scale"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0")
-        patterns = [self.weight_decay_on, *self.init_not_loaded, *(pattern for pattern, _ in self.lr_multipliers)]
+        patterns = [self.weight_decay_on, *self.init_not_loaded]
+        patterns += [pattern for pattern, _ in (*self.lr_multipliers, *self.weight_decay_fixed)]
         for pattern in patterns:
             try:
                 re.compile(pattern)

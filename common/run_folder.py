@@ -18,9 +18,9 @@ RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", "
 LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
 
 
-def version_dir(name: str, recipe: Recipe) -> Path:
-    """A run's own folder: the same numbers give the same one, any other number another."""
-    text = json.dumps(recipe.to_json(), sort_keys=True)
+def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
+    """A run's own folder: the same numbers, data and start (`inputs`) give the same one, anything else another."""
+    text = json.dumps([recipe.to_json(), inputs], sort_keys=True)
     return Path("runs") / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

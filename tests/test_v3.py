@@ -232,3 +232,31 @@ def test_imagenet_weights_bring_their_preprocessing(tmp_path):
         )
     assert count == 5 * 53 and len(model) - count == 32
     assert sum(UNITS[50]) * 3 + 5 == 53
+
+
+def stored(tmp_path, recipe):
+    """A checkpoint that says it was trained by `recipe`; its values are of no interest here."""
+    checkpoints.write(tmp_path / "model.ckpt-1", {"x": np.zeros(1, np.float32)}, recipe)
+    return checkpoints.Weights(tmp_path / "model.ckpt-1")
+
+
+def test_a_variant_says_how_stored_weights_are_evaluated_not_how_they_were_trained(tmp_path, capsys):
+    """Else any run could pass for the one that a table's row names."""
+    trained = ASPP.derive(depth=50, num_steps=3, learning_rate=1e-6, batch_size=2)
+    weights = stored(tmp_path, trained)
+    recipe = REPRODUCTION.recipe_to_run(["variant=table6_os8_ms_flip"], weights)
+    assert recipe.eval_output_stride == 8 and recipe.eval_flip and len(recipe.eval_scales) == 6
+    assert (recipe.variant, recipe.depth, recipe.num_steps, recipe.learning_rate) == ("table6_os8_ms_flip", 50, 3, 1e-6)
+    assert "depth=50" in capsys.readouterr().err and REPRODUCTION.recipe_to_run([], weights) == trained
+    # A cascade's name on other weights is said to be wrong, and so is one to start from.
+    REPRODUCTION.recipe_to_run(["variant=table4_os16"], weights)
+    assert "aspp=True" in capsys.readouterr().err
+    assert REPRODUCTION.recipe_to_train(["variant=cascade"], weights).aspp
+    assert "variant cascade has not" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_reproduction_is_told(tmp_path):
+    from reproductions.v2.recipe import DEEPLAB
+
+    with pytest.raises(UserError, match="was not written by v3 as it is now"):
+        REPRODUCTION.recipe_to_run([], stored(tmp_path, DEEPLAB))

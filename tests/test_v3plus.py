@@ -11,14 +11,14 @@ from common.backbones.dense import dense_strides
 from common.cell import read_cell
 from common.describe import describe
 from common.errors import UserError
-from common.losses import softmax_cross_entropy
+from common.losses import softmax_cross_entropy, weight_decay
 from common.network import build
 from common.optimisation import train_step
 from common.recipe import Recipe
 from common.tf1 import tf
 from reproductions.v3plus.__main__ import REPRODUCTION
 from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import DPC, IMAGENET_MEAN, PASCAL, UNIT_RANGE, VARIANTS, ZOO_MODELS, recognise
+from reproductions.v3plus.recipe import DPC, IMAGENET_MEAN, PASCAL, SEED, UNIT_RANGE, VARIANTS, ZOO_MODELS, recognise
 from tests.conftest import ROOT
 from tests.tiny import SMALL, run
 
@@ -199,6 +199,7 @@ def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs").iterdir())) == 2
     assert run(*train) == 2  # it is there already
     assert run(*train, "--resume") == 0
+    assert run(*train, "num_steps=3", "--resume") == 2 and len(list((tmp_path / "runs").iterdir())) == 2
     for folder in (tmp_path / "runs").iterdir():
         stored = checkpoints.Weights(folder / "model.ckpt-2").recipe()
         assert json.loads((folder / run_folder.RECIPE).read_text()) == stored
@@ -208,3 +209,30 @@ def test_published_rows_name_recipes():
     tables = yaml.safe_load((ROOT / "results/published.yaml").read_text())
     named = [r["variant"] for t in tables if t["reproduction"] == "v3plus" for r in t["rows"] if "variant" in r]
     assert len(named) >= 15 and all(name in VARIANTS for name in named)
+
+
+def test_one_missing_or_misshapen_variable_is_told_as_one(tmp_path):
+    shapes = variables(VARIANTS["mnv2_pascal_train_aug"])[0]
+    for name in ("logits/semantic/weights", "concat_projection/weights", "MobilenetV2/Conv/weights"):
+        assert recognise({n: s for n, s in shapes.items() if n != name})["names"] == "zoo"
+        assert recognise(shapes | {name: (3,)})["backbone"] == "mobilenet_v2"
+    missing = {n: np.zeros(s, np.float32) for n, s in shapes.items() if n != "logits/semantic/weights"}
+    np.savez(tmp_path / "x.npz", **missing)
+    weights = checkpoints.Weights(tmp_path / "x.npz")
+    recipe = REPRODUCTION.recipe_to_run([], weights)
+    from common.inference import Segmenter
+
+    with pytest.raises(UserError, match="1 missing in the file: logits/semantic/weights"):
+        Segmenter(network, recipe.derive(atrous_rates=()), weights)
+
+
+def test_the_seeds_fixed_decay():
+    recipe = PASCAL.derive(backbone="mobilenet_v2", weight_decay=1e-3, **SEED)
+    with tf.Graph().as_default(), tf.Session() as session:
+        build(network, tf.zeros([1, 65, 65, 3]), recipe)
+        decayed = {v.op.name: tf.nn.l2_loss(v) for v in tf.trainable_variables() if v.op.name.endswith("/weights")}
+        total = weight_decay(recipe)
+        session.run(tf.global_variables_initializer())
+        total, norms = session.run((total, decayed))
+    fixed = sum(n for name, n in norms.items() if name.endswith("_pointwise/weights"))
+    assert total == pytest.approx(1e-3 * sum(norms.values()) - (1e-3 - 4e-5) * fixed, rel=1e-5)

@@ -3,14 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from common.backbones import mobilenet_v2, resnet_v1, xception
 from common.backbones.units import UNITS
 from common.tf1 import tf
 
-if TYPE_CHECKING:
-    from reproductions.v3plus.recipe import V3PlusRecipe
+
+class Options(Protocol):
+    """What a backbone reads of a recipe."""
+
+    output_stride: int
+    multi_grid: tuple[int, ...]
+    depth_multiplier: float
+    residual_gamma: float
+
 
 Features = tuple[tf.Tensor, tf.Tensor]
 
@@ -25,17 +32,17 @@ class Backbone:
       epsilon, batch_norm_decay: of its batch norm.
     """
 
-    build: Callable[[tf.Tensor, "V3PlusRecipe"], Features]
+    build: Callable[[tf.Tensor, Options], Features]
     epsilon: float
     batch_norm_decay: float
 
 
-def _xception(name: str, images: tf.Tensor, recipe: "V3PlusRecipe") -> Features:
+def _xception(name: str, images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = xception.xception(images, xception.BLOCKS[name], name, recipe.output_stride, recipe.multi_grid)
     return net, end_points[xception.LOW_LEVEL[name]]
 
 
-def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: "V3PlusRecipe") -> Features:
+def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = resnet_v1.resnet_v1(
         images,
         resnet_v1.slim_blocks(UNITS[depth], recipe.output_stride, recipe.multi_grid),
@@ -47,7 +54,7 @@ def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: "V3PlusRecipe") -
     return net, end_points["block1/unit_2/conv3"]  # before the sum
 
 
-def _mobilenet(images: tf.Tensor, recipe: "V3PlusRecipe") -> Features:
+def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = mobilenet_v2.mobilenet_v2(images, recipe.output_stride, recipe.depth_multiplier)
     return net, end_points[mobilenet_v2.LOW_LEVEL]
 

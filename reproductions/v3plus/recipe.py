@@ -158,11 +158,13 @@ SEED = {
     "void_pixels": "constant",
     "scale_atrous_rates": False,
     "weight_decay_on": r"^(?!xception).*/weights$",
+    "weight_decay_fixed": ((r"(aspp|decoder_conv)_\d_pointwise/weights$", 4e-5),),
     "padding_pixel": (123.15, 115.90, 103.06),
 }
 
 ADE20K = {
     "dataset": "ade20k",
+    "train_split": "train",
     "num_classes": 151,
     "resize_range": (513, 513),
     "resize_factor": 16,
@@ -277,25 +279,25 @@ VARIANTS = {
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the names and shapes in a weight file settle: backbone, head, decoder, preprocessing, classes."""
+    shapes = {n: s for n, s in shapes.items() if len(s) == 4 or not n.endswith("weights")}  # others fit no network
     settled = _backbone(shapes)
     if not settled:
         return {}
     settled |= preprocessing(settled["backbone"])
-    family = next((f for f, n in NAMES.items() if f"{n.logits}/weights" in shapes), None)
+    family = next((f for f, marks in _MARKS.items() if any(n.startswith(marks) for n in shapes)), None)
     if family is None:  # ImageNet's: the head is the recipe's
         return settled
     names = NAMES[family]
     cell = any(n.startswith("meta_architecture/") for n in shapes)
     fused = shapes.get("meta_architecture/concat_projection/weights" if cell else "concat_projection/weights")
-    plain = family == "zoo" and f"{names.plain_decoder[0]}/weights" in shapes
-    plain = plain or (family == "seed" and f"{names.decoder[0]}/weights" in shapes)
     settled |= {
         "names": family,
-        "num_classes": shapes[f"{names.logits}/weights"][3],
-        "decoder": f"{names.projection}/weights" in shapes,
-        "decoder_separable": not plain,
-        "image_pooling": cell or f"{names.image_pooling}/weights" in shapes,
+        "decoder": any(n.startswith("decoder/") for n in shapes),
+        "decoder_separable": f"{names.plain_decoder[0]}/weights" not in shapes,
+        "image_pooling": cell or any(n.startswith(names.image_pooling) for n in shapes),
     }
+    if biases := shapes.get(f"{names.logits}/biases"):
+        settled["num_classes"] = biases[0]
     if fused:
         settled["aspp_depth"] = fused[3]
     if cell:
@@ -310,12 +312,27 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     return settled
 
 
+# How the head's names begin in each family, whichever of them are there.
+_MARKS = {
+    "zoo": (
+        "logits/semantic",
+        "image_pooling/",
+        "aspp0/",
+        "decoder/feature_",
+        "decoder/decoder_",
+        "meta_architecture/",
+    ),
+    "seed": ("logits/conv", "global_average_pooling/", "aspp_0/", "decoder/layer_0/"),
+}
+
+
 def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    if root := shapes.get("MobilenetV2/Conv/weights"):
+    if any(name.startswith("MobilenetV2/") for name in shapes):
+        root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))
         return {"backbone": "mobilenet_v2", "depth_multiplier": root[3] / 32}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:50|101))/", name):
-            return {"backbone": match[1] + ("_beta" if f"{match[1]}/conv1_1/weights" in shapes else "")}
+            return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}
     return {}
