@@ -16,7 +16,7 @@ from common.inference import Segmenter
 from common.prediction import write_prediction
 from common.recipe import Recipe
 from common.reproduction import Reproduction
-from common.visualize import few_colours, overlay, sheet
+from common.visualize import few_colours, overlay, sheet, two_a_row
 
 SHEET_PICTURES = 8
 
@@ -97,12 +97,11 @@ def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) 
 def _reproduce(
     reproduction: Reproduction, args: argparse.Namespace, data: Path, variant: str, init: checkpoints.Weights | None
 ) -> tuple[training.Trained, Recipe, str]:
-    is_sample = is_sample_set(data)
     steps = [f"num_steps={args.steps}"] if args.steps else []
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
     card = card_by_name(recipe.dataset)
     train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, "val"))
-    name = "-".join([reproduction.name, recipe.variant, *([] if is_sample else [data.resolve().name])])
+    name = "-".join([reproduction.name, recipe.variant, *([] if train_split.is_sample else [data.resolve().name])])
     run_dir = args.run_dir or Path("runs") / (name + (f"-{args.steps}" if args.steps else ""))
 
     trained = training.train(
@@ -175,9 +174,7 @@ def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, spl
     legend = sorted(present - {split.card.ignore_label})
     path = run_dir / "overlays.png"
     with atomic(path) as temporary:
-        # Two pictures a row: half as tall, twice as wide.
-        pairs = [rows[i] + (rows[i + 1] if i + 1 < len(rows) else []) for i in range(0, len(rows), 2)]
-        titles = ["picture", "label", "prediction", "overlay"] * min(2, len(rows))
+        pairs, titles = two_a_row(rows, ["picture", "label", "prediction", "overlay"])
         few_colours(sheet(pairs, titles, legend, split.card), palette).save(temporary)
     return path
 

@@ -5,6 +5,7 @@ import os
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.data import sample
@@ -36,6 +37,14 @@ def voc_subset():
     if not folder.is_dir():
         pytest.skip("real VOC pictures are not on this machine")
     return folder
+
+
+def damaged(whole: bytes, rng: np.random.RandomState) -> bytes:
+    """A file's bytes, cut in three cases of ten, with one to four of them overwritten."""
+    data = bytearray(whole[: rng.randint(1, len(whole) + 1)] if rng.rand() < 0.3 else whole)
+    for _ in range(rng.randint(1, 5)):
+        data[rng.randint(len(data))] = rng.randint(256)
+    return bytes(data)
 
 
 @contextlib.contextmanager

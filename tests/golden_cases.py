@@ -47,6 +47,13 @@ def parsed(array: np.ndarray):
     return json.loads(str(array))
 
 
+def inputs(case: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A case's pictures, uint8 [n, h, w, 3], and labels, uint8 [n, h, w, 1]."""
+    about = parsed(case["input"])
+    size = about["seed"], about["height"], about["width"], about["batch"]
+    return weights.image(*size), weights.label(*size)
+
+
 def relative(value, reference) -> float:
     """The largest difference over the largest reference value."""
     return float(np.abs(np.asarray(value) - reference).max() / np.abs(reference).max())

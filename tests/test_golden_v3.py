@@ -23,9 +23,7 @@ def test_cases_are_there():
 
 @functools.cache
 def inputs(case):
-    about = parsed(CASES[case]["input"])
-    size = about["seed"], about["height"], about["width"], about["batch"]
-    return golden_cases.weights.image(*size), golden_cases.weights.label(*size)
+    return golden_cases.inputs(CASES[case])
 
 
 def recipe(case, **changes):

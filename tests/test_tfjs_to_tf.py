@@ -14,6 +14,7 @@ from converters import fetch, inspect, keras_to_tf, tfjs_to_tf
 from converters.tfjs import read_graph_model, read_weights, run_graph
 from converters.tfjs_to_tf import TARGETS, Layer, to_variables, unit_variance
 from tests import golden_cases
+from tests.conftest import damaged
 from tests.golden_cases import parsed, relative
 from tests.tfjs_models import OFFSET, constants, emptied, graph_of, small_graph, write_model
 
@@ -261,10 +262,7 @@ def test_a_damaged_model_never_escapes(small):
         path, rng = small(form), np.random.RandomState(1)
         whole = path.read_bytes()
         for _ in range(150):
-            data = bytearray(whole[: rng.randint(1, len(whole) + 1)] if rng.rand() < 0.3 else whole)
-            for _ in range(rng.randint(1, 5)):
-                data[rng.randint(len(data))] = rng.randint(256)
-            path.write_bytes(bytes(data))
+            path.write_bytes(damaged(whole, rng))
             try:
                 read_graph_model(path)
             except UserError as error:

@@ -18,6 +18,7 @@ from converters import inspect, keras_to_tf
 from converters.keras_weights import read_keras_weights
 from reproductions.v2.__main__ import REPRODUCTION
 from tests import caffe_models
+from tests.conftest import damaged
 
 LAYERS = {
     "conv": {"kernel": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4), "bias": np.ones(4, np.float32)},
@@ -175,10 +176,7 @@ def test_damaged_keras_files_never_escape(tmp_path, form, count):
     path = write_keras(tmp_path, form)
     whole, rng = path.read_bytes(), np.random.RandomState(1)
     for _ in range(count):
-        data = bytearray(whole[: rng.randint(1, len(whole) + 1)] if rng.rand() < 0.3 else whole)
-        for _ in range(rng.randint(1, 5)):
-            data[rng.randint(len(data))] = rng.randint(256)
-        path.write_bytes(bytes(data))
+        path.write_bytes(damaged(whole, rng))
         try:
             read_keras_weights(path)
         except UserError as error:

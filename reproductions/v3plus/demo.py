@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,7 +127,7 @@ class _Sheet:
 
     def __init__(self, card: DatasetCard):
         self.card, self.rows, self.found = card, [], []
-        self._pixels = Counter()  # by class id, of the pictures on the sheet
+        self._legend: set[int] = set()  # class ids of the pictures on the sheet
 
     def add(self, path: Path, picture: np.ndarray, label: np.ndarray) -> None:
         """One more picture: uint8 [h, w, 3] and class ids [h, w]."""
@@ -143,13 +142,13 @@ class _Sheet:
             for panel in small:
                 panel.thumbnail((PANEL, PANEL))
             self.rows.append([np.asarray(panel) for panel in small])
-            self._pixels.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+            self._legend.update(ids.tolist())
 
     def save(self, path: Path) -> None:
         """Write the sheet, two pictures a row, as its suffix says."""
         from common.visualize import sheet, two_a_row
 
-        page = sheet(*two_a_row(self.rows, ["picture", "overlay"]), sorted(self._pixels), self.card, PANEL)
+        page = sheet(*two_a_row(self.rows, ["picture", "overlay"]), sorted(self._legend), self.card, PANEL)
         with atomic(path) as temporary:
             page.save(temporary, quality=90)
 

@@ -29,10 +29,10 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
 
     with batch_norm(backbone.epsilon, backbone.batch_norm_decay):
         net, low_level = backbone.build(images, recipe)
-    initial = HEAD_INITIALIZERS if recipe.initializer == "truncated_normal" else {}
+    originals = recipe.initializer == "truncated_normal"
     with (
-        slim.arg_scope([layers.conv2d], **initial),
-        slim.arg_scope([layers.separable_conv2d], **SEPARABLE[bool(initial)]),
+        slim.arg_scope([layers.conv2d], **(HEAD_INITIALIZER if originals else {})),
+        slim.arg_scope([layers.separable_conv2d], stddevs=SEPARABLE_STDDEVS if originals else None),
     ):
         with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.aspp_batch_norm):
             net = encode(net, recipe)
@@ -68,5 +68,5 @@ def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
 
 
 # How the originals start the head, but for the 0.01 of the scores.
-HEAD_INITIALIZERS = {"weights_initializer": tf.initializers.glorot_uniform()}
-SEPARABLE = {True: {"stddevs": (0.33, 0.06)}, False: {}}
+HEAD_INITIALIZER = {"weights_initializer": tf.initializers.glorot_uniform()}
+SEPARABLE_STDDEVS = (0.33, 0.06)
