@@ -7,7 +7,7 @@ from typing import Any, Literal
 from common.dilation import ATROUS
 from common.tf1 import slim, tf
 
-Padding = Literal["tensorflow", "even"]
+Padding = Literal["tensorflow", "even", "none"]
 ResizeRule = Literal["mended", "original"]
 
 
@@ -37,7 +37,8 @@ def conv2d(
       rate: atrous rate; a rate above 1 needs stride 1.
       dilated_type: how a rate above 1 is computed, a key of `common.dilation.ATROUS`.
       padding: at a stride, `even` puts as much before as after whatever the size (slim's conv2d_same), so
-        that the result is the dense one subsampled; `tensorflow` does so for odd sizes only.
+        that the result is the dense one subsampled; `tensorflow` does so for odd sizes only. `none` is VALID
+        convolution: output is [n, ceil((h - k + 1) / stride), ...].
       weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
       names: the variables' last names, where a checkpoint has others.
     """
@@ -115,8 +116,10 @@ def separable_conv2d(
 
 
 def strided(convolve: Callable, inputs: tf.Tensor, weights: tf.Tensor, stride: int, padding: Padding) -> tf.Tensor:
-    """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule or evenly."""
+    """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule, evenly or not."""
     strides = [1, stride, stride, 1]
+    if padding == "none":
+        return convolve(inputs, weights, strides=strides, padding="VALID")
     if stride == 1 or padding == "tensorflow":
         return convolve(inputs, weights, strides=strides, padding="SAME")
     total = int(weights.shape[0]) - 1
@@ -132,6 +135,7 @@ def batch_norm(
     decay: float = 0.999,
     is_training: bool = False,
     trainable: bool = False,
+    scale: bool = True,
     gamma: float = 1.0,
     activation_fn: Callable | None = None,
     biases_instead: bool = False,
@@ -145,6 +149,7 @@ def batch_norm(
       decay: of the moving statistics, when live.
       is_training: normalise by the batch's statistics and put the updates of the moving ones in UPDATE_OPS.
       trainable: whether gamma and beta are trained.
+      scale: whether there is a gamma.
       gamma: initial value of gamma.
       activation_fn: applied to the result.
       biases_instead: no batch norm but the biases [c] of a layer without it, beside its weights.
@@ -156,7 +161,7 @@ def batch_norm(
         return activation_fn(outputs) if activation_fn else outputs
     return slim.batch_norm(
         inputs,
-        scale=True,
+        scale=scale,
         epsilon=epsilon,
         decay=decay,
         is_training=is_training,
@@ -221,13 +226,22 @@ def _pad(inputs, before, after, value):
     return tf.pad(inputs, [[0, 0], [before, after[0]], [before, after[1]], [0, 0]], constant_values=value)
 
 
-def resize_bilinear(inputs: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool) -> tf.Tensor:
-    """Bilinear resize of [n, h, w, c] to `size` [height, width] by TensorFlow 1's rules.
+def resize_bilinear(
+    inputs: tf.Tensor,
+    size: tf.Tensor | tuple[int, int],
+    *,
+    align_corners: bool = False,
+    half_pixel_centers: bool = False,
+) -> tf.Tensor:
+    """Bilinear resize of [n, h, w, c] to `size` [height, width] by TensorFlow's rules; the result is float32.
 
     With `align_corners` the corner pixels' centres coincide; without, source = target * (in / out),
-    which is what the TensorFlow originals use unless they say otherwise.
+    which is what the TensorFlow 1 originals use unless they say otherwise. With `half_pixel_centers`, TensorFlow 2's
+    rule, it is the pictures' edges that coincide.
     """
-    return tf.image.resize_bilinear(inputs, size, align_corners=align_corners)
+    return tf.raw_ops.ResizeBilinear(
+        images=inputs, size=size, align_corners=align_corners, half_pixel_centers=half_pixel_centers
+    )
 
 
 def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: bool = False) -> tf.Tensor:
