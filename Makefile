@@ -12,7 +12,7 @@ BIN := .venv/bin
 REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if $(STEPS),--steps "$(STEPS)") \
 	$(if $(LIMIT),--limit "$(LIMIT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(SET),--set $(SET))
 
-REPRODUCTIONS := v1 v2 v3 v3plus
+REPRODUCTIONS := v1 v2 v3 v3plus v3plus-simplified
 
 .PHONY: demo weights help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))

@@ -1,7 +1,8 @@
 """Weights in and out: strict restore from every accepted format, atomic saves.
 
-Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, and an `.npz` keyed by the original
-program's variable names. Restore is strict both ways; what is left out must be named.
+Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
+variable names and, for reproductions that know Keras' names, a Keras `.h5`.
+Restore is strict both ways; what is left out must be named.
 """
 
 import contextlib
@@ -21,12 +22,14 @@ import numpy as np
 
 from common import plateau
 from common.errors import UserError
+from common.keras_h5 import read_h5
 from common.optimisation import ACCUMULATOR
 from common.recipe import Recipe
 from common.tf1 import tf
 
 RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
 PREFIX = "model.ckpt"
+BEST = "best.ckpt"  # the one that validation found best, beside the newest ones
 
 # What training programs keep beside the weights; neither missing nor extra when weights are read.
 # `Variable_3` is the original's name for its gradient accumulators.
@@ -42,12 +45,21 @@ TRAINING_STATE = (
 class Weights:
     """A weight file, opened: names and shapes at once, values when asked for.
 
+    Attributes:
+      path: the file, or the checkpoint's prefix.
+      shapes: by name.
+      is_keras: whether the names are a Keras file's, `layer/variable`.
+      left_over: regular expression of entries that a network may leave unused.
+
     Raises UserError when the file is missing, of no accepted format, or broken.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if self.path.suffix == ".npz":
+        self.is_keras, self.left_over = self.path.suffix in (".h5", ".hdf5"), ""
+        if self.is_keras:
+            self._open_keras()
+        elif self.path.suffix == ".npz":
             self._open_npz()
         elif _is_pickle(self.path):
             self._open_pickle()
@@ -58,6 +70,29 @@ class Weights:
         values = read_array_pickle(self.path)
         self.shapes = {name: value.shape for name, value in values.items()}
         self._value = values.__getitem__
+
+    def _open_keras(self):
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such weight file")
+        try:
+            layers = read_h5(self.path)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: cannot be read as Keras weights ({error}); fetch or write it again"
+            ) from None
+        values = {f"{layer}/{name}": value for layer, arrays in layers.items() for name, value in arrays.items()}
+        if not values:
+            raise UserError(f"{self.path}: holds no layer with weights")
+        self.shapes = {name: value.shape for name, value in values.items()}
+        self._value = values.__getitem__
+
+    def rename(self, names: Mapping[str, str], left_over: str) -> None:
+        """Call the entries of a Keras file as the network does: `names` are new -> old; others keep theirs."""
+        old = {name: name for name in self.shapes.keys() - set(names.values())} | dict(names)
+        shapes, value = self.shapes, self._value
+        self.shapes = {name: shapes[was] for name, was in old.items()}
+        self._value = lambda name: value(old[name])
+        self.is_keras, self.left_over = False, left_over
 
     def _open_npz(self):
         if not self.path.is_file():
@@ -79,7 +114,7 @@ class Weights:
             if self.path.is_dir():
                 newest = newest_checkpoint(self.path)
                 hint = f"; did you mean {newest}?" if newest else "; it is a folder without checkpoints"
-            raise UserError(f"{self.path}: no such weights (a checkpoint prefix, a V1 file or an .npz){hint}")
+            raise UserError(f"{self.path}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5){hint}")
         try:
             reader = tf.train.NewCheckpointReader(str(self.path))
             self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
@@ -148,6 +183,8 @@ def restore(
     left_alone = [*not_loaded, *([rf"^{RECIPE_KEY}$"] if training_state else TRAINING_STATE)]
     wanted = {v.op.name: v for v in variables if not _matches(v.op.name, left_alone)}
     given = {n: s for n, s in weights.shapes.items() if not _matches(n, left_alone)}
+    if weights.left_over:
+        given = {n: s for n, s in given.items() if n in wanted or not re.search(weights.left_over, n)}
     shapes = {n: tuple(v.shape.as_list()) for n, v in wanted.items()}
     if difference := describe_difference(shapes, given):
         raise UserError(f"{weights.path}: does not fit this network: {difference}")
@@ -175,16 +212,16 @@ def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple])
     return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts if names)
 
 
-def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int) -> Path:
-    """Write `run_dir/model.ckpt-<step>` atomically and drop the oldest beyond `keep` (0 keeps all).
+def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int, name: str = PREFIX) -> Path:
+    """Write `run_dir/<name>-<step>` atomically and drop the oldest of that name beyond `keep` (0 keeps all).
 
     Raises UserError when it can't be written; the earlier checkpoints stay.
     """
-    prefix = run_dir / f"{PREFIX}-{step}"
+    prefix = run_dir / f"{name}-{step}"
     hint = f"; free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
     with _published(prefix, hint) as temporary:
         saver.save(session, str(temporary), write_meta_graph=False, write_state=False)
-    for old in checkpoints(run_dir)[:-keep] if keep else []:
+    for old in [c for c in checkpoints(run_dir, name) if c != prefix][: -keep + 1 or None] if keep else []:
         delete(old)
     return prefix
 
@@ -235,9 +272,9 @@ def delete(prefix: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def checkpoints(run_dir: Path) -> list[Path]:
-    """The prefixes of the complete checkpoints in a run folder, oldest step first."""
-    found = [p.with_suffix("") for p in run_dir.glob(f"{PREFIX}-*.index")]
+def checkpoints(run_dir: Path, name: str = PREFIX) -> list[Path]:
+    """The prefixes of the complete checkpoints of that name in a run folder, oldest step first."""
+    found = [p.with_suffix("") for p in run_dir.glob(f"{name}-*.index")]
     return sorted((p for p in found if step_of(p) is not None), key=step_of)
 
 
@@ -247,8 +284,8 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def step_of(prefix: Path) -> int | None:
-    """The step in a prefix `model.ckpt-<step>`."""
-    match = re.fullmatch(rf"{re.escape(PREFIX)}-(\d+)", prefix.name)
+    """The step in a prefix `model.ckpt-<step>` or `best.ckpt-<step>`."""
+    match = re.fullmatch(rf"(?:{re.escape(PREFIX)}|{re.escape(BEST)})-(\d+)", prefix.name)
     return int(match[1]) if match else None
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import program
+from common import draw_cell, program
 from common.errors import UserError
 from common.reproduction import Reproduction
 
@@ -22,7 +22,13 @@ def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     args = _parser(reproduction).parse_args(arguments)
     args.command_line = f"python -m reproductions.{reproduction.name} {shlex.join(arguments)}"
-    return program.run(lambda: args.run(reproduction, args))
+    return program.run(lambda: _run(reproduction, args))
+
+
+def _run(reproduction: Reproduction, args: argparse.Namespace) -> int | None:
+    if getattr(args, "config", None):
+        args.settings = reproduction.config_settings(args.config, args.command, args.quiet) + args.settings
+    return args.run(reproduction, args)
 
 
 def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
@@ -34,12 +40,19 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
 
     def command(name, run, about):
         sub = commands.add_parser(name, help=about, description=about)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, command=name)
         sub.add_argument(
             "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],
             help="override fields of the recipe; variant=NAME chooses the recipe to start from",
         )  # fmt: skip
         sub.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+        if reproduction.config_settings:
+            sub.add_argument(
+                "--config",
+                type=Path,
+                metavar="FILE",
+                help="the original's configuration file (JSON); --set goes before it",
+            )
         return sub
 
     def data(sub, split):
@@ -47,17 +60,18 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
             "--data", required=True, metavar="DIR",
             help=f"data set folder, folder of TFRecords, or '{SAMPLE}' for the drawn sample set",
         )  # fmt: skip
-        sub.add_argument("--split", default=split, help="split name or list file (default: %(default)s)")
+        sub.add_argument("--split", help=f"split name or list file (default: the recipe's {split})")
 
     def inference(sub):
-        sub.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="checkpoint prefix, V1 file or .npz")
+        formats = "checkpoint prefix, V1 file or .npz" + ", or Keras .h5" * bool(reproduction.keras_names)
+        sub.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help=formats)
         sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
         sub.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
         sub.add_argument("--flip", action="store_true", default=None, help="mirror too")
         sub.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
 
     train = command("train", _train, "train a recipe into a run folder")
-    data(train, None)
+    data(train, "train_split")
     train.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="the run's folder (default: one for each recipe below runs/)"
     )
@@ -75,9 +89,14 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     )
 
     evaluate = command("evaluate", _evaluate, "mIoU of a checkpoint on a split, with a record")
-    data(evaluate, "val")
+    data(evaluate, "val_split")
     inference(evaluate)
     evaluate.add_argument("--limit", type=program.whole_number(1), metavar="N", help="only the first N pictures")
+    evaluate.add_argument(
+        "--save-results",
+        action="store_true",
+        help="picture, label, result and overlay of each, in results/ below --out",
+    )
     evaluate.add_argument(
         "--trimap", type=_widths, nargs="?", const=TRIMAP_WIDTHS, default=(), metavar="W,W",
         help=f"also mIoU within W pixels of the labels' boundaries, with a plot (without W: {TRIMAP_WIDTHS})",
@@ -96,7 +115,12 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     inference(predict)
     predict.add_argument("--save-logits", action="store_true", help="also <stem>.npy: the network's own scores")
 
-    describe = command("describe", _describe, "the resolved recipe, variables, parameters, multiply-adds")
+    describe = command(
+        "describe", _describe, "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
+    )
+    describe.add_argument(
+        "--draw", type=Path, metavar="FILE.png", help="draw the graph of a head that is designed in JSON"
+    )
     describe.add_argument(
         "--size",
         type=program.whole_number(1),
@@ -163,6 +187,7 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     data = data_dir(args.data)
     split = read_split(card_by_name(recipe.dataset), data, args.split or recipe.train_split)
+    recipe = training.for_data(recipe, split, args.quiet)
     if not (init or args.resume or recipe.calibration_batches):
         say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)
     trained = training.train(
@@ -174,6 +199,9 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
 
 def _report_training(trained, recipe, args) -> int:
+    from common import checkpoints
+    from common.console import say
+
     if trained.stopped_by:
         print(
             f"stopped by signal {trained.stopped_by} after step {trained.step} of {recipe.num_steps}; "
@@ -181,6 +209,8 @@ def _report_training(trained, recipe, args) -> int:
             file=sys.stderr,
         )
         return 128 + trained.stopped_by
+    for best in checkpoints.checkpoints(trained.checkpoint.parent, checkpoints.BEST):
+        say(f"{best}: the best by validation {recipe.best_by}", args.quiet)
     print(trained.checkpoint)
     return 0
 
@@ -188,16 +218,16 @@ def _report_training(trained, recipe, args) -> int:
 def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
     from common.checkpoints import Weights
     from common.data.lists import card_by_name, read_split
-    from common.reproduce import evaluate_and_record
+    from common.reproduce import RESULTS, evaluate_and_record
     from common.trimap import PLOT
 
     weights = Weights(args.checkpoint)
     recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split)
+    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.val_split)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
-        command=args.command_line,
+        save_results=args.save_results, command=args.command_line,
     )  # fmt: skip
     for name, iou in metrics["per_class_iou"].items():
         if iou is not None:
@@ -206,6 +236,8 @@ def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
         print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
     print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
     print(f"{args.out / 'metrics.json'}\n{record}")
+    if args.save_results:
+        print(args.out / RESULTS)
     if args.trimap:
         print(args.out / PLOT)
 
@@ -238,7 +270,14 @@ def _predict(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
 def _describe(reproduction: Reproduction, args: argparse.Namespace) -> None:
     recipe = reproduction.recipe_to_train(args.settings)
+    if args.draw and not recipe.cell:
+        raise UserError(f"--draw {args.draw}: the head of {recipe.variant} is not designed in JSON")
     print(json.dumps(recipe.to_json(), indent=1), flush=True)
+    if recipe.cell:
+        print("\n" + draw_cell.tree(recipe.cell))
+    if args.draw:
+        draw_cell.draw(recipe.cell, args.draw)
+        print(f"\n{args.draw}")
     from common.describe import describe
 
     print("\n" + describe(reproduction.load_network(), recipe, args.size))

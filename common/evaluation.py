@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+
 from common.console import Progress
 from common.data.lists import Split, check_classes
-from common.encoder_recipe import EncoderRecipe
 from common.inference import Segmenter
 from common.metrics import ConfusionMatrix
 from common.trimap import BandMatrices
@@ -28,13 +29,18 @@ def evaluate(
     flip: bool = False,
     trimap: Sequence[int] = (),
     limit: int | None = None,
+    with_loss: bool = False,
+    then: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Segment the first `limit` pictures (all by default) of `split` and compare.
 
+    With `with_loss`, at scale 1, the mean over the pictures of the recipe's loss is measured too. `then` gets the
+    index, the picture, the mask and the label map of each.
+
     Returns:
       `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and `protocol`, as
-      written to metrics.json; with the band widths `trimap` also `trimap`, as `BandMatrices.summary`.
+      written to metrics.json; with the band widths `trimap` also `trimap`, as `BandMatrices.summary`, and `loss`.
 
     Raises:
       UserError: the classes don't fit the data set, or a file is bad.
@@ -44,15 +50,24 @@ def evaluate(
     count = len(split.pairs[:limit])
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
     bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
+    losses = []
     with Progress("evaluating", count, quiet=quiet) as progress:
-        for image, mask in read_ahead(split.read, range(count)):
-            label = segmenter.label(image, scales, flip)
+        for index, (image, mask) in enumerate(read_ahead(split.read, range(count))):
+            mask = recipe.class_ids(mask)
+            if with_loss:
+                label, loss = segmenter.label_and_loss(image, mask)
+                losses.append(float(loss))
+            else:
+                label = segmenter.label(image, scales, flip)
+            if then:
+                then(index, image, mask, label)
             matrix.update(mask, label)
             bands.update(mask, label)
             progress.advance(f"mIoU {matrix.miou:.3f}")
     return {
         **matrix.summary(card.classes),
         **({"trimap": bands.summary(card.classes)} if trimap else {}),
+        **({"loss": float(np.mean(losses))} if with_loss else {}),
         "images": count,
         "protocol": protocol(segmenter, scales, flip),
     }
@@ -62,11 +77,13 @@ def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[
     """How labels are made and compared, as a record states it."""
     recipe = segmenter.recipe
     single = tuple(scales) == (1.0,) and not flip
-    strided = {"output_stride": recipe.output_stride} if isinstance(recipe, EncoderRecipe) else {}
+    strided = {"output_stride": recipe.output_stride} if hasattr(recipe, "output_stride") else {}
+    void = {"void": "class 0"} if recipe.void_pixels == "background" else {}
     resized = ("resize_range", "resize_factor", "resize_rule") if recipe.eval_resize_range else ()
     return {
         **strided,
         **{name: recipe.to_json()[name] for name in resized},
+        **void,
         "eval_size": recipe.eval_size,
         "scales": list(scales),
         "flip": flip,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.special
 
-from common import checkpoints, layers
+from common import checkpoints, layers, losses
 from common.network import Network, build, padding_colour, preprocess
 from common.recipe import Recipe
 from common.tf1 import session, tf
@@ -26,6 +26,7 @@ class Segmenter:
     def __init__(self, network: Network, recipe: Recipe, weights: checkpoints.Weights | None):
         """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
         self.recipe = recipe = recipe.at_evaluation()
+        self._loss: tf.Tensor | None = None
         with tf.Graph().as_default() as graph:
             self._picture = tf.placeholder(tf.uint8, [None, None, 3])
             self._scale = tf.placeholder_with_default(1.0, [])
@@ -48,10 +49,11 @@ class Segmenter:
         image, size = preprocess(self._picture, recipe), own
         if recipe.eval_resize_range:
             size = layers.size_in_range(own, recipe.eval_resize_range, recipe.resize_factor, recipe.resize_rule)
-            image = layers.resize_bilinear(image[None], size, align_corners=True)[0]
+            image = layers.resize_bilinear(image[None], size, align_corners=recipe.resize_align_corners)[0]
         padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
-        colour = padding_colour(recipe)
-        image = tf.pad(image - colour, tf.pad((padded - size)[:, None], [[0, 1], [1, 0]])) + colour
+        colour, missing = padding_colour(recipe), padded - size
+        corner = missing // 2 if recipe.eval_padding == "around" else tf.zeros_like(missing)
+        image = tf.pad(image - colour, tf.pad(tf.stack([corner, missing - corner], 1), [[0, 1], [0, 0]])) + colour
         image.set_shape([None, None, 3])
         scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
@@ -64,9 +66,9 @@ class Segmenter:
             enlarged = tf.maximum(tf.shape(logits)[1:3], size_at_scale_1)
             scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
         scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
-        scores = scores[: size[0], : size[1]]
+        scores = tf.slice(scores, tf.pad(corner, [[0, 1]]), tf.pad(size, [[0, 1]], constant_values=-1))
         if recipe.eval_resize_range:
-            scores = layers.resize_bilinear(scores[None], own, align_corners=True)[0]
+            scores = layers.resize_bilinear(scores[None], own, align_corners=recipe.resize_align_corners)[0]
         self._logits, self._scores = logits[0], scores
         self._probabilities = tf.nn.softmax(scores)
         self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
@@ -77,6 +79,14 @@ class Segmenter:
     def logits(self, picture: np.ndarray) -> np.ndarray:
         """float32 [h / os, w / os, classes]: what the network gives for uint8 RGB [h, w, 3] at scale 1."""
         return self._session.run(self._logits, {self._picture: picture})
+
+    def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+        """The label map (without CRF) at scale 1, and the recipe's mean loss of its scores against `mask` [h, w]."""
+        if self._loss is None:  # few ask for it
+            with self._session.graph.as_default():
+                self._mask = tf.placeholder(tf.uint8, [None, None])
+                self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
+        return self._session.run((self._label, self._loss), {self._picture: picture, self._mask: mask})
 
     def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""

@@ -8,7 +8,7 @@ from common.dilation import ATROUS
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
-ResizeRule = Literal["mended", "original"]
+ResizeRule = Literal["mended", "original", "fit"]
 
 
 @slim.add_arg_scope
@@ -264,10 +264,14 @@ def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rul
       factor: sides are rounded up to a multiple of it plus 1, the upper limit first down to one; 0 rounds neither.
       rule: `original` is research/deeplab's of 2018: it takes a limit that is such a number, as 513 for 16, down to
         the one before (497), and rounds scaled sides up, where float32 turns some 497 into 498 and so 513. `mended`
-        is what followed it: such a limit stays, scaled sides are rounded down.
+        is what followed it: such a limit stays, scaled sides are rounded down. `fit` makes the long side the upper
+        limit, whatever the short one becomes.
     """
     original = rule == "original"
     shortest, longest = limits
+    if rule == "fit":
+        sides = tf.cast(size, tf.float64)  # exact where float32 may be a pixel short
+        return tf.maximum(tf.cast(sides / tf.reduce_max(sides) * longest, tf.int32), 1)
     if factor:
         longest -= (longest - 2) % factor + 1 if original else (longest - 1) % factor
     sides = tf.cast(size, tf.float32)

@@ -1,4 +1,4 @@
-"""Losses on label maps."""
+"""Losses on label maps: a loss for each pixel, and their mean over those that count."""
 
 import math
 import re
@@ -9,15 +9,41 @@ from common.recipe import Recipe
 from common.tf1 import tf
 
 
-def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
-    """Mean cross-entropy over the pixels that have a class, or over the hardest of them.
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """[n, h, w]: cross-entropy, times the weight of the label's class if `recipe.class_weights` has them."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(logits=logits, labels=labels)
+    if not recipe.class_weights:
+        return losses
+    return losses * tf.gather(tf.constant(recipe.class_weights), labels)
+
+
+def class_balanced(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """[n, h, w]: the sum over the classes of binary cross-entropies of softmax probabilities (deeplabv3plus_keras).
+
+    A class's own pixels have its weight w of `recipe.class_weights`, all others 1 - w.
+    """
+    epsilon = 1e-7
+    probabilities = tf.nn.softmax(logits)
+    truth = tf.one_hot(labels, recipe.num_classes)
+    positive = tf.constant(recipe.class_weights)
+    own = positive * truth * tf.math.log(probabilities + epsilon)
+    others = (1 - positive) * (1 - truth) * tf.math.log(1 - probabilities + epsilon)
+    return -tf.reduce_sum(own + others, axis=3)
+
+
+LOSSES = {"softmax": softmax_cross_entropy, "class_balanced": class_balanced}
+
+
+def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
+    """The mean of `recipe.loss` over the pixels that have a class, or over the hardest of them.
 
     Args:
       logits: float32 [n, h, w, num_classes].
       labels: integer [n, H, W, 1]; a label of num_classes or above (the ignore label) has no loss.
       recipe: `loss_size` `logits` brings the labels to [h, w] by nearest neighbour, `labels` the
         scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
-        mean, `averaged` counts them in it, `constant` counts them with the loss of equal scores.
+        mean, `averaged` counts them in it, `constant` counts them with the loss of equal scores
+        (`background` has given them a class already).
         `top_k_percent_pixels` below 1 takes the mean over that share of all pixels, those of the greatest losses.
       step: updates done, for a share that `hard_example_mining_step` reaches gradually.
 
@@ -30,9 +56,7 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, 
         labels = layers.resize_labels(labels, tf.shape(logits)[1:3])
     labels = tf.cast(labels[..., 0], tf.int32)
     counted = labels < recipe.num_classes
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        logits=logits, labels=tf.where(counted, labels, tf.zeros_like(labels))
-    )
+    losses = LOSSES[recipe.loss](logits, tf.where(counted, labels, tf.zeros_like(labels)), recipe)
     weights = tf.cast(counted, tf.float32)
     if recipe.top_k_percent_pixels < 1:
         return _hardest(losses * weights, recipe, step)
@@ -69,6 +93,6 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
 
 
 def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
-    """The sum of the cross-entropies of the network's scores and of its auxiliary scores."""
+    """The sum of the mean losses of the network's scores and of its auxiliary scores."""
     scores = (outputs.logits, *outputs.auxiliary)
-    return tf.add_n([softmax_cross_entropy(s, labels, recipe, step) for s in scores])
+    return tf.add_n([mean_loss(s, labels, recipe, step) for s in scores])

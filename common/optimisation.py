@@ -58,7 +58,7 @@ def multiplier(recipe: Recipe, name: str) -> float:
 
 OPTIMIZERS = {
     "momentum": lambda rate, recipe: tf.train.MomentumOptimizer(rate, recipe.momentum),
-    "adam": lambda rate, recipe: tf.train.AdamOptimizer(rate),
+    "adam": lambda rate, recipe: tf.train.AdamOptimizer(rate, *recipe.adam_betas, epsilon=recipe.adam_epsilon),
     "sgd": lambda rate, recipe: tf.train.GradientDescentOptimizer(rate),
 }
 

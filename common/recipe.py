@@ -9,13 +9,16 @@ import difflib
 import json
 import math
 import re
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+
+from common.cell import Branch
 from common.errors import UserError
+from common.recipe_values import checked, format_value, parse
 
 # Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
 CAFFE_PREPROCESSING = {
@@ -34,6 +37,7 @@ _COUNTS = (
     "save_interval",
     "step_size",
     "plateau_window",
+    "plateau_patience",
 )
 _AMOUNTS = (
     "weight_decay",
@@ -43,6 +47,9 @@ _AMOUNTS = (
     "calibration_batches",
     "step_factor",
     "plateau_tolerance",
+    "plateau_min_delta",
+    "min_learning_rate",
+    "epochs",
     "validation_interval",
     "hard_example_mining_step",
     "gradient_clip",
@@ -70,6 +77,7 @@ class Recipe:
         "resize_factor",
         "resize_rule",
         "eval_size",
+        "eval_padding",
         "eval_scales",
         "eval_flip",
         "scale_fusion",
@@ -95,12 +103,14 @@ class Recipe:
     # Data: a dataset card by name, and the split to train on.
     dataset: str = "voc2012"
     train_split: str = "train_aug"
+    val_split: str = "val"
 
     # Pictures and masks are first brought into a range: (least short side, greatest long side), or () for none. With
     # a factor f, sides become multiples of f plus 1; for the rules see layers.size_in_range.
     resize_range: tuple[int, ...] = ()
     resize_factor: int = 0
-    resize_rule: Literal["mended", "original"] = "mended"
+    resize_rule: Literal["mended", "original", "fit"] = "mended"
+    mask_interpolation: Literal["nearest", "bilinear"] = "nearest"  # bilinear mixes class ids, as an original did
 
     # Augmentation: one factor for both sides, uniform in [min_scale, max_scale]; crop in pixels (height, width).
     random_scale: bool = True
@@ -119,8 +129,13 @@ class Recipe:
     calibration_batches: int = 0  # batches whose statistics fill batch norm before the first step
     init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
 
-    # Loss: void pixels are left out of the mean, or count in it with a loss of 0 (averaged) or of log(num_classes).
-    void_pixels: Literal["masked", "averaged", "constant"] = "masked"
+    # Loss: class_balanced is the sum over the classes of weighted binary cross-entropies of the probabilities.
+    loss: Literal["softmax", "class_balanced"] = "softmax"
+    # One per class, or none; 'auto' measures 1 - the class's share of the training pixels.
+    class_weights: Literal["auto"] | tuple[float, ...] = ()
+    # Void pixels are left out of the mean, or count in it with a loss of 0 (averaged) or of log(num_classes)
+    # (constant), or are class 0, in evaluation too (background).
+    void_pixels: Literal["masked", "averaged", "constant", "background"] = "masked"
     loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
 
     # Hard pixels: the mean over this share of the greatest losses, reached linearly over so many updates (0: at once).
@@ -130,31 +145,40 @@ class Recipe:
     # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
     optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
     momentum: float = 0.9
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = 1e-8
     learning_rate: float = 2.5e-4
     schedule: Literal["poly", "step", "constant", "plateau"] = "poly"
     power: float = 0.9
     step_size: int = 2000
     step_factor: float = 0.1
-    # plateau: learning_rate times the next factor when the mean pixel loss of a window of updates is not below the
-    # best by the tolerance.
+    # plateau: learning_rate times the next factor when the mean pixel loss of so many windows of updates in a row was
+    # not below the best by the tolerance (a share of it) and the delta. Without factors they are powers of step_factor.
     plateau_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
     plateau_window: int = 1000
+    plateau_patience: int = 1
     plateau_tolerance: float = 0.01
+    plateau_min_delta: float = 0.0
+    min_learning_rate: float = 0.0
     lr_multipliers: tuple[tuple[str, float], ...] = ()
     gradient_clip: float = 0.0  # greatest global norm of the gradients; 0 is no limit
     weight_decay: float = 5e-4
     weight_decay_on: str = "weights"  # regular expression
     weight_decay_fixed: tuple[tuple[str, float], ...] = ()  # (regular expression, its own decay), of those decayed
     num_steps: int = 20000
+    # Passes over the data, instead of num_steps; each ends with a checkpoint, a validation and a plateau's window.
+    epochs: int = 0
     batch_size: int = 10  # pictures per forward pass
     grad_update_every: int = 1  # forward passes per update, gradients averaged
     seed: int = 1234
     save_interval: int = 1000  # steps
-    validation_interval: int = 0  # steps between measurements of mIoU on `val`; 0 is never
+    validation_interval: int = 0  # steps between measurements of loss and mIoU on `val_split`; 0 is never
+    best_by: Literal["miou", "loss"] = "miou"  # of validation: which checkpoint is kept as best.ckpt
 
     # Evaluation: 'native' runs the picture at its own size, also out of resize_range; N brings it into that, if there
     # is one, and pads it with the mean to N x N; the scores are cropped and brought back.
     eval_size: Literal["native"] | int = "native"
+    eval_padding: Literal["after", "around"] = "after"  # below and to the right, or on all sides
     eval_scales: tuple[float, ...] = (1.0,)
     eval_flip: bool = False
     scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
@@ -170,7 +194,7 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = _checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
+            value = checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         self.validate()
 
@@ -186,7 +210,7 @@ class Recipe:
             if not least <= value <= most:
                 limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
                 raise UserError(f"{name}={value}: must be {limits}")
-        for name in ("learning_rate", "min_scale", "pixel_scale"):
+        for name in ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0")
         patterns = [self.weight_decay_on, *self.init_not_loaded]
@@ -196,8 +220,11 @@ class Recipe:
                 re.compile(pattern)
             except re.error as error:
                 raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
-        if not self.plateau_factors or min(self.plateau_factors) <= 0:
+        if min(self.plateau_factors, default=1) <= 0:
             raise UserError(f"plateau_factors={format_value(self.plateau_factors)}: needs factors above 0")
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise UserError(f"adam_betas={format_value(self.adam_betas)}: must be at least 0 and below 1")
+        self._check_class_weights()
         if not 0 < self.top_k_percent_pixels <= 1:
             raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
         if self.resize_range:
@@ -213,6 +240,18 @@ class Recipe:
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
 
+    def _check_class_weights(self) -> None:
+        weights = self.class_weights
+        if weights == "auto":
+            return
+        shown = f"class_weights={format_value(weights)}"
+        if self.loss == "class_balanced" and not weights:
+            raise UserError("loss=class_balanced: needs class_weights, one per class from 0 to 1, or 'auto'")
+        if weights and len(weights) != self.num_classes:
+            raise UserError(f"{shown}: {len(weights)} weights for {self.num_classes} classes; 'auto' measures them")
+        if weights and not 0 <= min(weights) <= max(weights) <= (1 if self.loss == "class_balanced" else math.inf):
+            raise UserError(f"{shown}: must be at least 0, and with loss=class_balanced at most 1")
+
     def _check_resize_range(self) -> None:
         if len(self.resize_range) != 2 or not 0 < self.resize_range[0] <= self.resize_range[1]:
             raise UserError(
@@ -226,6 +265,11 @@ class Recipe:
             )
 
     @property
+    def resize_align_corners(self) -> bool:
+        """How pictures and masks are brought into `resize_range`: research/deeplab aligns corners."""
+        return self.resize_rule != "fit"
+
+    @property
     def eval_resize_range(self) -> tuple[int, ...]:
         """`resize_range`, unless evaluation takes pictures at their own size."""
         return () if self.eval_size == "native" else self.resize_range
@@ -236,9 +280,20 @@ class Recipe:
         return None
 
     @property
+    def cell(self) -> tuple[Branch, ...]:
+        """The branches of a head that is designed in JSON; none in others."""
+        return ()
+
+    @property
     def live_batch_norm(self) -> bool:
         """Whether training normalises by the batch's statistics and updates the stored ones."""
         return False
+
+    def class_ids(self, mask: np.ndarray) -> np.ndarray:
+        """A mask, uint8 [h, w], with what this recipe makes of its void pixels."""
+        if self.void_pixels != "background":
+            return mask
+        return np.where(mask == self.ignore_label, np.uint8(0), mask)
 
     def at_evaluation(self) -> Self:
         """The recipe of the network that evaluates."""
@@ -294,16 +349,8 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
             recipe = variants[text]
             continue
         _known(type(recipe), key, "--set")
-        changes[key] = _parse(key, _types(type(recipe))[key], text.strip())
+        changes[key] = parse(_types(type(recipe))[key], text.strip())
     return recipe.derive(**changes) if changes else recipe
-
-
-def format_value(value: Any) -> str:
-    """A value as `--set` takes it."""
-    if isinstance(value, tuple | list):
-        nested = any(isinstance(v, tuple | list) for v in value)
-        return json.dumps(value) if nested else ",".join(format_value(v) for v in value)
-    return str(value)
 
 
 def _known(cls: type[Recipe], key: str, source: str) -> None:
@@ -319,68 +366,3 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 
 def _types(cls: type[Recipe]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
-
-
-def _parse(key: str, kind: Any, text: str) -> Any:
-    """The text of a `--set` value as a Python value of JSON's types; `_checked` then has the last word."""
-    if kind is str:
-        return text
-    if typing.get_origin(kind) in (types.UnionType, typing.Union) and "," in text:
-        kind = next((option for option in typing.get_args(kind) if typing.get_origin(option) is tuple), kind)
-    if typing.get_origin(kind) is tuple:
-        args = typing.get_args(kind)
-        if typing.get_origin(args[0]) is tuple:  # nested lists are written as JSON
-            return _literal(text)
-        parts = [p.strip().strip("'\"") for p in text.strip("()[] ").split(",") if p.strip()]
-        values = [_parse(key, args[0], part) for part in parts]
-        # One number for a pair: both sides of a crop.
-        return values * len(args) if len(values) == 1 and args[-1] is not Ellipsis else values
-    return _literal(text)
-
-
-def _literal(text: str) -> Any:
-    for read in (json.loads, float, lambda t: {"true": True, "false": False}[t.lower()]):
-        try:
-            return read(text)
-        except (ValueError, KeyError):
-            continue
-    return text
-
-
-def _checked(key: str, kind: Any, value: Any) -> Any:
-    """`value` as type `kind`, lists turned to tuples and integers to floats where floats are wanted."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        for option in args:
-            try:
-                return _checked(key, option, value)
-            except UserError:
-                continue
-    elif origin is Literal:
-        if value in args:
-            return value
-    elif origin is tuple:
-        if isinstance(value, list | tuple):
-            kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
-            if len(kinds) == len(value):
-                return tuple(_checked(key, k, v) for k, v in zip(kinds, value, strict=True))
-    elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise UserError(f"{key}={format_value(value)}: needs {_describe(kind)}")
-
-
-def _describe(kind: Any) -> str:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_describe(a) for a in args)
-    if origin is Literal:
-        return " or ".join(repr(a) for a in args) if len(args) < 3 else "one of " + ", ".join(map(str, args))
-    if origin is tuple:
-        if len(set(args)) > 1 and args[-1] is not Ellipsis:
-            return f"({', '.join(_describe(a) for a in args)})"
-        inner = _describe(args[0])
-        return f"a list of {inner}" if args[-1] is Ellipsis else f"{len(args)} values, each {inner}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]

@@ -17,6 +17,7 @@ from typing import Any
 
 from common import run_folder
 from common.checkpoints import Weights, step_of
+from common.data import random_split
 from common.data.lists import Split
 from common.errors import UserError
 from common.files import read_json, write_text
@@ -38,7 +39,8 @@ def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None
     """What stands in the way of comparing a number with a published one; empty when nothing does.
 
     `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
-    weights from elsewhere; `subset`: how many pictures of the split were evaluated.
+    weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `subset`: how
+    many pictures of the split were evaluated.
 
     Args:
       split: what is evaluated.
@@ -56,6 +58,8 @@ def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None
         val_seen = True
     if val_seen:
         found["val_seen"] = val_seen
+    if split.name in random_split.NAMES:
+        found["random_split"] = True
     official = split.card.split_sizes.get(split.name, len(split.pairs))
     if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
         found["subset"] = evaluated

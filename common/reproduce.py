@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common import checkpoints, evaluation, records, results, run_folder, training, trimap
 from common.console import say
 from common.data.lists import Split, card_by_name, is_sample_set, read_split
@@ -16,9 +18,10 @@ from common.inference import Segmenter
 from common.prediction import write_prediction
 from common.recipe import Recipe
 from common.reproduction import Reproduction
-from common.visualize import few_colours, overlay, sheet, two_a_row
+from common.visualize import few_colours, overlay, picture_row, png_bytes, sheet, two_a_row
 
 SHEET_PICTURES = 8
+RESULTS = "results"  # folder of `evaluate --save-results`
 
 
 def evaluate_and_record(
@@ -31,21 +34,30 @@ def evaluate_and_record(
     trimap_widths: Sequence[int] = (),
     limit: int | None = None,
     val_seen: bool | None = None,
+    save_results: bool = False,
     quiet: bool = False,
     command: str = "",
     extra: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path.
 
-    With `trimap_widths` also mIoU in these bands around the boundaries, and its plot.
+    With `trimap_widths` also mIoU in these bands around the boundaries, and its plot; with `save_results` the picture,
+    label, result and overlay of each picture side by side, `out/results/<stem>.png`.
     """
+
+    def save(index, image, mask, label):
+        palette = split.card.palette
+        panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
+        with atomic(out / RESULTS / f"{split.pairs[index][0].stem}.png") as temporary:
+            temporary.write_bytes(png_bytes(panels))
+
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     segmenter = Segmenter(reproduction.load_network(), recipe, weights)
     out.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.evaluate(
         segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip,
-        trimap=trimap_widths, limit=limit, quiet=quiet,
+        trimap=trimap_widths, limit=limit, then=save if save_results else None, quiet=quiet,
     )  # fmt: skip
     segmenter.close()
     write_text(out / "metrics.json", records.dumps(metrics))
@@ -100,7 +112,8 @@ def _reproduce(
     steps = [f"num_steps={args.steps}"] if args.steps else []
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
     card = card_by_name(recipe.dataset)
-    train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, "val"))
+    train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, recipe.val_split))
+    recipe = training.for_data(recipe, train_split, args.quiet)
     name = "-".join([reproduction.name, recipe.variant, *([] if train_split.is_sample else [data.resolve().name])])
     run_dir = args.run_dir or Path("runs") / (name + (f"-{args.steps}" if args.steps else ""))
 

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.console import say
@@ -31,6 +32,9 @@ class Reproduction:
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
+      keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own.
+      left_over: regular expression of the arrays of a Keras file that the network may leave unused.
+      config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
     name: str
@@ -41,6 +45,9 @@ class Reproduction:
     module: str
     recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
+    keras_names: Callable[[Shapes, Any], Mapping[str, str]] | None = None
+    left_over: str = ""
+    config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
         """The network, imported now."""
@@ -55,6 +62,7 @@ class Reproduction:
         variant, others = _split_settings(settings)
         recipe = apply_settings(self.variants, self.default_variant, variant)
         if init:
+            self._adopt(init, apply_settings(self.variants, recipe, others))
             settled = self._settled(init)
             settled.pop("num_classes", None)  # the data set's, not the weights'
             recipe = _follow(recipe, settled, init)
@@ -80,6 +88,7 @@ class Reproduction:
         """
         variant, others = _split_settings(settings)
         named = apply_settings(self.variants, self.default_variant, variant)
+        self._adopt(weights, apply_settings(self.variants, named, others))
         recipe = self.stored_recipe(weights)
         if recipe is None:
             recipe = _follow(named, self._settled(weights), weights if variant else None)
@@ -89,6 +98,18 @@ class Reproduction:
             _follow(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
         return apply_settings(self.variants, recipe, others)
+
+    def _adopt(self, weights: "Weights", recipe: Recipe) -> None:
+        """Name the arrays of a Keras file as the network of `recipe` does."""
+        if not weights.is_keras:
+            return
+        if self.keras_names is None:
+            raise UserError(f"{weights.path}: is a Keras file, which {self.name} does not take as it is; convert it by "
+                            f"python -m converters.keras_to_tf")  # fmt: skip
+        try:
+            weights.rename(self.keras_names(weights.shapes, recipe), self.left_over)
+        except UserError as error:
+            raise UserError(f"{weights.path}: {error}") from None
 
     def stored_recipe(self, weights: "Weights") -> Recipe | None:
         """The recipe that a run of this suite stored with its weights."""

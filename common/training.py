@@ -6,12 +6,14 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common import checkpoints, run_folder
 from common.calibration import calibrate
 from common.console import Progress, StopSignal, say
+from common.data.class_weights import class_shares
 from common.data.lists import Split, check_classes
 from common.data.pipeline import TrainingBatches
 from common.errors import UserError
@@ -36,6 +38,19 @@ class Trained:
     stopped_by: int | None = None
 
 
+def for_data(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
+    """The recipe with what only the training pictures tell: steps of its `epochs`, class weights that are 'auto'."""
+    changes: dict[str, Any] = {}
+    if recipe.epochs:
+        steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
+        each = ("save_interval", "plateau_window", "validation_interval")
+        changes |= {"num_steps": recipe.epochs * steps, **dict.fromkeys(each, steps)}
+    if recipe.class_weights == "auto":
+        shares = class_shares(split, recipe, quiet=quiet)
+        changes["class_weights"] = tuple(round(float(1 - share), 8) for share in shares)
+    return recipe.derive(**changes)
+
+
 def train(
     network: Network,
     recipe: Recipe,
@@ -54,7 +69,8 @@ def train(
     """Train `network` by `recipe` on `split`, into `run_dir`.
 
     The folder gets `model.ckpt-<step>`, `recipe.json`, `log.jsonl` (a line per step), `train.json`,
-    `training_curve.png`, `snapshots/<step>.png` (picture | label | prediction) and TensorBoard events.
+    `training_curve.png`, `snapshots/<step>.png` (picture | label | prediction) and TensorBoard events; with
+    validation also `validation.jsonl` and `best.ckpt-<step>`.
     SIGINT or SIGTERM ends the run after the current step, with a checkpoint.
 
     Args:
@@ -156,10 +172,15 @@ def train(
                         with atomic(run_dir / "snapshots" / f"{done:06d}.png") as temporary:
                             temporary.write_bytes(png_bytes(np.concatenate(rows)))
                         checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
-                    miou = validation.after(sess, tf.model_variables(), done) if validation else None
-                    if miou is not None:
-                        say(f"step {done}: mIoU {miou:.4f} on {val_split.title}", quiet)
-                        events.add_summary(_scalars({"val_miou": miou}), done)
+                    found = validation.after(sess, tf.model_variables(), done) if validation else None
+                    if found:
+                        measured = {f"val_{name}": found[name] for name in ("miou", "loss")}
+                        note = ", the best so far" if found["best"] else ""
+                        say(f"step {done}: mIoU {found['miou']:.4f}, loss {found['loss']:.4f} on {val_split.title}"
+                            + note, quiet)  # fmt: skip
+                        events.add_summary(_scalars(measured), done)
+                        if found["best"]:
+                            checkpoints.save(sess, saver, run_dir, done, keep=1, name=checkpoints.BEST)
                 if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
                     checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
             events.close()

@@ -1,7 +1,8 @@
-"""mIoU on the validation split while training runs."""
+"""Loss and mIoU on the validation split while training runs."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from common import evaluation, run_folder
 from common.data.lists import Split, card_by_name, read_split
@@ -17,7 +18,7 @@ def validation_split(recipe: Recipe, data: Path) -> Split | None:
     if not recipe.validation_interval:
         return None
     try:
-        return read_split(card_by_name(recipe.dataset), data, "val")
+        return read_split(card_by_name(recipe.dataset), data, recipe.val_split)
     except UserError as error:
         raise UserError(f"{error}; --set validation_interval=0 trains without validation") from None
 
@@ -30,22 +31,31 @@ class Validation:
 
     def __init__(self, network: Network, recipe: Recipe, split: Split, run_dir: Path, limit: int | None, quiet: bool):
         self._make = lambda: Segmenter(network, recipe, None)
-        self._interval, self._split, self._limit, self._quiet = recipe.validation_interval, split, limit, quiet
+        self._recipe, self._split, self._limit, self._quiet = recipe, split, limit, quiet
         self._path = run_dir / run_folder.VALIDATION
         self._segmenter: Segmenter | None = None
-        self._known = {entry["step"] for entry in run_folder.read_log(run_dir, run_folder.VALIDATION)}
+        self._entries = {entry["step"]: entry for entry in run_folder.read_log(run_dir, run_folder.VALIDATION)}
 
-    def after(self, session: tf.Session, variables: list[tf.Variable], step: int) -> float | None:
-        """mIoU over the classes that occur if `step` is due and not measured yet; None otherwise."""
-        if not step or step % self._interval or step in self._known:
+    def after(self, session: tf.Session, variables: list[tf.Variable], step: int) -> dict[str, Any] | None:
+        """`miou` over the classes that occur, and `loss`, if `step` is due and not measured yet; None otherwise.
+
+        `best` says whether no earlier step was better by `recipe.best_by`.
+        """
+        if not step or step % self._recipe.validation_interval or step in self._entries:
             return None
         self._segmenter = self._segmenter or self._make()
         self._segmenter.assign(session.run({v.op.name: v for v in variables}))
-        metrics = evaluation.evaluate(self._segmenter, self._split, limit=self._limit, quiet=self._quiet)
-        self._known.add(step)
+        metrics = evaluation.evaluate(
+            self._segmenter, self._split, limit=self._limit, with_loss=True, quiet=self._quiet
+        )
+        entry = {"step": step, **{name: metrics[name] for name in ("miou", "loss", "images")}}
+        sign = -1 if self._recipe.best_by == "loss" else 1
+        earlier = [e[self._recipe.best_by] for e in self._entries.values() if self._recipe.best_by in e]
+        best = all(sign * entry[self._recipe.best_by] > sign * value for value in earlier)
+        self._entries[step] = entry
         with self._path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"step": step, "miou": metrics["miou"], "images": metrics["images"]}) + "\n")
-        return metrics["miou"]
+            log.write(json.dumps(entry) + "\n")
+        return {**entry, "best": best}
 
     def close(self) -> None:
         """Free the second network's memory."""

@@ -238,16 +238,16 @@ def test_dropout_is_a_function_of_seed_and_scope():
 
 
 def test_void_pixels_masked_or_averaged():
-    from common.losses import softmax_cross_entropy
+    from common.losses import mean_loss
     from common.recipe import Recipe
 
     recipe = Recipe(variant="x", num_classes=3)
     logits, labels = np.zeros((1, 1, 4, 3), np.float32), np.array([0, 1, 255, 255], np.uint8).reshape(1, 1, 4, 1)
     with tf.Graph().as_default():
         kinds = [
-            softmax_cross_entropy(tf.constant(logits), tf.constant(labels), recipe.derive(void_pixels=v))
+            mean_loss(tf.constant(logits), tf.constant(labels), recipe.derive(void_pixels=v))
             for v in ("masked", "averaged")
         ]
-        nothing = softmax_cross_entropy(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), recipe)
+        nothing = mean_loss(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), recipe)
         masked, averaged, none = evaluate([*kinds, nothing])
     assert masked == pytest.approx(np.log(3)) and averaged == pytest.approx(np.log(3) / 2) and none == 0

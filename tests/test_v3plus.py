@@ -11,7 +11,7 @@ from common.backbones.dense import dense_strides
 from common.cell import read_cell
 from common.describe import describe
 from common.errors import UserError
-from common.losses import softmax_cross_entropy, weight_decay
+from common.losses import mean_loss, weight_decay
 from common.network import build
 from common.optimisation import train_step
 from common.recipe import Recipe
@@ -148,7 +148,7 @@ def loss_of(logits, labels, step=0, **settings):
     with tf.Graph().as_default(), tf.Session() as session:
         logits = tf.constant(np.array(logits, np.float32).reshape(1, 1, -1, 2))
         labels = tf.constant(np.array(labels, np.uint8).reshape(1, 1, -1, 1))
-        return float(session.run(softmax_cross_entropy(logits, labels, recipe, tf.constant(step, tf.int64))))
+        return float(session.run(mean_loss(logits, labels, recipe, tf.constant(step, tf.int64))))
 
 
 def test_void_pixels_of_the_seed_have_the_loss_of_equal_scores():

@@ -74,7 +74,7 @@ class TrainingBatches:
         except UserError as error:
             self._error = error
             raise
-        return image, mask[..., None]
+        return image, self._recipe.class_ids(mask)[..., None]
 
     def _example(self, number, index):
         image, label = tf.numpy_function(self._read, [index], (tf.uint8, tf.uint8), stateful=False)
@@ -93,8 +93,8 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     """
     if recipe.resize_range:
         sides = layers.size_in_range(tf.shape(image)[:2], recipe.resize_range, recipe.resize_factor, recipe.resize_rule)
-        image = layers.resize_bilinear(image[None], sides, align_corners=True)[0]
-        label = layers.resize_labels(label[None], sides, align_corners=True)[0]
+        image = layers.resize_bilinear(image[None], sides, align_corners=recipe.resize_align_corners)[0]
+        label = _resized_mask(label[None], sides, recipe)[0]
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
         if recipe.scale_step:
@@ -120,3 +120,10 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
     corner = tf.pad(corner, [[0, 1]])
     return tf.slice(image, corner, [*recipe.crop_size, 3]), tf.slice(label, corner, [*recipe.crop_size, 1])
+
+
+def _resized_mask(masks: tf.Tensor, sides: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    if recipe.mask_interpolation == "nearest":
+        return layers.resize_labels(masks, sides, align_corners=recipe.resize_align_corners)
+    mixed = layers.resize_bilinear(masks, sides, align_corners=recipe.resize_align_corners)
+    return tf.cast(tf.floor(mixed + 0.5), tf.uint8)

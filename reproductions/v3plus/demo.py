@@ -12,9 +12,9 @@ from PIL import Image
 from common import program
 from common.console import say
 from common.data.card import DatasetCard
+from common.downloads.fetch import fetch
 from common.errors import UserError
 from common.files import atomic
-from converters.fetch import fetch
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
 WEIGHTS = ("max_image_segmenter", "deeplabv3_mnv2_pascal_trainval")
@@ -65,7 +65,7 @@ def _demo(args: argparse.Namespace) -> int:
     failures = prediction.predict(segmenter, pictures, sheet.card, args.out, quiet=args.quiet, then=sheet.add)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
-    print(f"weights {weights} ({name} of converters/manifest.yaml)")
+    print(f"weights {weights} ({name} of common/downloads/manifest.yaml)")
     for line in sheet.found:
         print(line)
     for path in filter(None, (args.out / SHEET, args.figure) if sheet.rows else ()):

@@ -2,7 +2,7 @@
 
 from common import heads, layers
 from common.backbones.registry import BACKBONES
-from common.cell import build_cell, read_cell
+from common.cell import build_cell
 from common.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v3plus.recipe import NAMES, V3PlusRecipe
@@ -52,8 +52,8 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
 def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
     """ASPP, or the dense prediction cell in its place, on the backbone's `features`: [n, h, w, aspp_depth]."""
     names = NAMES[recipe.names]
-    if recipe.dense_prediction_cell:
-        return build_cell(features, read_cell(recipe.dense_prediction_cell), 16 // recipe.output_stride)
+    if recipe.cell:
+        return build_cell(features, recipe.cell, 16 // recipe.output_stride)
     net = heads.aspp(
         features,
         recipe.rates(),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from common.cell import given_cell, read_cell
+from common.cell import Branch, given_cell, read_cell
 from common.encoder_recipe import EncoderRecipe
 from common.errors import UserError
 
@@ -133,10 +133,12 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError("multi_grid: needs a factor for each of 3 convolutions, or none")
         if self.depth_multiplier <= 0 or self.aspp_depth < 1:
             raise UserError("depth_multiplier and aspp_depth must be above 0")
-        if self.dense_prediction_cell:
-            read_cell(self.dense_prediction_cell)
-            if self.output_stride == 32:
-                raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+        if self.cell and self.output_stride == 32:
+            raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+
+    @property
+    def cell(self) -> tuple[Branch, ...]:
+        return read_cell(self.dense_prediction_cell) if self.dense_prediction_cell else ()
 
     @property
     def scores_stride(self) -> int:

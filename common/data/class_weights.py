@@ -1,0 +1,77 @@
+"""`python -m common.data.class_weights`: how much of a split each class covers, and the weights that follow.
+
+A class's weight is 1 - its share of the pixels, as cal_ss_class_imbalance_weights of tonandr/deeplabv3plus_keras:
+the weight of its own pixels in the class-balanced loss (1 - weight is that of the others), and of its pixels in
+softmax cross-entropy.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from common import program
+from common.console import Progress
+from common.data.lists import CARDS, Split, card_by_name, read_split
+from common.errors import UserError
+from common.files import write_json
+from common.recipe import Recipe
+
+VOID = {"ignored": "masked", "background": "background"}
+
+
+def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.ndarray:
+    """float64 [classes], sum 1: the share of each class in the pixels of `split` that have one.
+
+    Void pixels count as class 0 where `recipe.void_pixels` is `background`. Raises UserError when no pixel has a class.
+    """
+    classes = len(split.card.classes)
+
+    def count(index: int) -> np.ndarray:
+        mask = recipe.class_ids(split.read(index)[1])
+        return np.bincount(mask[mask < classes], minlength=classes)
+
+    pixels = np.zeros(classes, np.int64)
+    with ThreadPoolExecutor(2) as pool, Progress("counting classes", len(split.pairs), quiet=quiet) as progress:
+        for counts in pool.map(count, range(len(split.pairs))):
+            pixels += counts
+            progress.advance()
+    if not pixels.sum():
+        raise UserError(f"{split.title}: no pixel has a class; class weights need some")
+    return pixels / pixels.sum()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = program.ArgumentParser(
+        prog="python -m common.data.class_weights",
+        description="Measure class weights; `--set class_weights=auto` does the same when a training starts.",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set folder, or TFRecords of it")
+    parser.add_argument("--dataset", choices=CARDS, default="voc2012", help="its card (default: %(default)s)")
+    parser.add_argument("--split", default="train_aug", help="split name or list file (default: %(default)s)")
+    parser.add_argument("--void", choices=VOID, default="ignored", help="what void pixels are (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write them as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _measure(args))
+
+
+def _measure(args: argparse.Namespace) -> None:
+    card = card_by_name(args.dataset)
+    split = read_split(card, args.data, args.split)
+    recipe = Recipe(variant="", num_classes=len(card.classes), void_pixels=VOID[args.void])
+    shares = class_shares(split, recipe, quiet=args.quiet)
+    weights = [round(float(1 - share), 8) for share in shares]
+    width = max(map(len, card.classes))
+    for name, share, weight in zip(card.classes, shares, weights, strict=True):
+        print(f"{name:{width}s}  share {share:.8f}  weight {weight:.8f}")
+    print(f"--set class_weights={','.join(map(str, weights))}")
+    if args.out:
+        write_json(args.out, {"data": split.title, "images": len(split.pairs), "void": args.void, "weights": weights})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

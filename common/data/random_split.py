@@ -1,0 +1,54 @@
+"""`python -m common.data.random_split`: train_aug and val shuffled together and split 90 to 10.
+
+tonandr/deeplabv3plus_keras reports its scores on such a split (its README: random, one tenth for validation, seed
+1024), so they are comparable with no other's. Every program takes `random_train` and `random_val` as split names; this
+one writes them as lists. The original's own list is not published: the pictures are the same, their order is ours.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from common import program
+from common.files import write_text
+
+SOURCES = ("train_aug", "val")
+SEED = 1024
+VAL_SHARE = 0.1
+NAMES = ("random_train", "random_val")
+
+
+def divide(pairs: list, name: str) -> list:
+    """The part `random_train` or `random_val` of all `pairs`; each picture once, in an order that SEED settles."""
+    pairs = list(dict.fromkeys(pairs))
+    random.Random(SEED).shuffle(pairs)
+    cut = int(len(pairs) * (1 - VAL_SHARE))
+    return pairs[:cut] if name == NAMES[0] else pairs[cut:]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = program.ArgumentParser(
+        prog="python -m common.data.random_split", description="Write the random 90/10 split of train_aug and val."
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set folder")
+    parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the two lists")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> None:
+    from common.data.lists import card_by_name, read_split  # which knows the two names by `divide`
+
+    data = args.data.resolve()
+    for name in NAMES:
+        pairs = read_split(card_by_name(args.dataset), data, name).pairs
+        lines = [" ".join(path.resolve().relative_to(data).as_posix() for path in pair) for pair in pairs]
+        write_text(args.out / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+        print(f"{args.out / name}.txt: {len(lines)} pictures")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

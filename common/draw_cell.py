@@ -1,0 +1,80 @@
+"""The graph of a head designed in JSON, as text and as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.cell import Branch
+from common.errors import UserError
+from common.files import atomic
+
+FEATURES, FUSION = "features", "concat, 1x1"
+
+
+def tree(cell: Sequence[Branch]) -> str:
+    """A line for each branch below the one that it reads."""
+    lines = [FEATURES]
+
+    def add(source: int, indent: str) -> None:
+        readers = [i for i, branch in enumerate(cell) if branch.input == source]
+        for i in readers:
+            last = i == readers[-1]
+            lines.append(f"{indent}{'└─' if last else '├─'} {i}: {cell[i]}")
+            add(i, indent + ("   " if last else "│  "))
+
+    add(-1, "")
+    return "\n".join([*lines, f"{FUSION} of {', '.join(map(str, range(len(cell))))}"])
+
+
+def draw(cell: Sequence[Branch], path: Path) -> None:
+    """Write the graph to `path`, a .png: from the features on the left to the fusion on the right."""
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--draw {path}: must end in .png")
+    from matplotlib.figure import Figure
+
+    depths = {-1: 0}
+    for i, branch in enumerate(cell):
+        depths[i] = depths[branch.input] + 1
+    rows = _rows(cell)
+    columns, height = max(depths.values()) + 2, max(rows.values()) + 1
+    middle = (height - 1) / 2
+    places = {i: (depths[i], rows.get(i, middle)) for i in depths} | {len(cell): (columns - 1, middle)}
+    figure = Figure(figsize=(2.3 * columns, max(2.0, 0.8 * height)), layout="constrained")
+    axes = figure.add_subplot(xlim=(-0.5, columns - 0.5), ylim=(height - 0.4, -0.6))
+    axes.axis("off")
+    for i, branch in enumerate(cell):
+        _arrow(axes, places[branch.input], places[i], "black")
+        _arrow(axes, places[i], places[len(cell)], "0.7")
+    names = {-1: FEATURES, len(cell): FUSION} | {i: f"{i}: {branch}".replace(" rate", "\nrate").replace(", ", "\n")
+                                                 for i, branch in enumerate(cell)}  # fmt: skip
+    for i, (x, y) in places.items():
+        own = i in (-1, len(cell))
+        pooled = not own and cell[i].op == "pyramid_pooling"
+        colour = "0.9" if own else "#ffe3b8" if pooled else "#cfe5ff"
+        text = names[i].replace("concat\n", "concat, ")
+        box = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "0.3"}
+        axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box, zorder=3)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def _rows(cell: Sequence[Branch]) -> dict[int, float]:
+    """A row for each branch: leaves one below the other, others beside the middle of their readers."""
+    rows: dict[int, float] = {}
+
+    def place(i: int) -> float:
+        readers = [place(j) for j, branch in enumerate(cell) if branch.input == i]
+        leaves = sum(not any(b.input == j for b in cell) for j in rows)
+        rows[i] = sum(readers) / len(readers) if readers else leaves
+        return rows[i]
+
+    for i, branch in enumerate(cell):
+        if branch.input == -1:
+            place(i)
+    return rows
+
+
+def _arrow(axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    axes.annotate(
+        "", xy=(end[0] - 0.3, end[1]), xytext=(start[0] + 0.3, start[1]),
+        arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 0, "shrinkB": 0},
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Values of recipe fields: from `--set` text and JSON to the types that the fields' annotations ask for."""
+
+import json
+import types
+import typing
+from typing import Any, Literal
+
+from common.errors import UserError
+
+
+def format_value(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, tuple | list):
+        nested = any(isinstance(v, tuple | list) for v in value)
+        return json.dumps(value) if nested else ",".join(format_value(v) for v in value)
+    return str(value)
+
+
+def parse(kind: Any, text: str) -> Any:
+    """The text of a `--set` value as a Python value of JSON's types; `checked` then has the last word."""
+    if kind is str:
+        return text
+    if typing.get_origin(kind) in (types.UnionType, typing.Union) and "," in text:
+        kind = next((option for option in typing.get_args(kind) if typing.get_origin(option) is tuple), kind)
+    if typing.get_origin(kind) is tuple:
+        args = typing.get_args(kind)
+        if typing.get_origin(args[0]) is tuple:  # nested lists are written as JSON
+            return _literal(text)
+        parts = [p.strip().strip("'\"") for p in text.strip("()[] ").split(",") if p.strip()]
+        values = [parse(args[0], part) for part in parts]
+        # One number for a pair: both sides of a crop.
+        return values * len(args) if len(values) == 1 and args[-1] is not Ellipsis else values
+    return _literal(text)
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, float, lambda t: {"true": True, "false": False}[t.lower()]):
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            continue
+    return text
+
+
+def checked(key: str, kind: Any, value: Any) -> Any:
+    """`value` as type `kind`, lists turned to tuples and integers to floats where floats are wanted."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        for option in args:
+            try:
+                return checked(key, option, value)
+            except UserError:
+                continue
+    elif origin is Literal:
+        if value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+            if len(kinds) == len(value):
+                return tuple(checked(key, k, v) for k, v in zip(kinds, value, strict=True))
+    elif kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{key}={format_value(value)}: needs {_describe(kind)}")
+
+
+def _describe(kind: Any) -> str:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(a) for a in args)
+    if origin is Literal:
+        return " or ".join(repr(a) for a in args) if len(args) < 3 else "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        if len(set(args)) > 1 and args[-1] is not Ellipsis:
+            return f"({', '.join(_describe(a) for a in args)})"
+        inner = _describe(args[0])
+        return f"a list of {inner}" if args[-1] is Ellipsis else f"{len(args)} values, each {inner}"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
