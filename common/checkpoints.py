@@ -8,21 +8,20 @@ Restore is strict both ways; what is left out must be named.
 import contextlib
 import hashlib
 import json
-import math
-import pickle
-import pickletools
 import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from common import plateau
-from common.errors import UserError
-from common.keras_h5 import read_h5
+from common.array_pickle import is_pickle, read_array_pickle
+from common.errors import UserError, one_line
+from common.keras_h5 import Layers, read_h5
 from common.optimisation import ACCUMULATOR
 from common.recipe import Recipe
 from common.tf1 import tf
@@ -61,7 +60,7 @@ class Weights:
             self._open_keras()
         elif self.path.suffix == ".npz":
             self._open_npz()
-        elif _is_pickle(self.path):
+        elif is_pickle(self.path):
             self._open_pickle()
         else:
             self._open_checkpoint()
@@ -70,6 +69,14 @@ class Weights:
         values = read_array_pickle(self.path)
         self.shapes = {name: value.shape for name, value in values.items()}
         self._value = values.__getitem__
+
+    @classmethod
+    def of_keras(cls, path: Path, layers: Layers) -> Self:
+        """The layers of a Keras file of any format, read already."""
+        weights = cls.__new__(cls)
+        weights.path, weights.is_keras, weights.left_over = path, True, ""
+        weights._take_layers(layers)
+        return weights
 
     def _open_keras(self):
         if not self.path.is_file():
@@ -80,6 +87,9 @@ class Weights:
             raise UserError(
                 f"{self.path}: cannot be read as Keras weights ({error}); fetch or write it again"
             ) from None
+        self._take_layers(layers)
+
+    def _take_layers(self, layers: Layers) -> None:
         values = {f"{layer}/{name}": value for layer, arrays in layers.items() for name, value in arrays.items()}
         if not values:
             raise UserError(f"{self.path}: holds no layer with weights")
@@ -119,7 +129,7 @@ class Weights:
             reader = tf.train.NewCheckpointReader(str(self.path))
             self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
         except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
-            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({_reason(error)})") from None
+            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({one_line(error)})") from None
         self._value = reader.get_tensor
 
     def value(self, name: str) -> np.ndarray:
@@ -127,7 +137,7 @@ class Weights:
         try:
             return self._value(name)
         except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
-            raise UserError(f"{self.path}: '{name}' cannot be read ({_reason(error)}); the file is damaged") from None
+            raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
 
     def recipe(self) -> dict | None:
         """The recipe stored with the weights, if a run of this suite wrote them."""
@@ -261,7 +271,7 @@ def _published(prefix: Path, hint: str) -> Iterator[Path]:
         for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
             file.replace(prefix.parent / file.name)
     except (tf.errors.OpError, OSError) as error:
-        raise UserError(f"{prefix}: the checkpoint could not be written ({_reason(error)}){hint}") from None
+        raise UserError(f"{prefix}: the checkpoint could not be written ({one_line(error)}){hint}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -289,82 +299,6 @@ def step_of(prefix: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _is_pickle(path: Path) -> bool:
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        return stream.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-    return False
-
-
-class _Recorded:
-    """Stands in for numpy's classes while a pickle is read: it keeps what it is given and does nothing with it."""
-
-    def __init__(self, *arguments):
-        self.arguments, self.state = arguments, None
-
-    def __setstate__(self, state):
-        self.state = state
-
-
-class _RecordedDtype(_Recorded):
-    pass
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Records dictionaries of arrays and knows no class: a pickle can otherwise run anything."""
-
-    STAND_INS = {
-        ("numpy", "dtype"): _RecordedDtype,
-        ("numpy", "ndarray"): "ndarray",
-        ("numpy.core.multiarray", "_reconstruct"): _Recorded,
-        ("numpy._core.multiarray", "_reconstruct"): _Recorded,
-        # How Python 3 writes bytes for Python 2.
-        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
-    }
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are read")
-        return self.STAND_INS[module, name]
-
-
-def _recorded_array(value: object) -> np.ndarray:
-    """The float array that a recorded `ndarray` describes. Raises ValueError when it is none."""
-    if not isinstance(value, _Recorded) or not isinstance(value.state, tuple) or len(value.state) != 5:
-        raise ValueError("it holds something that is no array")
-    _, shape, dtype, fortran, data = value.state
-    order = dtype.state[1] if isinstance(dtype, _RecordedDtype) and isinstance(dtype.state, tuple) else None
-    if order not in ("<", ">", "=", "|") or dtype.arguments[0] not in ("f2", "f4", "f8"):
-        raise ValueError("it holds an array that is not of floats")
-    data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had no bytes
-    kind = np.dtype(order.replace("|", "=") + dtype.arguments[0])
-    if not isinstance(data, bytes) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise ValueError("it holds an array without values")
-    if math.prod(shape) * kind.itemsize != len(data):
-        raise ValueError(f"an array of shape {tuple(shape)} has {len(data)} bytes")
-    return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
-
-
-def read_array_pickle(path: Path) -> dict[str, np.ndarray]:
-    """A pickled dictionary of float arrays, as LargeFOV's util/extract_params.py writes it (`.ckpt`, Python 2).
-
-    Raises UserError for anything else, without running it or allocating what it only claims.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            for opcode, argument, _ in pickletools.genops(stream):
-                # The reader's memory is a table as long as its largest index.
-                if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
-                    raise ValueError("it numbers more objects than it has bytes")
-            stream.seek(0)
-            values = _ArrayUnpickler(stream, encoding="latin1").load()
-        if not isinstance(values, dict) or not values or not all(isinstance(n, str) for n in values):
-            raise ValueError("it is no dictionary by name")
-        return {name: _recorded_array(value) for name, value in values.items()}
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-        raise UserError(f"{path}: is not a pickle of float arrays by name ({_reason(error)})") from None
-
-
 def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
     with archive.zip.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
@@ -378,14 +312,6 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _shape(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def _reason(error: Exception) -> str:
-    """The telling part of an error's text, on one line: TensorFlow puts it behind the node it was in."""
-    text = str(error).strip()
-    text = re.split(r"^Node: .*$", text, flags=re.MULTILINE)[-1].strip()
-    line = (text.splitlines() or [type(error).__name__])[0]
-    return line.rpartition("; ")[2].partition(": perhaps your file")[0][:300]
 
 
 def _glob_escape(name: str) -> str:

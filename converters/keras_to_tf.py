@@ -4,11 +4,12 @@ Keras convolutions have biases where tf-slim's have none; in front of a batch no
 shifts what is normalised, so the stored mean takes it up: (x + b) - m = x - (m - b), exactly.
 """
 
+import argparse
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,18 +18,11 @@ from common.errors import UserError
 from converters.keras_weights import Layers, read_keras_weights
 
 if TYPE_CHECKING:
+    from common.recipe import Recipe
     from common.tf1 import tf
 
 # What Keras applications subtract from BGR pixels for weights that came from Caffe.
 KERAS_CAFFE_MEAN = (103.939, 116.779, 123.68)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A network that Keras weights can fill: how its variables are made, and the recipe they belong to."""
-
-    variables: Callable[[Layers], dict[str, np.ndarray]]
-    recipe: dict
 
 
 def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
@@ -93,26 +87,66 @@ def resnet50_scores(images: "tf.Tensor") -> "tf.Tensor":
     return layers.conv2d(pooled, 1000, 1, bias=True, scope="resnet_v1_50/logits")
 
 
-def check(variables: dict[str, np.ndarray]) -> None:
-    """Raises UserError listing every variable of another shape, or naming one that is not finite."""
-    from common.checkpoints import describe_difference
+def convert_resnet50(layers: Layers, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], "Recipe"]:
+    """ResNet50 with its classifier, and the recipe of v2's ResNet-50."""
+    from common.tf1 import tf
+    from reproductions.v2.recipe import V2Recipe
+
+    if args.config or args.settings:
+        raise UserError("--config and --set: ResNet-50 has no design; they are for --model v3plus_simplified")
+    variables = resnet50_variables(layers)
+    check(variables, lambda: resnet50_scores(tf.zeros([1, 65, 65, 3])), "ResNet-50")
+    preprocessing = {"channel_order": "bgr", "pixel_mean": KERAS_CAFFE_MEAN}
+    return variables, V2Recipe(variant="res50", encoder="res50", **preprocessing)
+
+
+def convert_simplified(layers: Layers, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], "Recipe"]:
+    """The whole network of deeplabv3plus_keras, or one of its base networks alone, and the recipe that it settles."""
+    from common.checkpoints import Weights
+    from common.network import build
+    from common.tf1 import tf
+    from reproductions.v3plus_simplified.__main__ import REPRODUCTION
+    from reproductions.v3plus_simplified.recipe import HEAD
+
+    weights = Weights.of_keras(args.weights, layers)
+    settings = (REPRODUCTION.config_settings(args.config) if args.config else []) + args.settings
+    recipe = REPRODUCTION.recipe_to_run(settings, weights)
+    names = [n for n in weights.shapes if not re.search(weights.left_over, n)]
+    whole = any(re.search(HEAD, name) for name in names)
+
+    def network():
+        build(REPRODUCTION.load_network(), tf.zeros([1, *recipe.crop_size, 3]), recipe)
+
+    wanted = {n for n in variables_of(network) if whole or not re.search(HEAD, n)}
+    variables = {n: weights.value(n) for n in weights.shapes if n in wanted or n in names}
+    check(variables, network, recipe.base_model, r"^$" if whole else HEAD)
+    return variables, recipe
+
+
+def variables_of(network: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the variables that `network` makes."""
     from common.tf1 import tf
 
     with tf.Graph().as_default():
-        resnet50_scores(tf.zeros([1, 65, 65, 3]))
-        wanted = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
+        network()
+        return {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
+
+
+def check(variables: dict[str, np.ndarray], network: Callable[[], Any], title: str, but_for: str = r"^$") -> None:
+    """Raises UserError listing every variable that is missing, extra or of another shape, or naming one not finite."""
+    from common.checkpoints import describe_difference
+
+    wanted = {n: s for n, s in variables_of(network).items() if not re.search(but_for, n)}
     if difference := describe_difference(wanted, {n: v.shape for n, v in variables.items()}):
-        raise UserError(f"does not fit ResNet-50: {difference}")
+        raise UserError(f"does not fit {title}: {difference}")
     if broken := [n for n, v in variables.items() if not np.isfinite(v).all()]:
         raise UserError(f"{len(broken)} variables are not finite: {', '.join(broken)}")
 
 
+# The recipe travels with the weights: a run that starts from them takes its preprocessing.
 TARGETS = {
-    # The recipe travels with the weights: a run that starts from them takes its preprocessing.
-    "res50": Target(
-        resnet50_variables,
-        {"variant": "res50", "encoder": "res50", "channel_order": "bgr", "pixel_mean": KERAS_CAFFE_MEAN},
-    ),
+    "res50": convert_resnet50,
+    "v3plus_simplified": convert_simplified,
 }
 
 
@@ -144,24 +178,29 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
         return sess.run(tf.nn.softmax(scores))[0, 0, 0]
 
 
-def _main() -> None:
+def _main(arguments: list[str] | None) -> None:
     parser = program.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.")
     parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
     parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="deeplabv3plus_keras' configuration file")
+    parser.add_argument(
+        "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],
+        help="fields of its recipe, such as the encoder_middle_conf that the file does not tell",
+    )  # fmt: skip
     parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE", help="then name these")
-    args = parser.parse_args()
-    target = TARGETS[args.model]
+    args = parser.parse_args(arguments)
+    if args.classify and args.model != "res50":
+        parser.error("--classify: only ResNet-50 has a classifier here")
     layers = read_keras_weights(args.weights)
     try:
-        variables = target.variables(layers)
-        check(variables)
+        variables, recipe = TARGETS[args.model](layers, args)
     except UserError as error:
-        raise UserError(f"{args.weights}: {error}") from None
+        named = str(error).startswith(("--", f"{args.weights}: "))
+        raise UserError(str(error) if named else f"{args.weights}: {error}") from None
     from common.checkpoints import write
-    from reproductions.v2.recipe import V2Recipe
 
-    write(args.out, variables, V2Recipe.from_json(target.recipe))
+    write(args.out, variables, recipe)
     print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
     for picture in args.classify:
         probabilities = classify(args.out, picture)
@@ -169,8 +208,9 @@ def _main() -> None:
         print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
 
 
-def main() -> int:
-    return program.run(_main)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return program.run(lambda: _main(arguments))
 
 
 if __name__ == "__main__":

@@ -311,6 +311,33 @@ def test_plateau_drops_when_the_loss_stops_to_fall():
     assert rates == [0.1] * 6 + [0.01] * 4 + [0.001] * 3
 
 
+def test_plateau_with_patience_is_keras_reduce_on_plateau():
+    """Against Keras' rule in a few lines: better than the best by more than min_delta, or wait; then drop."""
+    recipe = SMALL.derive(
+        schedule="plateau", learning_rate=0.1, plateau_factors=(), step_factor=0.5, plateau_window=1,
+        plateau_patience=3, plateau_tolerance=0.0, plateau_min_delta=0.01, min_learning_rate=0.02,
+    )  # fmt: skip
+    losses = np.round(1 + 0.03 * np.random.RandomState(3).randn(40) - 0.004 * np.arange(40), 4)
+    rate, best, waited, wanted = 0.1, np.inf, 0, []
+    for value in losses:
+        wanted.append(rate)
+        best, waited = (value, 0) if value < best - 0.01 else (best, waited + 1)
+        if waited >= 3:
+            rate, waited = max(rate * 0.5, 0.02), 0
+    found = []
+    with tf.Graph().as_default(), tf.Session() as session:
+        plateau = Plateau(recipe)
+        loss, step = tf.placeholder(tf.float32, []), tf.placeholder(tf.int64, [])
+        now, observe, judge = plateau.learning_rate(), plateau.observe(loss), plateau.judge(step)
+        session.run(tf.global_variables_initializer())
+        for k, value in enumerate(losses):
+            found.append(session.run(now))
+            session.run(observe, {loss: value})
+            session.run(judge, {step: k})
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert len(set(wanted)) == 4
+
+
 @pytest.mark.parametrize("variant", ["small", "accumulated"])
 def test_plateau_goes_on_where_it_stopped(variant, sample_set, tmp_path):
     settings = {
