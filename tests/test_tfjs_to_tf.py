@@ -8,9 +8,10 @@ import pytest
 
 from common import layers
 from common.checkpoints import Weights, restore
+from common.downloads import fetch
 from common.errors import UserError
 from common.tf1 import slim, tf
-from converters import fetch, inspect, keras_to_tf, tfjs_to_tf
+from converters import inspect, keras_to_tf, tfjs_to_tf
 from converters.tfjs import read_graph_model, read_weights, run_graph
 from converters.tfjs_to_tf import TARGETS, Layer, to_variables, unit_variance
 from tests import golden_cases

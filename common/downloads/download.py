@@ -39,6 +39,10 @@ CLIENTS = {
 }  # fmt: skip
 
 
+class CannotFetch(UserError):
+    """No source gives the file; the message holds each one's reason."""
+
+
 class Obtained(NamedTuple):
     """A file that is there and right; `fresh` when this call brought it and nothing but itself vouches for it."""
 
@@ -61,8 +65,8 @@ def obtain(
     sees to it that no other process works on the same file.
 
     Raises:
-      UserError: no source gives the right file (the message holds each one's reason), there is no source and the
-        file that is there is wrong, or the disk is full.
+      CannotFetch: no source gives the right file.
+      UserError: there is no source and the file that is there is wrong, or the disk is full.
     """
     record = _records(target).get(target.name, {})
     said_by, digests = "in the manifest", dict(digests or {})
@@ -178,7 +182,8 @@ def download(
     What came before a connection broke stays in `<target>.part` and is used by the next call.
 
     Raises:
-      UserError: every source failed, with the reason of each; or the disk is full.
+      CannotFetch: every source failed, with the reason of each.
+      UserError: the disk is full.
     """
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +212,7 @@ def download(
         _drop(part)
         return source
     kept = f"; {part.stat().st_size} bytes are kept in {part.name} to go on from" if part.exists() else ""
-    raise UserError(f"{target}: cannot be fetched; {'; '.join(reasons)}{kept}")
+    raise CannotFetch(f"{target}: cannot be fetched; {'; '.join(reasons)}{kept}")
 
 
 def _from_url(url: str, part: Path, size: int | None, quiet: bool) -> None:

@@ -61,7 +61,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Everything that one NAME of `make weights NAME=..` or `make data NAME=..` brings."""
+    """Everything that one NAME brings, into `folder` (default: its name) below weights/ or data/."""
 
     name: str
     kind: str
@@ -69,6 +69,7 @@ class Entry:
     licence: str
     files: tuple[File, ...]
     weights: tuple[Weights, ...] = ()
+    folder: str = ""
     preprocessing: str = ""
     manual: str = ""  # what to do by hand where no plain GET gives the files
     note: str = ""
@@ -178,6 +179,9 @@ def _check(entry: Entry, manifest: Manifest) -> None:
         f"kind is {entry.kind}, expected one of {', '.join(KINDS)}": entry.kind in KINDS,
         "licence and title must say something ('unknown' is a licence)": entry.licence and entry.title,
         "files is empty": entry.files,
+        f"folder {entry.folder!r} must be a plain name, or . for data/ itself": (
+            entry.folder in ("", ".") or re.fullmatch(PLAIN_NAME, entry.folder)
+        ),
         "weights need a list `weights` with what each was trained on; other kinds have none": (
             bool(entry.weights) == is_weights
         ),

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from common.downloads.download import BLOCK, Megabytes, write_all
 from common.errors import UserError
-from converters.download import BLOCK, Megabytes, write_all
 
 MAX_BYTES = 100 << 30  # of all members together
 MAX_RATIO = 200  # of all members to the archive; pictures and weights hardly shrink
 MAX_MEMBERS = 1_000_000
+UNPACKING = ".unpacking-"  # how a folder is called that is not whole yet
 
 # What a reader of a damaged archive may raise. Trouble with writing is told apart where it is written.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
@@ -63,7 +64,7 @@ def unpack(
     if folder.exists():
         raise UserError(f"{folder}: is already there; delete it to unpack {archive.name} again")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=folder.parent))
     try:
         with archive.open("rb") as raw, Megabytes(f"unpacking {archive.name}", archive.stat().st_size, quiet) as bar:
             room = _Room(archive, folder.parent)

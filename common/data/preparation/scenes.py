@@ -1,0 +1,44 @@
+"""ADE20K and COCO: what their archives hold is what training reads; COCO's masks are painted by `common.data.coco`."""
+
+import dataclasses
+
+from common.data import coco
+from common.data.ade20k import ADE20K
+from common.data.lists import read_split
+from common.data.preparation.job import Job, Prepared, forget_unfinished, pair_problem
+
+COCO_SIZES = {"train2017": 118287, "val2017": 5000}
+
+
+def prepare_ade20k(job: Job) -> Prepared:
+    """ADE20K as it is unpacked, counted and read once."""
+    folder = job.fetch("ade20k") / "ADEChallengeData2016"
+    card = dataclasses.replace(ADE20K, list_folders=())
+    pairs = {split: read_split(card, folder, split).pairs for split in ("train", "val")}
+    counts = {split: len(found) for split, found in pairs.items()}
+    job.expect(folder, counts, ADE20K.split_sizes)
+    for split, found in pairs.items():
+        job.check(f"{folder} {split}", found, pair_problem, f"delete {folder} and run this again to unpack it anew")
+    command = f"python -m reproductions.v3plus train --data {folder} --run-dir runs/ade20k --set variant=ade20k"
+    return Prepared(folder, counts, command)
+
+
+def prepare_coco(job: Job) -> Prepared:
+    """COCO 2017 with masks and lists of the 20 VOC classes."""
+    folder = job.fetch("coco2017")
+    pictures = {split: sum(1 for _ in (folder / split).glob("*.jpg")) for split in COCO_SIZES}
+    job.expect(folder, pictures, COCO_SIZES)
+    for made in (coco.MASK_FOLDER, coco.LIST_FOLDER):
+        forget_unfinished(folder / made)
+    counts = {}
+    for split in COCO_SIZES:
+        counts[split] = coco.prepare(folder, split, folder, workers=job.workers, quiet=job.quiet).kept
+        job.check(
+            f"{folder} {split}",
+            read_split(coco.COCO, folder, split).pairs,
+            pair_problem,
+            f"delete {folder / split} and run this again to unpack it anew",
+        )
+    command = f"python -m reproductions.v3 train --data {folder} --run-dir runs/coco --set variant=coco"
+    kept = ", ".join(f"{counts[split]:,} of {pictures[split]:,} in {split}" for split in counts)
+    return Prepared(folder, counts, command, (f"pictures that show a VOC class in more than 1,000 pixels: {kept}",))

@@ -1,0 +1,180 @@
+"""The weights or data of one name in the manifest: fetched, checked, unpacked and converted."""
+
+import contextlib
+import fcntl
+import importlib.util
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.console import say
+from common.downloads.archives import UNPACKING, BadArchive, unpack
+from common.downloads.download import Obtained, forget, obtain
+from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {"weights": Path("weights"), "data": Path("data"), "lists": Path("data")}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Weights on this disk: `path` is what --checkpoint and --init take, or the file as it came without a converter."""
+
+    weights: Weights
+    path: Path
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What `fetch` brought: `paths` are the folders that were unpacked, and the files that are no archive."""
+
+    entry: Entry
+    folder: Path
+    paths: tuple[Path, ...]
+    ready: tuple[Ready, ...]
+
+
+def fetch(
+    name: str,
+    out: Path | None = None,
+    *,
+    convert: bool = True,
+    by_hand: bool = True,
+    quiet: bool = False,
+    manifest: Manifest | None = None,
+) -> Fetched:
+    """Bring the entry `name` of the manifest into the folder `out` (default: `folder_of` it).
+
+    What is there and right is not fetched again, what is unpacked or converted not unpacked or converted again; an
+    archive may be deleted once its folder is there. With `by_hand` False the files that a person has to download,
+    and has not, are left out instead of asked for.
+
+    Raises:
+      CannotFetch: no source gives a file as the manifest or digests.json says that it is.
+      UserError: the name is unknown, a file must be downloaded by hand, the archive is bad, the converter is missing
+        or fails, another process is at work in the same folder, or the disk is full.
+    """
+    manifest = manifest or read_manifest()
+    entry = manifest.entry(name)
+    folder = out or folder_of(entry)
+    with alone(folder):
+        missing = [file for file in entry.files if _must_come_by_hand(file, folder)]
+        if missing and by_hand:
+            names = " and ".join(file.name for file in missing)
+            raise UserError(
+                f"{entry.name} must be downloaded by hand. {entry.manual} Put {names} into {folder}, then run this "
+                "command again."
+            )
+        paths = tuple(_bring(file, folder, quiet) for file in entry.files if file not in missing)
+        ready = tuple(_convert(w, folder) if convert and w.convert else _as_it_came(w, folder) for w in entry.weights)
+    return Fetched(entry, folder, paths, ready)
+
+
+def folder_of(entry: Entry, root: Path | None = None) -> Path:
+    """Where an entry lies below `root` (default: weights/ or data/)."""
+    return (root or FOLDERS[entry.kind]) / (entry.folder or entry.name)
+
+
+_held: set[Path] = set()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within the block no other process is at work in `folder`; blocks of the same process may be nested.
+
+    What one that was killed left there half-written is removed. Raises UserError when another one is at work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() in _held:
+        yield
+        return
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is at work in it; wait until it has ended, then run this again"
+            ) from None
+        for left in folder.glob(".writing-*"):  # by a process that was killed
+            left.unlink()
+        for left in folder.glob(".fetching-*"):
+            shutil.rmtree(left)
+        _held.add(folder.resolve())
+        try:
+            yield
+        finally:
+            _held.discard(folder.resolve())
+
+
+def _is_unpacked(file: File, folder: Path) -> bool:
+    return file.unpack is not None and (folder / file.unpack.to).is_dir()
+
+
+def _must_come_by_hand(file: File, folder: Path) -> bool:
+    return not file.sources and not (folder / file.name).exists() and not _is_unpacked(file, folder)
+
+
+def _bring(file: File, folder: Path, quiet: bool) -> Path:
+    """Fetch and unpack one file; returns the folder that it was unpacked to, or the file."""
+    target = folder / file.name
+    if not file.unpack:
+        return _obtain(file, target, quiet).path
+    unpacked = folder / file.unpack.to
+    if unpacked.is_dir() and not target.exists():
+        return unpacked
+    obtained = _obtain(file, target, quiet)
+    if unpacked.is_dir():
+        say(f"{unpacked}: is there; delete it to unpack {file.name} again", quiet)
+        return unpacked
+    for left in unpacked.parent.glob(f"{UNPACKING}*"):  # by a process that was killed
+        shutil.rmtree(left)
+    try:
+        unpack(target, unpacked, below=file.unpack.below, members=file.unpack.members, quiet=quiet)
+    except BadArchive as error:
+        if not obtained.fresh:
+            raise BadArchive(f"{error}; delete it and run this again to fetch it anew") from None
+        forget(target)  # else its digest would be demanded of a better one
+        raise BadArchive(f"{error}; it was removed, run this again to fetch it anew") from None
+    return unpacked
+
+
+def _obtain(file: File, target: Path, quiet: bool) -> Obtained:
+    return obtain(file.sources, target, size=file.size, digests=file.digests, unconfirmed=file.unconfirmed, quiet=quiet)
+
+
+def _find(weights: Weights, folder: Path) -> Path:
+    """The one file that the glob of `weights` means."""
+    found = sorted(folder.glob(weights.path))
+    if len(found) != 1:
+        names = ", ".join(str(p.relative_to(folder)) for p in found) or "none"
+        raise UserError(f"{folder}: should hold one file like {weights.path}, there is {names}; the rest is in place")
+    return found[0]
+
+
+def _as_it_came(weights: Weights, folder: Path) -> Ready:
+    path = _find(weights, folder)
+    # The prefix is what names a TensorFlow checkpoint of several files.
+    return Ready(weights, path.with_suffix("") if path.suffix == ".index" else path)
+
+
+def _convert(weights: Weights, folder: Path) -> Ready:
+    checkpoint = folder / weights.checkpoint
+    if not checkpoint.exists() and not checkpoint.with_name(checkpoint.name + ".index").exists():
+        names = {"path": _find(weights, folder).resolve(), "checkpoint": checkpoint.resolve()}
+        words = [word.format(**names) for word in shlex.split(weights.convert)[1:]]
+        module = words[1]
+        if importlib.util.find_spec(module) is None:
+            raise UserError(
+                f"{module}, which converts {weights.path}, is not part of this checkout yet; the files are in {folder} "
+                "(--no-convert: leave them as they come)"
+            )
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
+        if done.returncode:
+            command = shlex.join(["python", *words])
+            raise UserError(f"{command}: ended with status {done.returncode}; the files are in {folder}")
+    return Ready(weights, checkpoint)
