@@ -8,6 +8,7 @@ from common.errors import UserError
 from common.files import atomic
 
 FEATURES, FUSION = "features", "concat, 1x1"
+COLOURS = {"conv": "#cfe5ff", "pyramid_pooling": "#ffe3b8", None: "0.9"}
 
 
 def tree(cell: Sequence[Branch]) -> str:
@@ -39,20 +40,17 @@ def draw(cell: Sequence[Branch], path: Path) -> None:
     middle = (height - 1) / 2
     places = {i: (depths[i], rows.get(i, middle)) for i in depths} | {len(cell): (columns - 1, middle)}
     figure = Figure(figsize=(2.3 * columns, max(2.0, 0.8 * height)), layout="constrained")
-    axes = figure.add_subplot(xlim=(-0.5, columns - 0.5), ylim=(height - 0.4, -0.6))
+    axes = figure.add_subplot(xlim=(-0.5, columns - 0.5), ylim=(height - 0.4, -0.9))
     axes.axis("off")
-    for i, branch in enumerate(cell):
-        _arrow(axes, places[branch.input], places[i], "black")
-        _arrow(axes, places[i], places[len(cell)], "0.7")
-    names = {-1: FEATURES, len(cell): FUSION} | {i: f"{i}: {branch}".replace(" rate", "\nrate").replace(", ", "\n")
-                                                 for i, branch in enumerate(cell)}  # fmt: skip
+    names = {-1: FEATURES, len(cell): FUSION} | {i: _label(branch, i) for i, branch in enumerate(cell)}
+    boxes = {}
     for i, (x, y) in places.items():
-        own = i in (-1, len(cell))
-        pooled = not own and cell[i].op == "pyramid_pooling"
-        colour = "0.9" if own else "#ffe3b8" if pooled else "#cfe5ff"
-        text = names[i].replace("concat\n", "concat, ")
-        box = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "0.3"}
-        axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box, zorder=3)
+        colour = COLOURS[cell[i].op if 0 <= i < len(cell) else None]
+        style = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "0.3"}
+        boxes[i] = axes.text(x, y, names[i], ha="center", va="center", fontsize=9, bbox=style, zorder=3)
+    for i, branch in enumerate(cell):
+        _arrow(axes, places, boxes, branch.input, i, "black")
+        _arrow(axes, places, boxes, i, len(cell), "0.65")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 
@@ -73,8 +71,18 @@ def _rows(cell: Sequence[Branch]) -> dict[int, float]:
     return rows
 
 
-def _arrow(axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+def _label(branch: Branch, index: int) -> str:
+    return f"{index}: {branch}".replace(" rate", "\nrate").replace(", enlarged", "\nenlarged")
+
+
+def _arrow(axes, places: dict, boxes: dict, start: int, end: int, colour: str) -> None:
+    """From box to box, in a bow where another box lies between them."""
+    (x, y), (right, row) = places[start], places[end]
+    hidden = y == row and any(x < other < right and level == y for other, level in places.values())
     axes.annotate(
-        "", xy=(end[0] - 0.3, end[1]), xytext=(start[0] + 0.3, start[1]),
-        arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 0, "shrinkB": 0},
+        "", xy=(right, row), xytext=(x, y), zorder=2,
+        arrowprops={
+            "arrowstyle": "->", "color": colour, "patchA": boxes[start].get_bbox_patch(),
+            "patchB": boxes[end].get_bbox_patch(), "connectionstyle": f"arc3,rad={-0.35 if hidden else 0}",
+        },
     )  # fmt: skip

@@ -22,6 +22,9 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)  # mkstemp's 0600 is for secrets
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what it was full for
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

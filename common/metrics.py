@@ -6,6 +6,13 @@ from typing import Any
 import numpy as np
 
 
+def count_pairs(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_label: int = 255) -> np.ndarray:
+    """int64 [classes ** 2]: pixels by label * classes + prediction, those of the ignore label left out."""
+    counted = label != ignore_label
+    pairs = label[counted].astype(np.int64) * num_classes + prediction[counted]
+    return np.bincount(pairs, minlength=num_classes**2)
+
+
 @dataclass
 class ConfusionMatrix:
     """Streaming counts: rows are labels, columns predictions, int64 [classes, classes]."""
@@ -22,9 +29,7 @@ class ConfusionMatrix:
         Args:
           label, prediction: integer class ids of the same shape.
         """
-        counted = label != self.ignore_label
-        pairs = label[counted].astype(np.int64) * self.num_classes + prediction[counted]
-        self.counts += np.bincount(pairs, minlength=self.num_classes**2).reshape(self.counts.shape)
+        self.counts += count_pairs(label, prediction, self.num_classes, self.ignore_label).reshape(self.counts.shape)
 
     @property
     def iou(self) -> np.ndarray:

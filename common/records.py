@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shlex
 import subprocess
 from pathlib import Path
@@ -94,10 +95,10 @@ def write_record(
     training = run_folder.read_summary(weights.path.parent)
     if training:
         start = training.get("init")
-        training |= {"init": start and _shown(Path(start)), "command": _public(training.get("command", ""))}
+        training |= {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
     named = reproduction.variants.get(recipe.variant, recipe).to_json()
     changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in PROTOCOL_FIELDS]
-    checkpoint = {"path": _shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
+    checkpoint = {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
     data = {
         "title": split.title,
         "dataset": split.card.name,
@@ -125,6 +126,7 @@ def write_record(
         "training": training,
         "recipe": recipe.to_json(),
         "seconds": round(seconds, 1),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _public(command),
         "commit": _commit(),
@@ -162,7 +164,7 @@ def dumps(data: Any) -> str:
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """Relative to the working folder when below it; the name alone otherwise: records hold no one's home."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
@@ -173,7 +175,7 @@ def _shown(path: Path) -> str:
 def _public(command: str) -> str:
     """The command line without anyone's absolute paths."""
     words = shlex.split(command)
-    return shlex.join(_shown(Path(w)) if Path(w).is_absolute() else w for w in words)
+    return shlex.join(shown(Path(w)) if Path(w).is_absolute() else w for w in words)
 
 
 def _slug(text: str) -> str:

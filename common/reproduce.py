@@ -11,10 +11,11 @@ import numpy as np
 from common import checkpoints, evaluation, records, results, run_folder, training, trimap
 from common.console import say
 from common.data.lists import Split, card_by_name, is_sample_set, read_split
-from common.data.masks import colour_labels
+from common.data.masks import colour_labels, save_label_png
 from common.errors import UserError
 from common.files import atomic, read_json, write_text
 from common.inference import Segmenter
+from common.picture_scores import FILE, PictureScores
 from common.prediction import write_prediction
 from common.recipe import Recipe
 from common.reproduction import Reproduction
@@ -22,6 +23,7 @@ from common.visualize import few_colours, overlay, picture_row, png_bytes, sheet
 
 SHEET_PICTURES = 8
 RESULTS = "results"  # folder of `evaluate --save-results`
+LABELS = "labels"  # folder of label maps beside metrics.json, for reports
 
 
 def evaluate_and_record(
@@ -35,21 +37,33 @@ def evaluate_and_record(
     limit: int | None = None,
     val_seen: bool | None = None,
     save_results: bool = False,
+    save_labels: bool = False,
     quiet: bool = False,
     command: str = "",
     extra: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluate by the recipe's protocol; write `out/metrics.json` and the record. Returns metrics and its path.
+    """Evaluate by the recipe's protocol; write `out/metrics.json`, `out/pictures.npz` and the record.
 
-    With `trimap_widths` also mIoU in these bands around the boundaries, and its plot; with `save_results` the picture,
-    label, result and overlay of each picture side by side, `out/results/<stem>.png`.
+    Args:
+      trimap_widths: measure mIoU in these bands around the boundaries too, and plot it.
+      save_results: write picture, label, result and overlay of each picture side by side, `out/results/<stem>.png`.
+      save_labels: write the label maps, `out/labels/<stem>.png`.
+
+    Returns:
+      The metrics, and the record's path.
     """
+    palette, scores = split.card.palette, PictureScores(recipe.num_classes, split.card.ignore_label)
 
-    def save(index, image, mask, label):
-        palette = split.card.palette
-        panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
-        with atomic(out / RESULTS / f"{split.pairs[index][0].stem}.png") as temporary:
-            temporary.write_bytes(png_bytes(panels))
+    def keep(index, image, mask, label):
+        name = split.pairs[index][0].stem
+        scores.add(name, mask, label)
+        if save_results:
+            panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
+            with atomic(out / RESULTS / f"{name}.png") as temporary:
+                temporary.write_bytes(png_bytes(panels))
+        if save_labels:
+            with atomic(out / LABELS / f"{name}.png") as temporary:
+                save_label_png(temporary, label, palette)
 
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
@@ -57,10 +71,11 @@ def evaluate_and_record(
     out.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.evaluate(
         segmenter, split, scales=recipe.eval_scales, flip=recipe.eval_flip,
-        trimap=trimap_widths, limit=limit, then=save if save_results else None, quiet=quiet,
+        trimap=trimap_widths, limit=limit, then=keep, quiet=quiet,
     )  # fmt: skip
     segmenter.close()
     write_text(out / "metrics.json", records.dumps(metrics))
+    scores.save(out / FILE)
     record = records.write_record(
         reproduction=reproduction,
         recipe=recipe,
@@ -70,7 +85,7 @@ def evaluate_and_record(
         seconds=time.monotonic() - started,
         command=command,
         val_seen=val_seen,
-        extra=extra,
+        extra={"evaluation": records.shown(out), **(extra or {})},
     )
     if trimap_widths:
         trimap.plot(out / trimap.PLOT, [metrics], [f"{reproduction.title} {recipe.variant}"])
@@ -135,7 +150,7 @@ def _reproduce(
         folder = run_dir / "-".join(["evaluation", *changes])
         metrics, record = evaluate_and_record(
             reproduction, evaluated, val_split, weights, folder,
-            limit=args.limit, quiet=args.quiet, command=args.command_line, extra=extra,
+            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line, extra=extra,
         )  # fmt: skip
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
