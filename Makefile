@@ -14,11 +14,11 @@ REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if 
 
 REPRODUCTIONS := v1 v2 v3 v3plus v3plus-simplified
 
-.PHONY: demo weights help setup setup-dev test test-full lint format results eval-all bench clean \
+.PHONY: demo weights data check help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9%$$()_-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9%$$()_-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
 	@echo
 	@echo 'variables of the reproduce targets: DATA=folder INIT=weights STEPS=n LIMIT=n RUN_DIR=folder SET="key=value ..."'
 	@echo 'without DATA the drawn sample set is used; GPU=1 before the first `make` installs the CUDA build'
@@ -49,6 +49,7 @@ reproduce-v1: setup  ## DeepLab-LargeFOV, VGG-16: train, evaluate with and witho
 reproduce-v2: setup  ## DeepLab v2, ResNet-101: train, evaluate, record, draw
 reproduce-v3: setup  ## DeepLab v3, ResNet-50 with ASPP: train, evaluate at two output strides and many scales, record, draw
 reproduce-v3plus: setup  ## DeepLab v3+, Xception-41 and -65 without and with decoder: four runs
+reproduce-v3plus-simplified: setup  ## the simplified v3+, Keras' Xception and MobileNetV2 with ASPP from JSON: two runs
 $(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
 	$(BIN)/python -m reproductions.$(subst -,_,$*) reproduce $(REPRODUCE)
 
@@ -63,6 +64,12 @@ results: setup  ## write results/RESULTS.md and the README's table from the reco
 
 weights: setup  ## fetch, check and convert weights: NAME=deeplab_largefov (without NAME: the list)
 	$(BIN)/python -m converters.fetch $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)")
+
+data: setup  ## fetch, check and prepare a data set: NAME=voc-aug (without NAME: the list)
+	$(BIN)/python -m common.data.prepare $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)") $(if $(FROM),--from "$(FROM)")
+
+check: setup  ## look a data set over: DATA=folder or dataset.yaml
+	$(BIN)/python -m common.data.check "$(DATA)"
 
 test: setup-dev  ## the tests (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest

@@ -18,6 +18,7 @@ MARKS = {
     "sample": "`sample`",
     "val_seen": "`val_seen`",
     "val_seen unknown": "`val_seen?`",
+    "random_split": "`random_split`",
     "subset": "`subset {}`",
 }
 

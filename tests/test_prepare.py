@@ -128,7 +128,7 @@ def test_the_work_can_be_given_to_other_processes(run, monkeypatch):
     def as_if_there(workers):
         yield lambda work, items: map(pickle.loads(pickle.dumps(work)), items)
 
-    monkeypatch.setattr(job, "_parallel_map", as_if_there)
+    monkeypatch.setattr(job, "parallel_map", as_if_there)
     assert all(run(name, "--workers", "1")[0] == 0 for name in SETS)
 
 

@@ -13,11 +13,46 @@ class Folders:
 
 
 @dataclass(frozen=True)
+class StemPairs:
+    """A split of a person's own set: pictures and masks that share their stems, in a folder each.
+
+    Attributes:
+      images, masks: the folders, relative to the data folder; None where a list names both files of every pair.
+      mask_ending: what a mask's stem has behind its picture's.
+      listed: file with a stem or `image mask` on each line, relative to the data folder; None takes every pair.
+      val_share, seed: this share of all pairs, drawn by the seed, is the split `val`, the rest is `train`; None
+        divides nothing.
+    """
+
+    images: str | None
+    masks: str | None
+    mask_ending: str = ""
+    listed: str | None = None
+    val_share: float | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class RawLabels:
+    """What mask files hold where it is not class ids or the palette's colours; each stands for an id or is ignored.
+
+    Attributes:
+      values: raw value -> class id or ignore label; empty where values are class ids.
+      colours: RGB -> class id or ignore label; empty where colours are the palette's.
+      others: what all that is not named stands for; None refuses it.
+    """
+
+    values: Mapping[int, int] = field(default_factory=dict)
+    colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    others: int | None = None
+
+
+@dataclass(frozen=True)
 class DatasetCard:
     """Name, classes, palette, labels and layout of a data set.
 
     Attributes:
-      name: what `--set dataset=` takes.
+      name: what `--set dataset=` takes, unless there is a `source`.
       title: what tables print.
       classes: names, the position being the class id.
       palette: RGB per class id, 0..255.
@@ -29,6 +64,9 @@ class DatasetCard:
       folders: splits that are read from the folders when there is no list.
       label_maps: by file name ending, raw mask value -> class id; a value not named is ignored.
       split_sizes: pictures in the official splits; a list with fewer is a subset.
+      splits: of a person's own set, instead of lists and folders; their sizes are what is there.
+      raw_labels: how the mask files of a person's own set are read.
+      source: the dataset.yaml of a person's own set, as `--set dataset=` takes it; empty for the known sets.
     """
 
     name: str
@@ -44,6 +82,9 @@ class DatasetCard:
     folders: Mapping[str, tuple[Folders, ...]] = field(default_factory=dict)
     label_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     split_sizes: Mapping[str, int] = field(default_factory=dict)
+    splits: Mapping[str, StemPairs] = field(default_factory=dict)
+    raw_labels: RawLabels = RawLabels()
+    source: str = ""
 
     def __post_init__(self):
         if len(self.palette) != len(self.classes):

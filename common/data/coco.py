@@ -17,16 +17,9 @@ PASCAL VOC 2012", all other classes being background. It leaves the rest open; h
 """
 
 import argparse
-import contextlib
 import functools
-import multiprocessing
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +34,7 @@ from common.data.masks import read_mask, save_label_png
 from common.data.voc import VOC2012
 from common.errors import UserError
 from common.files import atomic, write_text
+from common.parallel import parallel_map
 
 SPLITS = ("train2017", "val2017", "train2014", "val2014")
 MASK_FOLDER, LIST_FOLDER = "SegmentationVOC", "lists"
@@ -93,7 +87,7 @@ def prepare(
 
     lines, pixels = [], np.zeros(256, np.int64)
     work = functools.partial(_paint, annotations=annotations, min_pixels=min_pixels)
-    with _parallel_map(workers) as run, Progress(f"masks of {split}", len(pictures), quiet=quiet) as progress:
+    with parallel_map(workers) as run, Progress(f"masks of {split}", len(pictures), quiet=quiet) as progress:
         for picture, counts in zip(pictures, run(work, pictures), strict=True):
             if _labelled(counts) > min_pixels:
                 pixels += counts
@@ -167,27 +161,6 @@ def _check_size(picture: Picture, annotations: Path) -> None:
             f"{picture.image}: is {width}x{height} but {annotations} says {picture.width}x{picture.height}; "
             f"unpack the pictures of the same split"
         )
-
-
-@contextlib.contextmanager
-def _parallel_map(workers: int) -> Iterator[Callable]:
-    """`map` over processes (painting holds the interpreter's lock); the plain one for fewer than two."""
-    if workers < 2:
-        yield map
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        yield functools.partial(pool.map, chunksize=16)
-    except BrokenProcessPool:
-        raise UserError("a worker was killed, perhaps for lack of memory; run again with fewer --workers") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the main process, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _report(done: Prepared, args: argparse.Namespace) -> None:

@@ -1,24 +1,20 @@
 """From a data folder and a split's name to pairs of files."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 import numpy as np
 
-from common.data import tfrecord_index
-from common.data.ade20k import ADE20K
-from common.data.card import DatasetCard
-from common.data.cityscapes import CITYSCAPES
-from common.data.coco import COCO
-from common.data.masks import read_pair
+from common.data import masks, random_split, stems, tfrecord_index
+from common.data.card import DatasetCard, RawLabels
+from common.data.cards import CARDS
+from common.data.own import FILE, locate
 from common.data.sample import MARKER
-from common.data.voc import VOC2012
 from common.errors import UserError
 from common.recipe import Recipe
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
-
-CARDS = {card.name: card for card in (VOC2012, CITYSCAPES, COCO, ADE20K)}
+SUFFIXES = (*masks.SUFFIXES, *(suffix.upper() for suffix in masks.SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -30,27 +26,41 @@ class Split:
       name: the split's name, or its list file's stem.
       pairs: (picture, mask), existing files, in the list's order; of TFRecords only the files' names.
       is_sample: whether the pictures are of the drawn sample set.
+      root: the folder that the pictures of a person's own set share; folders below may repeat a stem.
     """
 
     card: DatasetCard
     name: str
     pairs: tuple[tuple[PurePath, PurePath], ...]
     is_sample: bool
+    root: Path | None = field(default=None, kw_only=True)
 
     @property
     def title(self) -> str:
         return f"{'sample set' if self.is_sample else self.card.title} {self.name}"
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What tells each picture from all others of the data set: its stem, or its path below `root`."""
+        images = [image for image, _ in self.pairs]
+        if self.root is None:
+            return tuple(image.stem for image in images)
+        return tuple(os.path.relpath(image.with_suffix(""), self.root) for image in images)
+
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
-        return read_pair(*self.pairs[index], self.card)
+        return masks.read_pair(*self.pairs[index], self.card)
 
 
 def card_by_name(name: str) -> DatasetCard:
-    """Raises UserError for a name without a card."""
-    if name not in CARDS:
-        raise UserError(f"dataset={name}: no such data set; there are {', '.join(CARDS)}")
-    return CARDS[name]
+    """The card of a known data set, or of a person's own by the path of its dataset.yaml or of the folder it is in.
+
+    Raises UserError for a name without a card, and as `own.read_card`.
+    """
+    card = CARDS.get(name) or locate(Path(name))[0]
+    if card is None:
+        raise UserError(f"dataset={name}: no such data set; there are {', '.join(CARDS)}, or the path of a {FILE}")
+    return card
 
 
 def check_classes(recipe: Recipe, card: DatasetCard) -> None:
@@ -73,20 +83,26 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     `split` is a name, looked up as `<list folder>/<split>.txt` and then in the card's folders, or
     the path of a list file. A line holds an ImageSets id, or `image mask` relative to `data_dir`
     (a leading slash is dropped: the original concatenates). CRLF and blank lines are tolerated.
-    A folder of TFRecords is read by `tfrecord_split.open_split`.
+    A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `tfrecord_split.open_split`.
 
     Raises:
       UserError: no such folder or list, an empty or malformed list, or files that are missing (all named).
     """
+    if split in random_split.NAMES and not Path(split).is_file():
+        return _random(card, data_dir, split)
     if not data_dir.is_dir():
         raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
-    if not any(p.is_file() for p in candidates) and tfrecord_index.holds_records(data_dir, split):
+    from_files = any(p.is_file() for p in candidates) or stems.are_there(card, data_dir)
+    if not from_files and tfrecord_index.holds_records(data_dir, split):
         from common.data.tfrecord_split import open_split  # needs TensorFlow, which lists do without
 
-        return open_split(card, data_dir, split)
-    path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
-    pairs = _from_list(card, data_dir, path) if path else _from_folders(card, data_dir, split)
+        return open_split(replace(card, raw_labels=RawLabels()), data_dir, split)  # records hold class ids
+    if card.splits:
+        pairs, path = stems.read_pairs(card, data_dir, split)
+    else:
+        path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
+        pairs = _from_list(card, data_dir, path) if path else _from_folders(card, data_dir, split)
     if not pairs and path:
         raise UserError(f"{path}: split '{split}' is empty; it must name at least one picture")
     if not pairs:
@@ -98,20 +114,24 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         raise UserError(
             f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {', '.join(missing)}"
         )
-    return Split(card, path.stem if path else split, tuple(pairs), (data_dir / MARKER).is_file())
+    name = path.stem if path and split not in card.splits else split
+    root = stems.root(card, data_dir) if card.splits else None
+    return Split(card, name, tuple(pairs), (data_dir / MARKER).is_file(), root=root)
+
+
+def _random(card: DatasetCard, data_dir: Path, name: str) -> Split:
+    parts = [read_split(card, data_dir, source) for source in random_split.SOURCES]
+    if not all(type(part) is Split for part in parts):
+        raise UserError(f"--data {data_dir}: holds TFRecords; {name} is drawn from the data set's folder")
+    pairs = random_split.divide([pair for part in parts for pair in part.pairs], name)
+    return Split(card, name, tuple(pairs), parts[0].is_sample)
 
 
 def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path, Path]]:
     mask_folders = [f for f in card.mask_folders if (data_dir / f).is_dir()] or [card.mask_folders[0]]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a list ({error})") from None
     pairs = []
-    for number, line in enumerate(lines, 1):
+    for number, line in stems.list_lines(path):
         match line.split():
-            case []:
-                continue
             case [path_only] if path_only.endswith(SUFFIXES):
                 raise UserError(
                     f"{path}: line {number} names no mask: {path_only}; predict takes pictures without masks"
@@ -122,7 +142,7 @@ def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path
             case [image, mask]:
                 pass
             case _:
-                raise UserError(f"{path}: line {number} is neither an id nor 'image mask': {line.strip()}")
+                raise UserError(f"{path}: line {number} is neither an id nor 'image mask': {line}")
         pairs.append((data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))))
     return pairs
 

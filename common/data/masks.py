@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from common.data.card import DatasetCard
 from common.errors import UserError
 
 # Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb.
 Image.MAX_IMAGE_PIXELS = None
+
+# Endings of picture files, in lower case.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 # How colour masks paint pixels without a class: the VOC colour map's entry 255, and white.
 IGNORE_COLOURS = ((224, 224, 192), (255, 255, 255))
@@ -59,28 +62,47 @@ def read_image(path: Path | Encoded) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
+def picture_size(path: Path | Encoded) -> tuple[int, int]:
+    """Height and width that `read_image` gives, from the file's head alone. Raises UserError."""
+    try:
+        with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # Pillow's plugins raise whatever their parser meets
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+    return (width, height) if turned else (height, width)
+
+
 def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
     """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
 
     Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
     ending has one; colour masks are decoded by the card's palette, also when they were saved as a
-    palette PNG whose entries are in another order. The card's ignored classes become the ignore
-    label. Raises UserError naming the file and the first value that is neither a class nor the
+    palette PNG whose entries are in another order. Raw labels of the card come before all that: with
+    colours alone, every file is read by the colours it shows. The card's ignored classes become the
+    ignore label. Raises UserError naming the file and the first value that is neither a class nor the
     ignore label.
     """
     image = _open(path)
+    raw = card.raw_labels
+    if raw.colours and not raw.values:
+        image = image.convert("RGB")
     if image.mode == "1":
         image = image.convert("L").point(lambda v: v and 1)
-    if image.mode == "P" and _is_colour_mask(image, card):
+    if image.mode == "P" and not raw.values and _is_colour_mask(image, card):
         image = image.convert("RGB")
     if image.mode in ("P", "L") or image.mode.startswith("I"):
         mask = np.asarray(image)
+        if raw.values:
+            mask = _from_values(path, mask, card)
         for ending, label_map in card.label_maps.items():
             if path.name.endswith(ending):
                 table = np.full(256, card.ignore_label, np.uint8)
                 table[list(label_map)] = list(label_map.values())
                 mask = table[np.clip(mask, 0, 255)]
-        bad = (mask >= len(card.classes)) & (mask != card.ignore_label)
+        bad = ((mask < 0) | (mask >= len(card.classes))) & (mask != card.ignore_label)
         if bad.any():
             raise UserError(
                 f"{path}: value {mask[bad][0]} is neither a class of {card.name} "
@@ -111,20 +133,35 @@ def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
     )
 
 
+def _from_values(path: Path | Encoded, values: np.ndarray, card: DatasetCard) -> np.ndarray:
+    raw = card.raw_labels
+    table = np.full((1 << 16) + 2, -1 if raw.others is None else raw.others, np.int16)
+    table[list(raw.values)] = list(raw.values.values())
+    mask = table[np.clip(values, -1, 1 << 16)]  # what 16 bit cannot hold falls on the two last entries
+    if (mask < 0).any():
+        raise UserError(
+            f"{path}: value {values[mask < 0][0]} has no meaning in {card.name}, whose masks hold "
+            f"{', '.join(map(str, sorted(raw.values)))}; correct the mask or the label_map of {card.source}"
+        )
+    return mask.astype(np.uint8)
+
+
 def _from_colours(path: Path | Encoded, rgb: np.ndarray, card: DatasetCard) -> np.ndarray:
+    raw = card.raw_labels
     code = (rgb.astype(np.int32) << np.array([16, 8, 0])).sum(axis=2)
     values, inverse = np.unique(code, return_inverse=True)
     known = {_code(c): card.ignore_label for c in IGNORE_COLOURS}
-    known |= {_code(c): i for i, c in enumerate(card.palette)}
-    for value in values:
-        if int(value) not in known:
-            colour = (value >> 16, value >> 8 & 255, value & 255)
-            raise UserError(
-                f"{path}: colour ({', '.join(map(str, colour))}) is not in the palette of {card.name}; "
-                f"save the mask without smoothing or compression loss"
-            )
-    ids = np.array([known[int(v)] for v in values], np.uint8)
-    return ids[inverse].reshape(code.shape)
+    known |= {_code(c): i for c, i in (raw.colours or {c: i for i, c in enumerate(card.palette)}).items()}
+    ids = [known.get(int(v), raw.others if raw.colours else None) for v in values]
+    if None in ids:
+        value = values[ids.index(None)]
+        colour = (value >> 16, value >> 8 & 255, value & 255)
+        raise UserError(
+            f"{path}: colour ({', '.join(map(str, colour))}) is not in the "
+            f"{'label_map' if raw.colours else 'palette'} of {card.name}; "
+            f"save the mask without smoothing or compression loss"
+        )
+    return np.array(ids, np.uint8)[inverse].reshape(code.shape)
 
 
 def _code(colour: Sequence[int]) -> int:

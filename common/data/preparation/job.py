@@ -8,10 +8,10 @@ from typing import TypeVar
 from PIL import ExifTags, Image
 
 from common.console import Progress, say
-from common.data.coco import _parallel_map
 from common.downloads import fetch as downloads
 from common.downloads.manifest import Manifest
 from common.errors import UserError
+from common.parallel import parallel_map
 
 IN_PROCESS = 64  # fewer items than this are not worth starting processes for
 NAMED = 10  # files that a message names before it says how many more there are
@@ -82,7 +82,7 @@ class Job:
         """
         found = []
         with (
-            _parallel_map(self.workers if len(items) >= IN_PROCESS else 1) as run,
+            parallel_map(self.workers if len(items) >= IN_PROCESS else 1) as run,
             Progress(what, len(items), quiet=self.quiet) as progress,
         ):
             for problem in run(problem_of, items):

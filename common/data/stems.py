@@ -1,0 +1,170 @@
+"""Pairs of picture and mask by their stems: the splits of a person's own set."""
+
+import dataclasses
+import functools
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from common.console import say
+from common.data.card import DatasetCard, StemPairs
+from common.data.masks import SUFFIXES
+from common.errors import UserError
+
+Pair = tuple[Path, Path]
+SHOWN = 5  # of a list of faults
+
+
+def are_there(card: DatasetCard, data_dir: Path) -> bool:
+    """Whether the files of any split of the card lie in `data_dir`, so that it is no folder of TFRecords."""
+    sources = (split.listed or split.images for split in card.splits.values())
+    return any((data_dir / source).exists() for source in sources)
+
+
+def root(card: DatasetCard, data_dir: Path) -> Path:
+    """The folder below which a picture's path without suffix is its own: that of the images if all splits have one."""
+    folders = {split.images for split in card.splits.values()}
+    return data_dir / (folders.pop() or "") if len(folders) == 1 else data_dir
+
+
+def read_pairs(card: DatasetCard, data_dir: Path, name: str) -> tuple[list[Pair], Path | None]:
+    """The pairs of the split `name`, or of a list file of that path, and the list if there is one.
+
+    Of folders the pairs are in the order of their stems. Pictures without a mask, and masks without a picture, are
+    left out; a line on stderr says so.
+
+    Raises:
+      UserError: no such split, a folder that is missing, two files of one stem, nothing that fits, or a list that is
+      malformed or names what is not there.
+    """
+    split = card.splits.get(name)
+    if split is None and Path(name).is_file():
+        split = dataclasses.replace(next(iter(card.splits.values())), listed=str(Path(name).absolute()), val_share=None)
+    if split is None:
+        there = ", ".join(card.splits)
+        raise UserError(f"--data {data_dir}: no split '{name}' of {card.name}; there are {there}, or name a list file")
+    if split.listed is not None:
+        path = data_dir / split.listed
+        return _of_list(card, data_dir, split, path), path
+    pairs = _of_folders(card, data_dir, split)
+    return [pairs[stem] for stem in _of_share(card, split, name, sorted(pairs))], None
+
+
+def list_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not blank, of UTF-8. Raises UserError when it can't be read."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a list ({error})") from None
+    return ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _of_folders(card: DatasetCard, data_dir: Path, split: StemPairs) -> dict[str, Pair]:
+    """All pairs by stem."""
+    images, masks = data_dir / split.images, data_dir / split.masks
+    ending = split.mask_ending
+    pictures = _pictures(card, images, masks, without=ending if images == masks else "")
+    labels = _pictures(card, masks, images, ending)
+    for found, folder in ((pictures, images), (labels, masks)):
+        if not found:
+            named = f" whose stems end in {ending}" if ending and folder == masks else ""
+            raise UserError(f"{card.source}: {folder} holds no pictures{named}; correct the path or the files' names")
+    pairs = {stem: (path, labels[stem]) for stem, path in pictures.items() if stem in labels}
+    if not pairs:
+        first = [next(iter(found.values())).name for found in (pictures, labels)]
+        raise UserError(
+            f"{card.source}: no picture in {images} has the stem of a mask in {masks} (the first are {first[0]} and "
+            f"{first[1]}); give both the same, or say mask_ending"
+        )
+    for found, folder, partner in ((pictures, images, "mask"), (labels, masks, "picture")):
+        alone = [path.name for stem, path in found.items() if stem not in pairs]
+        if alone and split.listed is None:
+            _say_once(
+                f"{card.source}: {len(alone)} files of {folder} have no {partner} and are left out: {_few(alone)}"
+            )
+    return pairs
+
+
+def _pictures(card: DatasetCard, folder: Path, other: Path, ending: str = "", without: str = "") -> dict[str, Path]:
+    """The picture files below `folder` by stem, which is their path there without suffix and `ending`.
+
+    Hidden files, those in the `other` folder if it lies in this one, and those that end in `without` are not taken.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{card.source}: there is no folder {folder}; correct the path, which starts at this file")
+    inside = other if other != folder and other.is_relative_to(folder) else None
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or (inside and path.is_relative_to(inside)):
+            continue
+        stem = _normal(relative.with_suffix("").as_posix())
+        if not stem.endswith(ending) or (without and stem.endswith(without)) or not path.is_file():
+            continue
+        other_file = found.setdefault(stem.removesuffix(ending), path)
+        if other_file != path:
+            raise UserError(f"{other_file} and {path.name}: have the same stem; keep one, or rename it")
+    return found
+
+
+def _of_share(card: DatasetCard, split: StemPairs, name: str, stems: list[str]) -> list[str]:
+    if not split.val_share:
+        return stems
+    count = max(1, round(split.val_share * len(stems)))
+    if count == len(stems):
+        raise UserError(
+            f"{card.source}: val_share: {split.val_share} of {count} pictures leaves none to train on; add pictures, "
+            f"or write val_share: 0"
+        )
+    order = np.random.RandomState(split.seed).permutation(len(stems))
+    val = {stems[i] for i in order[:count]}
+    return [stem for stem in stems if (stem in val) == (name == "val")]
+
+
+def _of_list(card: DatasetCard, data_dir: Path, split: StemPairs, path: Path) -> list[Pair]:
+    known = _of_folders(card, data_dir, split) if split.images is not None else {}
+    pairs, missing = [], []
+    for number, line in list_lines(path):
+        stem, words = _stem(line, split), line.split()
+        if stem in known:
+            pairs.append(known[stem])
+        elif len(words) == 2:
+            pairs.append((data_dir / words[0], data_dir / words[1]))
+        elif split.images is None:
+            raise UserError(
+                f"{path}: line {number} is not `image mask`: {line}; write both, or give {card.source} the folders "
+                f"images and masks"
+            )
+        else:
+            missing.append(f"line {number} {line}")
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} entries have no picture in {data_dir / split.images} with a mask in "
+            f"{data_dir / split.masks}: {_few(missing)}; correct the list or add the files"
+        )
+    return pairs
+
+
+def _stem(entry: str, split: StemPairs) -> str:
+    """The stem that a line means, be it written with the picture's suffix or folder too."""
+    path = PurePath(entry)
+    if split.images is not None and path.is_relative_to(split.images):
+        path = path.relative_to(split.images)
+    return _normal((path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).as_posix())
+
+
+def _normal(text: str) -> str:
+    """One form for letters with accents: some file systems keep another one than was typed."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    say(text)

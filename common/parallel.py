@@ -1,0 +1,34 @@
+"""Work on many files in processes of their own."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from common.errors import UserError
+
+
+@contextlib.contextmanager
+def parallel_map(workers: int) -> Iterator[Callable]:
+    """`map` over processes (decoding and painting hold the interpreter's lock); the plain one for fewer than two."""
+    if workers < 2:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        yield functools.partial(pool.map, chunksize=16)
+    except BrokenProcessPool:
+        raise UserError("a worker was killed, perhaps for lack of memory; run again with fewer --workers") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
