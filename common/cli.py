@@ -58,7 +58,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     def data(sub, split):
         sub.add_argument(
             "--data", required=True, metavar="DIR",
-            help=f"data set folder, folder of TFRecords, or '{SAMPLE}' for the drawn sample set",
+            help=f"data set folder, folder of TFRecords, your own dataset.yaml, or '{SAMPLE}' for the drawn sample set",
         )  # fmt: skip
         sub.add_argument("--split", help=f"split name or list file (default: the recipe's {split})")
 
@@ -130,7 +130,12 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     )
 
     reproduce = command("reproduce", _reproduce, "train, evaluate and draw, on the sample set or on real data")
-    reproduce.add_argument("--data", default=SAMPLE, metavar="DIR", help="data set folder (default: the sample set)")
+    reproduce.add_argument(
+        "--data",
+        default=SAMPLE,
+        metavar="DIR",
+        help="data set folder, or your own dataset.yaml (default: the sample set)",
+    )
     reproduce.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
     reproduce.add_argument(
         "--steps", type=program.whole_number(1), metavar="N", help="training steps (default: the recipe's)"
@@ -166,6 +171,16 @@ def data_dir(argument: str) -> Path:
     return SAMPLE_DIR
 
 
+def located(reproduction: Reproduction, args: argparse.Namespace, init=None) -> Path:
+    """The folder of `--data`; a person's own data set, named by its dataset.yaml, also settles what training takes."""
+    from common.data.own import locate, training_settings
+
+    card, data = locate(data_dir(args.data))
+    if card:
+        args.settings = [*training_settings(card), *reproduction.settings_for_own_classes(init), *args.settings]
+    return data
+
+
 def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common import checkpoints, training
     from common.console import say
@@ -174,6 +189,7 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common.validation import validation_split
 
     init = checkpoints.Weights(args.init) if args.init else None
+    data = located(reproduction, args, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
     newest = checkpoints.newest_checkpoint(run_dir) if args.resume else None
@@ -185,7 +201,6 @@ def _train(reproduction: Reproduction, args: argparse.Namespace) -> int:
             f"say --set, --data, --split and --init as it was begun"
         )
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
-    data = data_dir(args.data)
     split = read_split(card_by_name(recipe.dataset), data, args.split or recipe.train_split)
     recipe = training.for_data(recipe, split, args.quiet)
     if not (init or args.resume or recipe.calibration_batches):
@@ -218,12 +233,16 @@ def _report_training(trained, recipe, args) -> int:
 def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
     from common.checkpoints import Weights
     from common.data.lists import card_by_name, read_split
+    from common.data.own import locate
     from common.reproduce import RESULTS, evaluate_and_record
     from common.trimap import PLOT
 
     weights = Weights(args.checkpoint)
     recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    split = read_split(card_by_name(recipe.dataset), data_dir(args.data), args.split or recipe.val_split)
+    card, data = locate(data_dir(args.data))
+    if card:
+        recipe = recipe.derive(dataset=card.source)
+    split = read_split(card or card_by_name(recipe.dataset), data, args.split or recipe.val_split)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
@@ -251,12 +270,14 @@ def _predict(reproduction: Reproduction, args: argparse.Namespace) -> int:
     from common import prediction
     from common.checkpoints import Weights
     from common.data.lists import card_by_name
+    from common.data.own import FILE
     from common.inference import Segmenter
 
     pictures = prediction.find_pictures(args.pictures)
     weights = Weights(args.checkpoint)
     recipe = _with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    card = card_by_name(recipe.dataset)
+    kept = weights.path.parent / FILE
+    card = card_by_name(str(kept) if kept.is_file() else recipe.dataset)
     segmenter = Segmenter(reproduction.load_network(), recipe, weights)
     failures = prediction.predict(
         segmenter, pictures, card, args.out,
@@ -284,10 +305,12 @@ def _describe(reproduction: Reproduction, args: argparse.Namespace) -> None:
 
 
 def _reproduce(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    from common.checkpoints import Weights
     from common.reproduce import reproduce
 
     started = time.monotonic()
-    trained, recipe, summary = reproduce(reproduction, args, data_dir(args.data))
+    init = Weights(args.init) if args.init else None
+    trained, recipe, summary = reproduce(reproduction, args, located(reproduction, args, init), init)
     if trained.stopped_by:
         return _report_training(trained, recipe, args)
     print(f"{summary}\ndone in {time.monotonic() - started:.0f} s")

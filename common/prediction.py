@@ -8,13 +8,11 @@ from PIL import Image
 
 from common.console import Progress
 from common.data.card import DatasetCard
-from common.data.masks import read_image, save_label_png
+from common.data.masks import SUFFIXES, read_image, save_label_png
 from common.errors import UserError
 from common.files import atomic
 from common.inference import Segmenter
 from common.visualize import overlay
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 def find_pictures(arguments: Sequence[str]) -> list[Path]:

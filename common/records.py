@@ -55,7 +55,7 @@ def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None
     trained_on = run_folder.read_pictures(weights_dir)
     if val_seen is None and (not trained_on or run_folder.UNKNOWN in trained_on):
         val_seen = "unknown"
-    if any(image.stem in trained_on for image, _ in split.pairs[:evaluated]):
+    if any(name in trained_on for name in split.ids[:evaluated]):
         val_seen = True
     if val_seen:
         found["val_seen"] = val_seen

@@ -92,14 +92,15 @@ def evaluate_and_record(
     return metrics, record
 
 
-def reproduce(reproduction: Reproduction, args: argparse.Namespace, data: Path) -> tuple[training.Trained, Recipe, str]:
+def reproduce(
+    reproduction: Reproduction, args: argparse.Namespace, data: Path, init: checkpoints.Weights | None
+) -> tuple[training.Trained, Recipe, str]:
     """Train (or go on training), evaluate before and after, record, draw. Returns the last line for the user too.
 
     The sample set takes the sample variants, one after the other, real data without `--init` the
     scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
     is_sample = is_sample_set(data)
-    init = checkpoints.Weights(args.init) if args.init else None
     variants = reproduction.sample_variants if is_sample else (reproduction.scratch_variant,)
     if init:
         variants = (reproduction.default_variant,)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Reproduction:
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
+      last_layer: regular expression of the variables that score the classes.
       keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own.
       left_over: regular expression of the arrays of a Keras file that the network may leave unused.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
@@ -43,6 +45,7 @@ class Reproduction:
     sample_variants: tuple[str, ...]
     scratch_variant: str
     module: str
+    last_layer: str
     recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], Mapping[str, str]] | None = None
@@ -56,6 +59,14 @@ class Reproduction:
     @property
     def default_variant(self) -> str:
         return next(iter(self.variants))
+
+    def settings_for_own_classes(self, init: "Weights | None") -> list[str]:
+        """For classes of one's own: their weights are measured, and of a whole network all but the last layer loaded.
+
+        Of weights without that layer the variant says what is loaded.
+        """
+        whole = init is not None and any(re.search(self.last_layer, name) for name in init.shapes)
+        return ["class_weights=auto", *([f"init_not_loaded={self.last_layer}"] if whole else [])]
 
     def recipe_to_train(self, settings: list[str], init: "Weights | None" = None) -> Recipe:
         """The recipe of a new run: its variant, what the weights it starts from settle, then `--set`."""

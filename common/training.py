@@ -15,6 +15,7 @@ from common.calibration import calibrate
 from common.console import Progress, StopSignal, say
 from common.data.class_weights import class_shares
 from common.data.lists import Split, check_classes
+from common.data.own import FILE
 from common.data.pipeline import TrainingBatches
 from common.errors import UserError
 from common.files import atomic, write_json, write_text
@@ -275,7 +276,9 @@ def _write_summary(
     run_dir: Path, split: Split, init: checkpoints.Weights | None, command: str, val_limit: int | None
 ) -> None:
     write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
-    seen = {image.stem for image, _ in split.pairs}
+    if split.card.source:  # a person's own card: predicting needs its classes and colours wherever it runs
+        write_text(run_dir / FILE, Path(split.card.source).read_text(encoding="utf-8-sig"))
+    seen = set(split.ids)
     if init:  # what the starting weights have seen, these have too
         seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}
     write_text(run_dir / run_folder.PICTURES, "".join(f"{stem}\n" for stem in sorted(seen)))

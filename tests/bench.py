@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from common import dilation, records
-from common.data import sample
+from common.data import sample, tfrecord
 from common.data.lists import read_split
 from common.data.masks import read_pair
 from common.data.pipeline import TrainingBatches
@@ -22,10 +22,13 @@ from common.optimisation import train_step
 from common.tf1 import session, tf
 from reproductions.v2.model import network
 from reproductions.v2.recipe import DEEPLAB, VARIANTS
+from reproductions.v3plus import recipe as v3plus
+from reproductions.v3plus.model import network as v3plus_network
 from tests import bench_crf
 from tests.conftest import SHARED
 
 ROUNDS = 5
+BATCH = 4
 
 
 def alternate(**actions: Callable[[], object]) -> dict[str, float]:
@@ -73,6 +76,48 @@ def pipeline() -> dict[str, float]:
         return {"pictures_per_second": round(4 * batches / (time.perf_counter() - started), 1)}
 
 
+def input_against_training() -> dict[str, float]:
+    """Pictures a second: decode, scale, mirror, crop 513, batch, from a folder and from TFRecords; a v3+ update.
+
+    The update is MobileNetV2's at output stride 16 with the batch of BATCH; pictures are 500 x 375 as in VOC. Each has
+    the machine for itself, in turn.
+    """
+    recipe = v3plus.VARIANTS["mnv2_pascal_train_aug"].derive(batch_size=BATCH)
+    rng = np.random.RandomState(0)
+    images = rng.randn(BATCH, 513, 513, 3).astype(np.float32)
+    labels = rng.randint(0, 21, (BATCH, 513, 513, 1), np.uint8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "folder"
+        _voc_sized(folder)
+        tfrecord.build(read_split(VOC2012, folder, "train"), Path(name) / "records", 4, workers=2, quiet=True)
+        read = {"folder": TrainingBatches(read_split(VOC2012, folder, "train"), recipe),
+                "tfrecords": TrainingBatches(read_split(VOC2012, Path(name) / "records", "train"), recipe)}  # fmt: skip
+        with tf.Graph().as_default() as graph:
+            x, y = tf.placeholder(tf.float32, images.shape), tf.placeholder(tf.uint8, labels.shape)
+            step = train_step(v3plus_network, x, y, recipe)
+            made = session(graph)
+            made.run(tf.global_variables_initializer())
+
+            def update():
+                made.run((step.update, step.pixel_loss), {x: images, y: labels})
+
+            batches = 12  # more than the two that wait in the queue
+            actions = {n: lambda b=b: [next(b) for _ in range(batches)] for n, b in read.items()}
+            seconds = alternate(**actions, update=update)
+        for source in read.values():
+            source.close()
+    rates = {n: round((batches if n in read else 1) * BATCH / s, 1) for n, s in seconds.items()}
+    ratios = {f"{n}_to_update": round(rates[n] / rates["update"], 1) for n in read}
+    return {"unit": "pictures a second", **rates, **ratios}
+
+
+def _voc_sized(folder: Path) -> None:
+    """The drawn set, its pictures and masks enlarged to 500 x 375."""
+    sample.write(folder)
+    for path in [*folder.glob("JPEGImages/*"), *folder.glob("SegmentationClassAug/*")]:
+        Image.open(path).resize((500, 375), Image.NEAREST).save(path)
+
+
 def crf() -> dict[str, float | str]:
     """The dense CRF on a picture of 500 x 375, 21 classes, 10 iterations, against pydensecrf (C++, one thread)."""
     try:
@@ -96,6 +141,7 @@ def main() -> None:
         "v2_forward_513": forward(),
         "v2_update_2x321": training(),
         "v2_sample_pipeline": pipeline(),
+        "input_513_against_v3plus_mobilenetv2_update": input_against_training(),
         "crf_500x375": crf(),
         "cores": os.cpu_count(),
         "cpu": records.cpu(),

@@ -227,7 +227,7 @@ def test_ranges_in_general():
         ({"resize_range": (0, 513)}, "resize_range=0,513: needs the least"),
         ({"resize_range": (513, 513), "resize_factor": 513}, "resize_factor=513: must be below the greatest side"),
         ({"resize_factor": -1}, "resize_factor=-1: must be at least 0"),
-        ({"resize_rule": "later"}, "resize_rule=later: needs 'mended' or 'original'"),
+        ({"resize_rule": "later"}, "resize_rule=later: needs one of mended, original, fit"),
     ],
 )
 def test_ranges_that_are_none(changes, message):

@@ -142,7 +142,9 @@ def strange_value(d):
 
 
 def hidden_value(d):
-    save_label_png(d.mask("t12"), np.where(label_of(12) == 15, np.uint8(30), label_of(12)), VOC2012.palette)
+    mask = Image.fromarray(np.where(label_of(12) == 15, np.uint8(30), np.uint8(0)), "P")
+    mask.putpalette([value for i in range(256) for value in ((0, 0, 0) if i in (0, 30) else (9, 9, 9))])
+    mask.save(d.mask("t12"))
 
 
 def strange_colour(d):

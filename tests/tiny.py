@@ -57,6 +57,7 @@ TINY = Reproduction(
     sample_variants=("small",),
     scratch_variant="small",
     module="tests.tiny",
+    last_layer="^scores/",
 )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from common import program
 from common.console import Progress
-from common.data.lists import CARDS, Split, card_by_name, read_split
+from common.data.lists import Split, card_by_name, read_split
+from common.data.own import locate
 from common.errors import UserError
 from common.files import write_json
 from common.recipe import Recipe
@@ -49,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m common.data.class_weights",
         description="Measure class weights; `--set class_weights=auto` does the same when a training starts.",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set folder, or TFRecords of it")
-    parser.add_argument("--dataset", choices=CARDS, default="voc2012", help="its card (default: %(default)s)")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
+                        help="data set folder, TFRecords of it, or your own dataset.yaml")  # fmt: skip
+    parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
     parser.add_argument("--split", default="train_aug", help="split name or list file (default: %(default)s)")
     parser.add_argument("--void", choices=VOID, default="ignored", help="what void pixels are (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write them as JSON")
@@ -60,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    card = card_by_name(args.dataset)
-    split = read_split(card, args.data, args.split)
+    card, data = locate(args.data)
+    card = card or card_by_name(args.dataset)
+    split = read_split(card, data, args.split)
     recipe = Recipe(variant="", num_classes=len(card.classes), void_pixels=VOID[args.void])
     shares = class_shares(split, recipe, quiet=args.quiet)
     weights = [round(float(1 - share), 8) for share in shares]

@@ -117,6 +117,8 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
 def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
     """Whether a palette picture shows the card's colours under indices that are not their classes."""
     palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if np.array_equal(palette[: len(card.palette)], card.palette):  # it has the card's own: its indices are classes
+        return False
     used = [i for i in np.unique(np.asarray(image)) if i < len(palette)]
     shown = [tuple(palette[i].tolist()) for i in used]
     if shown == [(i, i, i) for i in used]:  # a grey mask saved with a palette

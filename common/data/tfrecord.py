@@ -31,6 +31,7 @@ from common import program
 from common.console import Progress, StopSignal, say
 from common.data import tfrecord_split as keys
 from common.data.lists import Split, card_by_name, read_split
+from common.data.own import locate
 from common.data.tfrecord_frames import frame
 from common.data.tfrecord_index import Index, Shard, index_path, record_files, shard_name, unfinished_path
 from common.errors import UserError
@@ -269,10 +270,10 @@ def _grey_png(path: Path, mask: np.ndarray) -> bytes:
 def _run(args: argparse.Namespace) -> int:
     from common.cli import data_dir
 
-    data = data_dir(args.data)
+    card, data = locate(data_dir(args.data))
     if args.out.resolve() == data.resolve():
         raise UserError(f"--out {args.out}: is the data folder itself; choose another")
-    split = read_split(card_by_name(args.dataset), data, args.split)
+    split = read_split(card or card_by_name(args.dataset), data, args.split)
     received = build(split, args.out, args.shards, args.workers, args.quiet)
     if received:
         say(f"stopped by signal {received}; run the same command again, finished shards are kept")

@@ -13,6 +13,7 @@ REPRODUCTION = Reproduction(
     sample_variants=("sample",),
     scratch_variant="scratch",
     module="reproductions.v1.model",
+    last_layer="^fc8_voc12/",
     protocols=({"crf": True},),
 )
 

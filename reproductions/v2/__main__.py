@@ -13,6 +13,7 @@ REPRODUCTION = Reproduction(
     sample_variants=("sample",),
     scratch_variant="scratch",
     module="reproductions.v2.model",
+    last_layer="^fc1_voc12",
     recognise=recognise,
     protocols=({"crf": True},),
 )

@@ -13,6 +13,7 @@ REPRODUCTION = Reproduction(
     sample_variants=("sample",),
     scratch_variant="scratch",
     module="reproductions.v3.model",
+    last_layer="/logits/Conv/",
     recognise=recognise,
     protocols=(
         {"eval_output_stride": 8},

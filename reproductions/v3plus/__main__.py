@@ -13,6 +13,7 @@ REPRODUCTION = Reproduction(
     sample_variants=tuple(f"sample_{name}" for name in MODELS),
     scratch_variant="scratch",
     module="reproductions.v3plus.model",
+    last_layer="^logits/",
     recognise=recognise,
     protocols=(),
 )

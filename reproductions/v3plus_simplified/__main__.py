@@ -15,6 +15,7 @@ REPRODUCTION = Reproduction(
     sample_variants=("sample_xception", "sample_mobilenetv2"),
     scratch_variant="scratch",
     module="reproductions.v3plus_simplified.model",
+    last_layer="^logits/",
     recognise=recognise,
     keras_names=lambda shapes, recipe: keras_names(shapes, recipe.cell),
     left_over=LEFT_OVER,
