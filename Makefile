@@ -56,8 +56,8 @@ $(addprefix reproduce-,$(REPRODUCTIONS)): reproduce-%: setup
 demo: setup  ## fetch MobileNetV2's VOC weights, segment two photographs or IMAGES="a.jpg folder/*.png", draw a sheet
 	$(BIN)/python -m reproductions.v3plus.demo $(IMAGES) $(if $(OUT),--out "$(OUT)")
 
-eval-all: setup  ## evaluate the checkpoint of every reproduction (trains those that are missing)
-	@for name in $(REPRODUCTIONS); do $(MAKE) --no-print-directory reproduce-$$name || exit $$?; done
+eval-all: setup  ## evaluate every known checkpoint by every protocol of its paper (trains missing sample runs); DATA=folder
+	$(BIN)/python -m common.eval_all $(if $(DATA),--data "$(DATA)") $(if $(JOBS),--jobs "$(JOBS)")
 
 results: setup  ## write results/RESULTS.md and the README's table from the records
 	$(BIN)/python -m common.results

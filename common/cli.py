@@ -97,6 +97,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
         action="store_true",
         help="picture, label, result and overlay of each, in results/ below --out",
     )
+    evaluate.add_argument("--save-labels", action="store_true", help="label maps, in labels/ below --out, for reports")
     evaluate.add_argument(
         "--trimap", type=_widths, nargs="?", const=TRIMAP_WIDTHS, default=(), metavar="W,W",
         help=f"also mIoU within W pixels of the labels' boundaries, with a plot (without W: {TRIMAP_WIDTHS})",
@@ -246,7 +247,7 @@ def _evaluate(reproduction: Reproduction, args: argparse.Namespace) -> None:
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
-        save_results=args.save_results, command=args.command_line,
+        save_results=args.save_results, save_labels=args.save_labels, command=args.command_line,
     )  # fmt: skip
     for name, iou in metrics["per_class_iou"].items():
         if iou is not None:

@@ -11,6 +11,7 @@ from common.console import Progress
 from common.data.lists import Split, check_classes
 from common.inference import Segmenter
 from common.metrics import ConfusionMatrix
+from common.recipe import Recipe
 from common.trimap import BandMatrices
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -69,13 +70,12 @@ def evaluate(
         **({"trimap": bands.summary(card.classes)} if trimap else {}),
         **({"loss": float(np.mean(losses))} if with_loss else {}),
         "images": count,
-        "protocol": protocol(segmenter, scales, flip),
+        "protocol": protocol(recipe, scales, flip),
     }
 
 
-def protocol(segmenter: Segmenter, scales: Sequence[float], flip: bool) -> dict[str, Any]:
-    """How labels are made and compared, as a record states it."""
-    recipe = segmenter.recipe
+def protocol(recipe: Recipe, scales: Sequence[float], flip: bool) -> dict[str, Any]:
+    """How labels are made and compared by a recipe `at_evaluation`, as a record states it."""
     single = tuple(scales) == (1.0,) and not flip
     strided = {"output_stride": recipe.output_stride} if hasattr(recipe, "output_stride") else {}
     void = {"void": "class 0"} if recipe.void_pixels == "background" else {}

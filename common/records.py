@@ -18,6 +18,7 @@ from typing import Any
 
 from common import run_folder
 from common.checkpoints import Weights, step_of
+from common.code_version import code_version
 from common.data import random_split
 from common.data.lists import Split
 from common.errors import UserError
@@ -25,7 +26,7 @@ from common.files import read_json, write_text
 from common.recipe import Recipe
 from common.reproduction import Reproduction
 
-SCHEMA = 1
+SCHEMA = 2
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL_FIELDS = ("eval_size", "eval_scales", "eval_flip", "scale_fusion", "crf")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
@@ -129,6 +130,7 @@ def write_record(
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _public(command),
+        "code": code_version(reproduction.module),
         "commit": _commit(),
         "versions": versions(),
         "cpu": cpu(),
@@ -148,8 +150,12 @@ def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
             raise UserError(f"{path}: was changed after its run wrote it; run it again or delete it")
         if record["schema"] > SCHEMA:
             raise UserError(f"{path}: is of schema {record['schema']}, newer than this checkout; update it")
-        records.append(record)
+        records.append({**ABSENT, **record})
     return records
+
+
+# What records of earlier schemas don't tell.
+ABSENT = {"code": None, "evaluation": None, "peak_memory_mib": None}
 
 
 def digest(record: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ class Reproduction:
       sample_variants: for the drawn sample set; `reproduce` runs each of them.
       scratch_variant: for real data without weights to start from.
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
+      further_protocols: more of them that the paper reports; `eval-all` evaluates these too.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
@@ -48,6 +49,7 @@ class Reproduction:
     last_layer: str
     recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
+    further_protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], Mapping[str, str]] | None = None
     left_over: str = ""
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
@@ -55,6 +57,11 @@ class Reproduction:
     def load_network(self) -> "Network":
         """The network, imported now."""
         return importlib.import_module(self.module).network
+
+    @property
+    def package(self) -> str:
+        """What `python -m` runs."""
+        return self.module.removesuffix(".model")
 
     @property
     def default_variant(self) -> str:
@@ -146,6 +153,13 @@ class Reproduction:
         if self._strange_fields(stored):  # of another network's recipe only what belongs to the backbone's weights
             fields = (*Recipe.WEIGHT_FIELDS, "batch_norm_epsilon")
         return self.recognise(weights.shapes) | {key: stored[key] for key in fields if key in stored}
+
+
+def reproductions() -> dict[str, Reproduction]:
+    """All of this checkout by name, imported now: common knows none of them."""
+    root = Path(__file__).resolve().parent.parent / "reproductions"
+    names = sorted(path.parent.name for path in root.glob("*/__main__.py"))
+    return {name: importlib.import_module(f"reproductions.{name}.__main__").REPRODUCTION for name in names}
 
 
 def _follow(recipe: Recipe, settled: dict[str, Any], weights: "Weights | None") -> Recipe:

@@ -59,33 +59,43 @@ def _results(records: list[dict], published: list[dict]) -> str:
         "classes that occur.",
         "## Measured on real pictures",
         _measured(_real(records)),
+        _commands(_real(records)),
         "## Sample runs",
         "Drawn pictures: these rows say that training, evaluation and tables work. They reproduce nothing.",
         _measured(_sample(records), before=True),
+        _commands(_sample(records)),
         "## Published numbers",
-        "A number of ours stands here only when its record has the same data, whole, and no mark.",
+        "A number of ours stands here only when its record has the same data, whole, and no mark. A repository's "
+        "figure of a paper's network stands in the paper's line too.",
     ]
     for table in published:
         parts += [
             f"### {table['source']}",
             *([table["note"]] if "note" in table else []),
-            _published(table, records),
+            _published(table, published, records),
         ]
-    return _from_results("\n\n".join(parts)) + "\n"
+    return _from_results("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _readme_tables(records: list[dict], published: list[dict]) -> str:
-    headlines = [{**table, "rows": [row for row in table["rows"] if row.get("headline")]} for table in published]
-    rows = [row for table in headlines for row in _published_rows(table, records, with_source=True)]
+    headlines = [(table, row) for table in published for row in table["rows"] if row.get("headline")]
     parts = [
         "**Published, and reproduced here** (mIoU, per cent)",
-        _table(("model", "data", "protocol", "published", "ours", "source"), rows),
+        _table(
+            ("model", "data", "protocol", "paper", "repository", "ours", "difference", "source"),
+            [
+                [row["model"], table["data"], row.get("protocol", "single scale"),
+                 *_side_by_side(table, row, published, records), table["source"]]
+                for table, row in headlines
+            ],
+        ),
         "**Measured on real pictures**",
         _measured(_real(records)),
         "**Sample runs** (drawn pictures: they show that the machinery works, and reproduce nothing)",
         _measured(_sample(records), before=True),
-        "All numbers, with their sources and records: [results/RESULTS.md](results/RESULTS.md).",
-    ]
+        "All numbers, with their sources, records and commands, and what each missing one needs: "
+        "[results/RESULTS.md](results/RESULTS.md).",
+    ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -100,17 +110,7 @@ def _sample(records: Iterable[dict]) -> list[dict]:
 def _measured(records: list[dict], before: bool = False) -> str:
     if not records:
         return "None yet."
-    header = [
-        "model",
-        "data",
-        "pictures",
-        "protocol",
-        "mIoU",
-        "pixel acc.",
-        "trained from",
-        "marks",
-        "record",
-    ]
+    header = ["model", "data", "pictures", "protocol", "mIoU", "pixel acc.", "trained from", "marks", "record"]
     if before:
         header.insert(4, "untrained")
     rows = []
@@ -134,27 +134,57 @@ def _measured(records: list[dict], before: bool = False) -> str:
     return _table(header, rows)
 
 
-def _order(record: dict) -> tuple[str, ...]:
-    protocol = protocol_text(record["protocol"])
-    return record["reproduction"], record["variant"], record["data"]["title"], protocol, record["id"]
+def _commands(records: list[dict]) -> str:
+    """The exact command of each record, folded away."""
+    if not records:
+        return ""
+    lines = [f"- {r['id'][-10:]}: `{r['command']}`" for r in sorted(records, key=_order)]
+    return "\n".join(["<details><summary>The commands</summary>", "", *lines, "", "</details>"])
 
 
-def _published(table: dict, records: list[dict]) -> str:
-    return _table(("model", "protocol", "published", "ours", "needs"), _published_rows(table, records))
+def _order(record: dict) -> tuple:
+    """Published weights, which nobody trained here, come first; then by model; one scale before several."""
+    protocol = record["protocol"]
+    how = len(protocol["scales"]), protocol["flip"], protocol.get("crf") is not None, protocol.get("output_stride", 0)
+    names = record["reproduction"], record["variant"], record["data"]["title"]
+    return record["training"] is not None, *names, *how, record["id"]
 
 
-def _published_rows(table: dict, records: list[dict], with_source: bool = False) -> list[list[str]]:
+def _published(table: dict, published: list[dict], records: list[dict]) -> str:
     rows = []
     for row in table["rows"]:
         ours = _matching(table, row, records)
-        value = f"[{_percent(ours['miou'])}]({_record_link(ours)})" if ours else "-"
-        protocol = row.get("protocol", "single scale")
-        if with_source:
-            rows.append([row["model"], table["data"], protocol, _published_value(row), value, table["source"]])
-        else:
-            needs = "" if ours else _needs(table, row)
-            rows.append([row["model"], protocol, _published_value(row), value, needs])
-    return rows
+        pictures = str(ours["data"]["images"]) if ours else ""
+        sides = _side_by_side(table, row, published, records)
+        needs = "" if ours else _needs(table, row)
+        rows.append([row["model"], row.get("protocol", "single scale"), *sides, pictures, needs])
+    header = ("model", "protocol", "paper", "repository", "ours", "difference", "pictures", "missing: what it needs")
+    return _table(header, rows)
+
+
+def _side_by_side(table: dict, row: dict, published: list[dict], records: list[dict]) -> list[str]:
+    """What the paper has, what a repository has, ours with a link to its record, and ours less the row's own."""
+    value, ours = _published_value(row), _matching(table, row, records)
+    paper, repository = (value, _repository(table, row, published)) if _is_paper(table) else ("-", value)
+    if not ours:
+        return [paper, repository, "-", ""]
+    difference = f"{100 * ours['miou'] - row['miou']:+.2f}"
+    return [paper, repository, f"[{_percent(ours['miou'])}]({_record_link(ours)})", difference]
+
+
+def _is_paper(table: dict) -> bool:
+    return table["source"].startswith("arXiv")
+
+
+def _repository(table: dict, row: dict, published: list[dict]) -> str:
+    """The figures of repositories that say they are of this row."""
+    found = [
+        f"{_published_value(other)} ({other.get('of', their['source'])})"
+        for their in published
+        for other in their["rows"]
+        if other.get("beside") == [table["source"], row["model"], row.get("protocol", "single scale")]
+    ]
+    return "; ".join(found) or "-"
 
 
 def _published_value(row: dict) -> str:
@@ -162,16 +192,21 @@ def _published_value(row: dict) -> str:
 
 
 def _needs(table: dict, row: dict) -> str:
+    if "test" in table["data"]:
+        return "the test server: its labels are not public"
     if "variant" not in row:
-        return "a recipe"
-    return f"{table['data']}; `{table['reproduction']}` variant `{row['variant']}`"
+        return "a recipe: none of ours is this one"
+    name = table["reproduction"].replace("_", "-")
+    start = f" INIT={row['init']}" if "init" in row else ""
+    return f"`make reproduce-{name} DATA={table['data'].split()[0]}{start} SET=variant={row['variant']}`"
 
 
 def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
     """The newest record that may stand beside a published number: same recipe, same start, no mark."""
     if "variant" not in row:
         return None
-    wanted = {"scales": [1.0], "flip": False, "crf": None} | row.get("settings", {})
+    wanted = {"scales": [1.0], "flip": False} | row.get("settings", {})
+    crf = wanted.pop("crf", False)
     fitting = [
         r
         for r in records
@@ -181,6 +216,7 @@ def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
         and (r["reproduction"], r["variant"], r["data"]["title"])
         == (table["reproduction"], row["variant"], table["data"])
         and all(r["protocol"].get(k) == v for k, v in wanted.items())
+        and (r["protocol"].get("crf") is not None) == crf
     ]
     return max(fitting, key=lambda r: r["finished"], default=None)
 

@@ -56,13 +56,13 @@ def slim_blocks(
     return at_output_stride(tuple(nominal), output_stride)
 
 
-def dilated_blocks(units: tuple[int, int, int, int]) -> tuple[Block, ...]:
-    """The blocks of a ResNet whose last two strides are turned into rates 2 and 4: output stride 8."""
+def dilated_blocks(units: tuple[int, int, int, int], multi_grid: tuple[int, ...] = ()) -> tuple[Block, ...]:
+    """The blocks of a ResNet whose last two strides are turned into rates 2 and 4 (times `multi_grid`): stride 8."""
     return (
         Block(256, units[0]),
         Block(512, units[1], stride=2),
         Block(1024, units[2], rate=2),
-        Block(2048, units[3], rate=4),
+        Block(2048, units[3], rate=4, multi_grid=multi_grid),
     )
 
 

@@ -49,13 +49,15 @@ class Weights:
     """One checkpoint of an entry: `path` is a glob in the entry's folder, `trained_on` the pictures it has seen.
 
     `convert` is the command that makes `checkpoint` of it; without one the file is used as it is, or not at all
-    (then `note` says so).
+    (then `note` says so). `reproduction` and `variant` are what evaluates it, if it scores classes.
     """
 
     path: str
     trained_on: tuple[str, ...]
     checkpoint: str = ""
     convert: str = ""
+    reproduction: str = ""
+    variant: str = ""
     note: str = ""
 
 
@@ -194,6 +196,9 @@ def _check(entry: Entry, manifest: Manifest) -> None:
     for weights in entry.weights:
         for name in weights.trained_on:
             needs[f"{weights.path}: trained_on {name} is not among training_sets"] = name in manifest.training_sets
+        needs[f"{weights.path}: `reproduction` and `variant` go together"] = bool(weights.reproduction) == bool(
+            weights.variant
+        )
         needs[f"{weights.path}: `convert` and `checkpoint` go together"] = bool(weights.convert) == bool(
             weights.checkpoint
         )

@@ -19,7 +19,8 @@ def deeplab_v2(images: tf.Tensor, recipe: V2Recipe) -> tf.Tensor:
     """Scores [n, ceil(h / 8), ceil(w / 8), num_classes] of preprocessed `images` [n, h, w, 3]."""
     depth, names, scope = ENCODERS[recipe.encoder]
     with slim.arg_scope([layers.conv2d], dilated_type=recipe.dilated_type):
-        features, _ = resnet.resnet_v1(images, resnet.dilated_blocks(UNITS[depth]), names, recipe.residual_gamma)
+        blocks = resnet.dilated_blocks(UNITS[depth], recipe.multi_grid)
+        features, _ = resnet.resnet_v1(images, blocks, names, recipe.residual_gamma)
     scopes = [scope.format(i, i + 1) for i in range(len(recipe.atrous_rates))]
     return heads.aspp_sum(features, recipe.num_classes, recipe.atrous_rates, scopes)
 

@@ -29,6 +29,8 @@ class V2Recipe(Recipe):
         *Recipe.WEIGHT_FIELDS,
         "encoder",
         "dilated_type",
+        "atrous_rates",
+        "multi_grid",
         "batch_norm_epsilon",
     )
 
@@ -38,6 +40,7 @@ class V2Recipe(Recipe):
     encoder: Literal["deeplab", "res101", "res50"] = "deeplab"
     dilated_type: Literal["regular", "decompose", "smooth_GI", "smooth_SSC"] = "regular"
     atrous_rates: tuple[int, ...] = (6, 12, 18, 24)
+    multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's three rates
     msc_scales: tuple[float, ...] = (1.0,)  # multi-scale inputs, fused by the maximum; the first is 1
     batch_norm_epsilon: float = 0.001  # tf.contrib's default, as the original has it; Caffe's is 1e-5
 
@@ -56,6 +59,8 @@ class V2Recipe(Recipe):
             raise UserError("msc_scales: must start with 1 and hold factors above 0")
         if not self.atrous_rates or min(self.atrous_rates) < 1:
             raise UserError("atrous_rates: needs rates of at least 1")
+        if len(self.multi_grid) not in (0, 3) or min(self.multi_grid, default=1) < 1:
+            raise UserError("multi_grid: needs a factor of at least 1 for each of 3 units, or none")
 
 
 DEEPLAB = V2Recipe(variant="deeplab")
@@ -71,6 +76,22 @@ SLIM = {key: SLIM_PREPROCESSING[key] for key in ("channel_order", "pixel_mean")}
 
 # The branch smoothed_dilated_conv trains at 1e-3 and, without COCO, reaches 72.1 to 72.3 (base 71.7).
 SMOOTHED_RATE = 1e-3
+SMOOTHED = {
+    "": {},
+    "_multi_grid": {"multi_grid": (1, 2, 4)},
+    "_smooth_GI": {"dilated_type": "smooth_GI"},
+    "_smooth_SSC": {"dilated_type": "smooth_SSC"},
+}
+
+# The paper's table 4, each row adding to the one before: multi-scale inputs, COCO weights, random scaling, LargeFOV in
+# the classifier's place (which the first rows don't tell: rate 1 here), and ASPP, which is deeplab_msc.
+TABLE4 = {
+    "base": {"encoder": "res101", **SLIM, "random_scale": False, "atrous_rates": (1,)},
+    "msc": {"encoder": "res101", **SLIM, **MSC, "random_scale": False, "atrous_rates": (1,)},
+    "coco": {**MSC, "random_scale": False, "atrous_rates": (1,)},
+    "augmentation": {**MSC, "atrous_rates": (1,)},
+    "largefov": {**MSC, "atrous_rates": (12,)},
+}
 
 # No trained weights: He initialisation, residual branches that start small (as in arXiv 1706.02677),
 # batch norm calibrated on training pictures. Says that training works; no published number is near it.
@@ -89,8 +110,15 @@ VARIANTS = {
         DEEPLAB.derive(variant="res50", encoder="res50", **SLIM),
         DEEPLAB.derive(variant="res50_msc", encoder="res50", **SLIM, **MSC),
         DEEPLAB.derive(variant="decompose", dilated_type="decompose", learning_rate=SMOOTHED_RATE),
-        DEEPLAB.derive(variant="smooth_GI", dilated_type="smooth_GI", learning_rate=SMOOTHED_RATE),
-        DEEPLAB.derive(variant="smooth_SSC", dilated_type="smooth_SSC", learning_rate=SMOOTHED_RATE),
+        # arXiv 1808.08931: from COCO, and from ImageNet alone.
+        *(
+            DEEPLAB.derive(
+                variant=(prefix + name).strip("_") or "deeplab_kdd18", learning_rate=SMOOTHED_RATE, **start | how
+            )
+            for prefix, start in (("", {}), ("res101_kdd18", {"encoder": "res101", **SLIM}))
+            for name, how in SMOOTHED.items()
+        ),
+        *(DEEPLAB.derive(variant=f"table4_{name}", **how) for name, how in TABLE4.items()),
         DEEPLAB.derive(variant="cityscapes", dataset="cityscapes", num_classes=19, train_split="train_fine"),
         # A fresh classifier of 73,728 inputs a class swings at ten times the rate: one rate for all.
         DEEPLAB.derive(variant="scratch", **SCRATCH, lr_multipliers=()),

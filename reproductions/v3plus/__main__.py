@@ -4,7 +4,7 @@ import sys
 
 from common.cli import main
 from common.reproduction import Reproduction
-from reproductions.v3plus.recipe import MODELS, VARIANTS, recognise
+from reproductions.v3plus.recipe import MODELS, STRATEGIES, VARIANTS, recognise
 
 REPRODUCTION = Reproduction(
     name="v3plus",
@@ -15,7 +15,7 @@ REPRODUCTION = Reproduction(
     module="reproductions.v3plus.model",
     last_layer="^logits/",
     recognise=recognise,
-    protocols=(),
+    further_protocols=tuple(STRATEGIES[name] for name in ("os8", "os8_ms", "os8_ms_flip")),
 )
 
 if __name__ == "__main__":
