@@ -14,7 +14,7 @@ REPRODUCE := $(if $(DATA),--data "$(DATA)") $(if $(INIT),--init "$(INIT)") $(if 
 
 REPRODUCTIONS := v1 v2 v3 v3plus v3plus-simplified
 
-.PHONY: demo weights data check help setup setup-dev test test-full lint format results eval-all bench clean \
+.PHONY: demo weights data check models compare report help setup setup-dev test test-full lint format results eval-all bench clean \
 	$(addprefix reproduce-,$(REPRODUCTIONS))
 
 help:  ## list the targets
@@ -70,6 +70,15 @@ data: setup  ## fetch, check and prepare a data set: NAME=voc-aug (without NAME:
 
 check: setup  ## look a data set over: DATA=folder or dataset.yaml
 	$(BIN)/python -m common.data.check "$(DATA)"
+
+models: setup  ## write results/models.md: parameters, multiply-adds, receptive field of every network
+	$(BIN)/python -m common.model_table --write
+
+compare: setup  ## compare two evaluations: A=record B=record (DATA=folder OUT=folder draw the pictures)
+	$(BIN)/python -m common.compare "$(A)" "$(B)" $(if $(OUT),--out "$(OUT)" --data "$(DATA)")
+
+report: setup  ## write results/report/index.html: tables, curves, maps and pictures of all records; DATA=folder for photographs
+	$(BIN)/python -m common.report $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 test: setup-dev  ## the tests (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest

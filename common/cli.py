@@ -129,6 +129,12 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
         metavar="N",
         help="input side for multiply-adds (default: 513)",
     )
+    describe.add_argument(
+        "--table",
+        action="store_true",
+        help="the networks that the papers report instead: parameters, multiply-adds, receptive field beside what was "
+        "published",
+    )
 
     reproduce = command("reproduce", _reproduce, "train, evaluate and draw, on the sample set or on real data")
     reproduce.add_argument(
@@ -291,6 +297,13 @@ def _predict(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
 
 def _describe(reproduction: Reproduction, args: argparse.Namespace) -> None:
+    if args.table:
+        if args.settings or args.draw:
+            raise UserError("--table: describes the papers' networks as they are; leave --set, --config and --draw out")
+        from common.model_table import print_models
+
+        print_models([reproduction], args.size, args.quiet)
+        return
     recipe = reproduction.recipe_to_train(args.settings)
     if args.draw and not recipe.cell:
         raise UserError(f"--draw {args.draw}: the head of {recipe.variant} is not designed in JSON")

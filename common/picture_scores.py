@@ -12,6 +12,7 @@ from common.files import atomic
 from common.metrics import count_pairs
 
 FILE = "pictures.npz"
+LABELS = "labels"  # folder of label maps beside it
 
 
 class PictureScores:

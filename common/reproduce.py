@@ -15,7 +15,7 @@ from common.data.masks import colour_labels, save_label_png
 from common.errors import UserError
 from common.files import atomic, read_json, write_text
 from common.inference import Segmenter
-from common.picture_scores import FILE, PictureScores
+from common.picture_scores import FILE, LABELS, PictureScores
 from common.prediction import write_prediction
 from common.recipe import Recipe
 from common.reproduction import Reproduction
@@ -23,7 +23,6 @@ from common.visualize import few_colours, overlay, picture_row, png_bytes, sheet
 
 SHEET_PICTURES = 8
 RESULTS = "results"  # folder of `evaluate --save-results`
-LABELS = "labels"  # folder of label maps beside metrics.json, for reports
 
 
 def evaluate_and_record(

@@ -114,7 +114,7 @@ def _measured(records: list[dict], before: bool = False) -> str:
     if before:
         header.insert(4, "untrained")
     rows = []
-    for r in sorted(records, key=_order):
+    for r in sorted(records, key=order):
         training = r["training"] or {}
         start = Path(training["init"]).name if training.get("init") else "random" if training else "-"
         row = [
@@ -138,11 +138,11 @@ def _commands(records: list[dict]) -> str:
     """The exact command of each record, folded away."""
     if not records:
         return ""
-    lines = [f"- {r['id'][-10:]}: `{r['command']}`" for r in sorted(records, key=_order)]
+    lines = [f"- {r['id'][-10:]}: `{r['command']}`" for r in sorted(records, key=order)]
     return "\n".join(["<details><summary>The commands</summary>", "", *lines, "", "</details>"])
 
 
-def _order(record: dict) -> tuple:
+def order(record: dict) -> tuple:
     """Published weights, which nobody trained here, come first; then by model; one scale before several."""
     protocol = record["protocol"]
     how = len(protocol["scales"]), protocol["flip"], protocol.get("crf") is not None, protocol.get("output_stride", 0)
@@ -153,10 +153,10 @@ def _order(record: dict) -> tuple:
 def _published(table: dict, published: list[dict], records: list[dict]) -> str:
     rows = []
     for row in table["rows"]:
-        ours = _matching(table, row, records)
+        ours = matching_record(table, row, records)
         pictures = str(ours["data"]["images"]) if ours else ""
         sides = _side_by_side(table, row, published, records)
-        needs = "" if ours else _needs(table, row)
+        needs = "" if ours else what_it_needs(table, row)
         rows.append([row["model"], row.get("protocol", "single scale"), *sides, pictures, needs])
     header = ("model", "protocol", "paper", "repository", "ours", "difference", "pictures", "missing: what it needs")
     return _table(header, rows)
@@ -164,19 +164,19 @@ def _published(table: dict, published: list[dict], records: list[dict]) -> str:
 
 def _side_by_side(table: dict, row: dict, published: list[dict], records: list[dict]) -> list[str]:
     """What the paper has, what a repository has, ours with a link to its record, and ours less the row's own."""
-    value, ours = _published_value(row), _matching(table, row, records)
-    paper, repository = (value, _repository(table, row, published)) if _is_paper(table) else ("-", value)
+    value, ours = _published_value(row), matching_record(table, row, records)
+    paper, repository = (value, repository_figures(table, row, published)) if is_paper(table) else ("-", value)
     if not ours:
         return [paper, repository, "-", ""]
     difference = f"{100 * ours['miou'] - row['miou']:+.2f}"
     return [paper, repository, f"[{_percent(ours['miou'])}]({_record_link(ours)})", difference]
 
 
-def _is_paper(table: dict) -> bool:
+def is_paper(table: dict) -> bool:
     return table["source"].startswith("arXiv")
 
 
-def _repository(table: dict, row: dict, published: list[dict]) -> str:
+def repository_figures(table: dict, row: dict, published: list[dict]) -> str:
     """The figures of repositories that say they are of this row."""
     found = [
         f"{_published_value(other)} ({other.get('of', their['source'])})"
@@ -191,7 +191,7 @@ def _published_value(row: dict) -> str:
     return f"{row['miou']:.2f}" + (" (uncertain)" if row.get("uncertain") else "")
 
 
-def _needs(table: dict, row: dict) -> str:
+def what_it_needs(table: dict, row: dict) -> str:
     if "test" in table["data"]:
         return "the test server: its labels are not public"
     if "variant" not in row:
@@ -201,7 +201,7 @@ def _needs(table: dict, row: dict) -> str:
     return f"`make reproduce-{name} DATA={table['data'].split()[0]}{start} SET=variant={row['variant']}`"
 
 
-def _matching(table: dict, row: dict, records: list[dict]) -> dict | None:
+def matching_record(table: dict, row: dict, records: list[dict]) -> dict | None:
     """The newest record that may stand beside a published number: same recipe, same start, no mark."""
     if "variant" not in row:
         return None

@@ -83,14 +83,14 @@ def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
     table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
     row = {"model": "m", "miou": 70.0, "variant": "small"}
     full = record | {"marks": {}, "changed": [], "data": record["data"] | {"title": "VOC2012 val"}}
-    assert results._matching(table, row, [full]) == full
-    assert results._matching(table, row, [full | {"marks": {"subset": 5}}]) is None
-    assert results._matching(table, row, [full | {"variant": "other"}]) is None
-    assert results._matching(table, row, [full | {"changed": ["num_steps"]}]) is None
+    assert results.matching_record(table, row, [full]) == full
+    assert results.matching_record(table, row, [full | {"marks": {"subset": 5}}]) is None
+    assert results.matching_record(table, row, [full | {"variant": "other"}]) is None
+    assert results.matching_record(table, row, [full | {"changed": ["num_steps"]}]) is None
     from_coco = full | {"training": {"init": "deeplab_resnet_init.ckpt"}}
-    assert results._matching(table, row | {"init": "deeplab_resnet_init"}, [full, from_coco]) == from_coco
-    assert results._matching(table, row | {"settings": {"flip": True}}, [full]) is None
-    assert results._matching(table, {"model": "m", "miou": 70.0}, [full]) is None
+    assert results.matching_record(table, row | {"init": "deeplab_resnet_init"}, [full, from_coco]) == from_coco
+    assert results.matching_record(table, row | {"settings": {"flip": True}}, [full]) is None
+    assert results.matching_record(table, {"model": "m", "miou": 70.0}, [full]) is None
 
 
 @pytest.mark.parametrize(

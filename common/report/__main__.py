@@ -1,0 +1,33 @@
+"""`python -m common.report`: results/report/index.html, to be opened from the disk."""
+
+import sys
+from pathlib import Path
+
+from common import cli, program, records
+from common.report import folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report; returns the exit status."""
+    parser = program.ArgumentParser(
+        prog="python -m common.report",
+        description="Write the report: tables, heat map, confusion matrices, curves, speed and a gallery in one folder "
+        "that a browser opens without a server.",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the report's folder (default: results/report)")
+    parser.add_argument(
+        "--data", nargs="+", action="extend", default=[], metavar="DIR",
+        help=f"data sets whose pictures the gallery shows; the sample set ('{cli.SAMPLE}') is found by itself",
+    )  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+
+    def write() -> None:
+        data = [cli.data_dir(name) for name in args.data]
+        print(folder.write_report(args.out or records.results_dir() / "report", data, args.quiet))
+
+    return program.run(write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

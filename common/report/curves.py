@@ -1,0 +1,106 @@
+"""Training runs as the report draws them: their logs, thinned."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import run_folder
+from common.errors import UserError
+from common.files import read_json
+from common.records import PROTOCOL_FIELDS
+from common.report.tables import Missing, Record
+
+POINTS = 300  # of a curve; a longer one is drawn as the means of equal parts
+
+
+def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[Missing]]:
+    """The runs that the records' checkpoints come from, as far as their folders are there.
+
+    A run: `folder`, `model`, `changed` and `evaluations` (positions of records), `last_step`, `every` (steps a point
+    stands for), lists `step`, `loss`, `pixel_loss`, `learning_rate`, the median `seconds` of a step, `batch_size`,
+    `crop_size`, and `validation` with lists `step` and `miou`, and `images`.
+    """
+    found: dict[Path, list[int]] = {}
+    gone: dict[Path, Record] = {}
+    for place, record in enumerate(records):
+        if not record.get("training"):  # weights from elsewhere
+            continue
+        run_dir = Path(record["checkpoint"]["path"]).parent
+        if _is_of(run_dir, record):
+            found.setdefault(run_dir, []).append(place)
+        else:
+            gone.setdefault(run_dir, record)
+    missing = []
+    if gone:
+        commands = dict.fromkeys(record["training"].get("command") for record in gone.values())
+        missing.append(
+            Missing(
+                "training",
+                f"The curves of {len(gone)} training runs: their folders ({', '.join(map(str, gone))}) are not below "
+                "this folder, or hold other runs.",
+                "Start the report where the runs lie, or train again:",
+                tuple(command for command in commands if command),
+            )
+        )
+    return [_run(run_dir, records, places) for run_dir, places in found.items()], missing
+
+
+def _is_of(run_dir: Path, record: Record) -> bool:
+    """Whether the folder holds the run that the record's checkpoint was written by, and not a later one."""
+    try:
+        summary, recipe = run_folder.read_summary(run_dir), read_json(run_dir / run_folder.RECIPE)
+    except UserError:
+        return False
+    log = run_folder.read_log(run_dir)
+    if not (summary and isinstance(recipe, dict) and log):
+        return False
+    evaluated = record["recipe"]
+    same_recipe = all(
+        recipe[name] == evaluated[name]
+        for name in recipe.keys() & evaluated.keys()
+        if name not in PROTOCOL_FIELDS and not name.startswith("eval_")
+    )
+    same_start = all(summary.get(name) == record["training"].get(name) for name in ("pictures_digest", "init_digest"))
+    return same_recipe and same_start and log[-1]["step"] >= (record["checkpoint"]["step"] or 0)
+
+
+def _run(run_dir: Path, records: Sequence[Record], places: list[int]) -> dict[str, Any]:
+    record, log = records[places[0]], run_folder.read_log(run_dir)
+    every = -(-len(log) // POINTS)
+    validation = [e for e in run_folder.read_log(run_dir, run_folder.VALIDATION) if _number(e.get("miou")) is not None]
+    columns = ("loss", "pixel_loss", "learning_rate")
+    return {
+        "folder": run_dir.as_posix(),
+        "model": f"{record['title']} {record['variant']}",
+        "evaluations": places,
+        "last_step": log[-1]["step"],
+        "every": every,
+        "step": [log[min(i + every, len(log)) - 1]["step"] for i in range(0, len(log), every)],
+        **{name: _means([_number(e.get(name)) for e in log], every) for name in columns},
+        "seconds": _median([_number(e.get("seconds")) for e in log]),
+        "batch_size": record["recipe"].get("batch_size"),
+        "crop_size": record["recipe"].get("crop_size"),
+        "validation": {
+            "step": [e["step"] for e in validation],
+            "miou": [e["miou"] for e in validation],
+            "images": validation[-1].get("images") if validation else None,
+        },
+    }
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _means(values: Sequence[float | None], every: int) -> list[float | None]:
+    """Means over parts of `every` values, to six digits; those of one value are the values themselves."""
+    parts = [[v for v in values[i : i + every] if v is not None] for i in range(0, len(values), every)]
+    return [float(f"{np.mean(part):.6g}") if part else None for part in parts]
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return round(float(np.median(known)), 4) if known else None

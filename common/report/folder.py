@@ -1,0 +1,103 @@
+"""The report's folder: the page's own files, its data as a script, copies of the records, small pictures."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from common import records, results
+from common.errors import UserError
+from common.report import curves, evaluations, gallery, tables
+from common.report.tables import Missing, Record
+
+OWN = Path(__file__).parent
+INDEX, ASSETS, RECORDS = "index.html", "assets", "records"
+
+
+def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> Path:
+    """Write the report of all records and put it in the place of `out`, an older report; returns its index.html.
+
+    Evaluations and runs are looked for by the paths in their records, from the working folder.
+
+    Args:
+      out: the folder.
+      data: folders of data sets, for the gallery.
+      quiet: no progress.
+
+    Raises:
+      UserError: `out` is something else than a report, or a record was changed by hand.
+    """
+    _check_replaceable(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found = sorted(records.read_records(), key=results.order)
+    temporary = Path(tempfile.mkdtemp(prefix=f".writing-{out.name}-", dir=out.parent))
+    try:
+        new = temporary / "new"
+        for name in (ASSETS, RECORDS):
+            (new / name).mkdir(parents=True)
+        for record in found:
+            (new / tables.record_file(record)).write_text(records.dumps(record), encoding="utf-8")
+        content = collect(found, data, new / ASSETS, quiet)
+        # ASCII alone, so that no encoding is guessed; a script, since pages from the disk may not fetch.
+        script = f"window.REPORT = {json.dumps(content, allow_nan=False, separators=(',', ':'))};\n"
+        (new / ASSETS / "data.js").write_text(script, encoding="ascii")
+        for name in ("report.js", "report.css"):
+            shutil.copyfile(OWN / name, new / ASSETS / name)
+        shutil.copyfile(OWN / INDEX, new / INDEX)
+        _swap(new, out, temporary / "old")
+    finally:
+        shutil.rmtree(temporary)
+    return out / INDEX
+
+
+def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: bool) -> dict[str, Any]:
+    """All that the page shows, as plain JSON; small pictures go to `assets`. Places are positions in `found`."""
+    missing = []
+    if not found:
+        what = f"Records: there is none in {records.shown(records.results_dir() / 'runs')}."
+        how = "Train and evaluate on the sample set, or on your own data:"
+        missing.append(Missing("results", what, how, ("make eval-all", "make reproduce-v2 DATA=path/to/VOC2012")))
+    evaluated, without_folder = evaluations.find(found)
+    runs, without_run = curves.training_runs(found)
+    shown, without_picture = gallery.galleries(evaluated, data, assets, quiet)
+    bench = tables.bench()
+    if bench is None:
+        what = "The bench's figures: results/bench.json is not there."
+        missing.append(Missing("speed", what, "Measure them:", ("make bench",)))
+    return {
+        "newest": max((record["finished"] for record in found), default=None),
+        "marks": list(tables.MARKS.items()),
+        "evaluations": [tables.evaluation(record) for record in found],
+        "published": tables.published(found),
+        "runs": runs,
+        "bench": bench,
+        "extremes": {one.place: one.extremes for one in evaluated},
+        "galleries": shown,
+        "missing": [asdict(m) for m in [*missing, *without_folder, *without_run, *without_picture]],
+    }
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Put `new` in the place of `out`, which becomes `old`; when that fails `out` stays."""
+    if out.exists():
+        out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raises UserError when replacing `out` would delete what is no report."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder")
+    names = {path.name for path in out.iterdir()}
+    if names and (INDEX not in names or names - {INDEX, ASSETS, RECORDS}):
+        raise UserError(f"--out {out}: holds other files than a report, which would be lost; name another folder")

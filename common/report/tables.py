@@ -1,0 +1,132 @@
+"""What the report's tables, heat map and confusion matrices show: records and published numbers as plain JSON."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import results
+from common.files import read_json
+from common.recipe import format_value
+from common.records import results_dir
+
+Record = Mapping[str, Any]
+
+MARKS = {
+    "sample": "drawn pictures: the number says that the machinery works, and reproduces nothing",
+    "val_seen": "the weights were trained on pictures that they are evaluated on",
+    "val_seen?": "the weights are from elsewhere, and nobody said whether they have seen these pictures",
+    "random_split": "train_aug and val shuffled together, one tenth of them evaluated",
+    "subset": "only this many pictures of the split were evaluated",
+}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that a section of the page cannot show.
+
+    Attributes:
+      section: id of the section.
+      what: is not there, and why.
+      how: to get it.
+      commands: that do it.
+    """
+
+    section: str
+    what: str
+    how: str
+    commands: tuple[str, ...] = ()
+
+
+def record_file(record: Record) -> str:
+    """Where the record's copy lies in the report: its id, as far as a file name goes."""
+    return f"records/{re.sub(r'[^A-Za-z0-9_.-]+', '_', str(record['id']))[:120]}.json"
+
+
+def evaluation(record: Record) -> dict[str, Any]:
+    """One row of the tables. Figures are the record's own; what an older record lacks is None."""
+    training, recipe = record.get("training") or {}, record.get("recipe") or {}
+    start = Path(training["init"]).name if training.get("init") else "random" if training else None
+    own = ("id", "reproduction", "title", "variant", "miou", "pixel_accuracy", "seconds", "peak_memory_mib")
+    own += ("cpu", "cores", "command", "commit", "finished")
+    return {
+        **{name: record.get(name) for name in own},
+        "data": record["data"]["title"],
+        "images": record["data"]["images"],
+        "protocol": results.protocol_text(record["protocol"]),
+        "untrained": record.get("miou_before_training"),
+        "start": start,
+        "marks": [_mark(name, value) for name, value in record["marks"].items()],
+        "changed": [f"{name}={format_value(recipe.get(name))}" for name in record.get("changed", ())],
+        "checkpoint": record["checkpoint"],
+        "versions": ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items()),
+        "classes": list(record["per_class_iou"]),
+        "iou": list(record["per_class_iou"].values()),
+        "confusion": _confusion(record["confusion_matrix"]),
+        "record": record_file(record),
+    }
+
+
+def _mark(name: str, value: Any) -> dict[str, str]:
+    if name == "subset":
+        return {"name": name, "text": f"subset {value}"}
+    name += "?" if value == "unknown" else ""
+    return {"name": name, "text": name}
+
+
+def _confusion(matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """The rows and columns of classes that occur in the labels; `elsewhere` is what fell on other classes."""
+    counts = np.asarray(matrix, np.int64)
+    occur = np.flatnonzero(counts.sum(axis=1))
+    kept = counts[np.ix_(occur, occur)]
+    return {
+        "classes": occur.tolist(),
+        "counts": kept.tolist(),
+        "elsewhere": (counts[occur].sum(axis=1) - kept.sum(axis=1)).tolist(),
+    }
+
+
+def published(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The rows of published.yaml: `paper` (per cent, or None), `repository` (text), and what stands beside them.
+
+    `ours` is the position of the record that may stand beside the row, or None; `difference` is in points; `needs`
+    says what a missing one takes.
+    """
+    places = {record["id"]: place for place, record in enumerate(records)}
+    tables, rows = results.read_published(), []
+    for table in tables:
+        for row in table["rows"]:
+            ours = results.matching_record(table, row, records)
+            is_paper = results.is_paper(table)
+            rows.append(
+                {
+                    "model": row["model"],
+                    "reproduction": table["reproduction"],
+                    "data": table["data"],
+                    "protocol": row.get("protocol", "single scale"),
+                    "paper": row["miou"] if is_paper else None,
+                    "repository": results.repository_figures(table, row, tables) if is_paper else f"{row['miou']:.2f}",
+                    "uncertain": bool(row.get("uncertain")),
+                    "ours": places[ours["id"]] if ours else None,
+                    "difference": round(100 * ours["miou"] - row["miou"], 4) if ours else None,
+                    "needs": "" if ours else results.what_it_needs(table, row),
+                    "source": table["source"],
+                    "note": table.get("note", ""),
+                }
+            )
+    return rows
+
+
+def bench() -> dict[str, Any] | None:
+    """`make bench`'s figures: `groups` of [name, [[figure, value], ...]], and what they were measured with."""
+    found = read_json(results_dir() / "bench.json")
+    if not isinstance(found, dict):
+        return None
+    groups = [[name, list(value.items())] for name, value in found.items() if isinstance(value, dict)]
+    return {
+        "groups": [group for group in groups if group[0] != "versions"],
+        "about": [f"{name}: {value}" for name, value in found.items() if not isinstance(value, dict)],
+    }
