@@ -13,9 +13,10 @@ from common.checkpoints import Weights
 from common.data.lists import read_split
 from common.data.voc import VOC2012
 from common.files import write_json
-from common.picture_scores import FILE, LABELS, PictureScores, evaluate_and_record
+from common.picture_scores import FILE, LABELS, PictureScores
 from common.report import curves, evaluations, folder, gallery, tables
 from common.report.__main__ import main
+from common.reproduce import evaluate_and_record
 from tests import browser
 from tests.tiny import SMALL, TINY, run
 
