@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # recipes check their cells without TensorFlow
     from common.tf1 import tf
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
+MOST = 99  # pixels of a kernel
 PAIRS = ("rate", "grid_size", "target_size_factor")
 # By design: the keys of a branch besides `op` and `input`, and which of them an operation must have.
 KEYS = {
@@ -52,7 +53,8 @@ class Branch:
         if self.op == "conv":
             return f"conv {self.kernel}x{self.kernel}" + f" rate {self.rate[0]},{self.rate[1]}" * (self.kernel > 1)
         if self.target_size_factor != (1, 1) or self.grid_size == (1, 1):
-            return f"pool {self.kernel}x{self.kernel}, enlarged {self.target_size_factor[0]}x"
+            rows, columns = self.target_size_factor
+            return f"pool {self.kernel}x{self.kernel}, enlarged {rows}x" + f"{columns}" * (rows != columns)
         return f"pool grid {self.grid_size[0]}x{self.grid_size[1]}"
 
 
@@ -85,8 +87,8 @@ def _branch(index: int, entry: Any, design: str) -> Branch:
         refuse(f"reads input {source}; it must be -1 (the features) or a branch before it")
     kernel = entry.get("kernel", 3)
     kernel = kernel[0] if isinstance(kernel, list) and len(kernel) == 2 and kernel[0] == kernel[1] else kernel
-    if not _is_whole(kernel) or kernel < 1:
-        refuse(f"has kernel {kernel}; it must be a whole number above 0")
+    if not _is_whole(kernel) or not 1 <= kernel <= MOST:
+        refuse(f"has kernel {kernel}; it must be a whole number from 1 to {MOST}")
     if design == DENSE_PREDICTION_CELL and entry["op"] == "conv" and kernel not in (1, 3):
         refuse(f"has kernel {kernel}; it must be 1 or 3")
     pairs = {}

@@ -197,7 +197,8 @@ def restore(
         given = {n: s for n, s in given.items() if n in wanted or not re.search(weights.left_over, n)}
     shapes = {n: tuple(v.shape.as_list()) for n, v in wanted.items()}
     if difference := describe_difference(shapes, given):
-        raise UserError(f"{weights.path}: does not fit this network: {difference}")
+        hint = "; if Keras opens the file, save it there again: older ones have other names" * bool(weights.left_over)
+        raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
     # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
     values = {v.initializer.inputs[1]: weights.value(n) for n, v in wanted.items()}
     session.run([v.initializer for v in wanted.values()], values)

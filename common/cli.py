@@ -27,7 +27,8 @@ def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
 
 def _run(reproduction: Reproduction, args: argparse.Namespace) -> int | None:
     if getattr(args, "config", None):
-        args.settings = reproduction.config_settings(args.config, args.command, args.quiet) + args.settings
+        command = "train" if args.command == "reproduce" else args.command
+        args.settings = reproduction.config_settings(args.config, command, args.quiet) + args.settings
     return args.run(reproduction, args)
 
 
@@ -120,7 +121,7 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
         "describe", _describe, "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
     )
     describe.add_argument(
-        "--draw", type=Path, metavar="FILE.png", help="draw the graph of a head that is designed in JSON"
+        "--draw", type=_png, metavar="FILE.png", help="draw the graph of a head that is designed in JSON"
     )
     describe.add_argument(
         "--size",
@@ -152,6 +153,12 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     )
     reproduce.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
     return parser
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} must end in .png")
+    return Path(text)
 
 
 def _scales(text: str) -> tuple[float, ...]:

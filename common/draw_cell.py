@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cell import Branch
-from common.errors import UserError
 from common.files import atomic
 
 FEATURES, FUSION = "features", "concat, 1x1"
@@ -27,9 +26,7 @@ def tree(cell: Sequence[Branch]) -> str:
 
 
 def draw(cell: Sequence[Branch], path: Path) -> None:
-    """Write the graph to `path`, a .png: from the features on the left to the fusion on the right."""
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--draw {path}: must end in .png")
+    """Write the graph to `path`, as PNG: from the features on the left to the fusion on the right."""
     from matplotlib.figure import Figure
 
     depths = {-1: 0}

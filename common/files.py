@@ -14,8 +14,12 @@ from common.errors import UserError
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path with the same ending beside `path`, renamed to it when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary one's
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.special
 
 from common import checkpoints, layers, losses
+from common.errors import UserError
 from common.network import Network, build, padding_colour, preprocess
 from common.recipe import Recipe
 from common.tf1 import session, tf
@@ -15,7 +16,7 @@ class Segmenter:
     """A network with its weights, ready to segment pictures one by one.
 
     The picture is preprocessed, brought into `recipe.resize_range` if there is one, padded to
-    `recipe.eval_size` below and to the right by the mean (or larger already), scaled, and segmented;
+    `recipe.eval_size` by the mean (or larger already) as `recipe.eval_padding` says, scaled, and segmented;
     the scores are resized to the padded size, cropped, and brought back to the picture's own size.
     With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's
     eval.py compares at the resized size instead, with masks resized as the pictures.)
@@ -49,7 +50,8 @@ class Segmenter:
         image, size = preprocess(self._picture, recipe), own
         if recipe.eval_resize_range:
             size = layers.size_in_range(own, recipe.eval_resize_range, recipe.resize_factor, recipe.resize_rule)
-            image = layers.resize_bilinear(image[None], size, align_corners=recipe.resize_align_corners)[0]
+            resize = layers.RESIZES[recipe.picture_interpolation]
+            image = resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
         padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
         colour, missing = padding_colour(recipe), padded - size
         corner = missing // 2 if recipe.eval_padding == "around" else tf.zeros_like(missing)
@@ -76,9 +78,19 @@ class Segmenter:
     def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
         return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
 
+    def _run(self, fetches, feeds):
+        try:
+            return self._session.run(fetches, feeds)
+        except tf.errors.InvalidArgumentError:
+            height, width = feeds[self._picture].shape[:2]
+            raise UserError(
+                f"a picture of {width}x{height} pixels is too small for this network at its own size; "
+                f"--set eval_size=N pads it"
+            ) from None
+
     def logits(self, picture: np.ndarray) -> np.ndarray:
         """float32 [h / os, w / os, classes]: what the network gives for uint8 RGB [h, w, 3] at scale 1."""
-        return self._session.run(self._logits, {self._picture: picture})
+        return self._run(self._logits, {self._picture: picture})
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss of its scores against `mask` [h, w]."""
@@ -86,11 +98,11 @@ class Segmenter:
             with self._session.graph.as_default():
                 self._mask = tf.placeholder(tf.uint8, [None, None])
                 self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
-        return self._session.run((self._label, self._loss), {self._picture: picture, self._mask: mask})
+        return self._run((self._label, self._loss), {self._picture: picture, self._mask: mask})
 
     def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
-        return tuple(self._session.run((self._label, self._logits), {self._picture: picture}))
+        return tuple(self._run((self._label, self._logits), {self._picture: picture}))
 
     def label(self, picture: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
         """uint8 class ids [h, w] of a uint8 RGB picture, over `scales`, with `flip` mirrored too.
@@ -100,7 +112,7 @@ class Segmenter:
         if self.recipe.crf:
             return self.marginals(picture, scales, flip).argmax(axis=-1).astype(np.uint8)
         if tuple(scales) == (1.0,) and not flip:
-            return self._session.run(self._label, {self._picture: picture})
+            return self._run(self._label, {self._picture: picture})
         return self.fused(picture, scales, flip).argmax(axis=-1).astype(np.uint8)
 
     def marginals(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
@@ -120,7 +132,7 @@ class Segmenter:
         for scale in scales:
             for mirror in (False, True) if flip else (False,):
                 feed = {self._picture: picture, self._scale: scale, self._mirror: mirror}
-                value = self._session.run(tensor, feed)
+                value = self._run(tensor, feed)
                 total = value if total is None else total + value if mean else np.maximum(total, value)
                 passes += 1
         return total / passes if mean else total

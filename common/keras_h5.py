@@ -1,5 +1,6 @@
 """Keras `.h5` files, weights or whole models of Keras 2 and 3, by layer name."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def h5_to_npz(path: str, out: str) -> None:
         if sum(declared) > EXPANSION * Path(path).stat().st_size:
             raise ValueError(f"it declares {sum(declared)} bytes of weights")
         root = file.get("model_weights", file)
-        layers = _keras2(root) if "layer_names" in root.attrs else _keras3(root)
+        layers = _keras2(root) if _texts(root, "layer_names") else _keras3(root)
         np.savez(
             out, **{f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
         )
@@ -62,14 +63,14 @@ def h5_to_npz(path: str, out: str) -> None:
 def _keras2(root: h5py.Group) -> Layers:
     """Groups by layer, their arrays named by the attribute `weight_names`: `res2a/kernel:0`.
 
-    A model inside the model is one such group; its arrays' names begin with their own layers'.
+    A model inside the model is one such group; its arrays' names begin with their own layers'. Of a layer's own the
+    name may have gained a number (`conv2d_1/kernel:0` in group conv2d).
     """
     layers: Layers = {}
-    for group in (_text(n) for n in root.attrs["layer_names"]):
-        names = [_text(n) for n in root[group].attrs["weight_names"]]
-        owners = {name.split("/")[-2] if "/" in name else group for name in names}
-        for name in names:
-            layer = group if len(owners) == 1 else name.split("/")[-2]
+    for group in _texts(root, "layer_names"):
+        for name in _texts(root[group], "weight_names"):
+            owner = name.split("/")[-2] if "/" in name else group
+            layer = group if re.fullmatch(rf"{re.escape(group)}(_\d+)?", owner) else owner
             layers.setdefault(layer, {})[name.rpartition("/")[2].partition(":")[0]] = np.asarray(root[group][name])
     return layers
 
@@ -95,6 +96,14 @@ def _names(arrays: list[np.ndarray]) -> tuple[str, ...]:
     if len(arrays) > 1 and arrays[1].ndim == 4:
         return ("depthwise_kernel", "pointwise_kernel", "bias")[: len(arrays)]
     return ("kernel", "bias")[: len(arrays)]
+
+
+def _texts(group: h5py.Group, name: str) -> list[str]:
+    """A list attribute; beyond 64 kB Keras writes it in parts, `<name>0`, `<name>1`, ..."""
+    parts = [group.attrs[name]] if name in group.attrs else []
+    while f"{name}{len(parts)}" in group.attrs:
+        parts.append(group.attrs[f"{name}{len(parts)}"])
+    return [_text(value) for part in parts for value in part]
 
 
 def _text(value: bytes | str) -> str:

@@ -295,5 +295,9 @@ def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tenso
 
 
 def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool = False) -> tf.Tensor:
-    """Nearest-neighbour resize of integer labels [n, h, w, 1] by TensorFlow 1's rules: floor, or corners aligned."""
+    """Nearest-neighbour resize, of labels [n, h, w, 1] or pictures, as TensorFlow 1: floor, or corners aligned."""
     return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)
+
+
+# How pictures are brought to a size, by what a recipe calls it.
+RESIZES = {"bilinear": resize_bilinear, "nearest": resize_labels}

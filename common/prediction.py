@@ -77,11 +77,15 @@ def predict(
             except UserError as error:
                 failures.append(str(error))
                 continue
-            if save_logits and single and not segmenter.recipe.crf:
-                label, logits = segmenter.label_and_logits(image)
-            else:
-                label = segmenter.label(image, scales, flip)
-                logits = segmenter.logits(image) if save_logits else None
+            try:
+                if save_logits and single and not segmenter.recipe.crf:
+                    label, logits = segmenter.label_and_logits(image)
+                else:
+                    label = segmenter.label(image, scales, flip)
+                    logits = segmenter.logits(image) if save_logits else None
+            except UserError as error:
+                failures.append(f"{path}: {error}")
+                continue
             write_prediction(out, path.stem, image, label, card)
             if logits is not None:
                 with atomic(out / f"{path.stem}.npy") as temporary:

@@ -34,9 +34,7 @@ _COUNTS = (
     "num_steps",
     "batch_size",
     "grad_update_every",
-    "save_interval",
     "step_size",
-    "plateau_window",
     "plateau_patience",
 )
 _AMOUNTS = (
@@ -50,12 +48,13 @@ _AMOUNTS = (
     "plateau_min_delta",
     "min_learning_rate",
     "epochs",
-    "validation_interval",
     "hard_example_mining_step",
     "gradient_clip",
     "scale_step",
     "resize_factor",
 )
+EPOCH = -1  # an interval of steps that is a pass over the data
+INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
     **dict.fromkeys(_AMOUNTS, (0, math.inf)),
@@ -76,6 +75,7 @@ class Recipe:
         "resize_range",
         "resize_factor",
         "resize_rule",
+        "picture_interpolation",
         "eval_size",
         "eval_padding",
         "eval_scales",
@@ -111,6 +111,7 @@ class Recipe:
     resize_factor: int = 0
     resize_rule: Literal["mended", "original", "fit"] = "mended"
     mask_interpolation: Literal["nearest", "bilinear"] = "nearest"  # bilinear mixes class ids, as an original did
+    picture_interpolation: Literal["bilinear", "nearest"] = "bilinear"
 
     # Augmentation: one factor for both sides, uniform in [min_scale, max_scale]; crop in pixels (height, width).
     random_scale: bool = True
@@ -166,12 +167,11 @@ class Recipe:
     weight_decay_on: str = "weights"  # regular expression
     weight_decay_fixed: tuple[tuple[str, float], ...] = ()  # (regular expression, its own decay), of those decayed
     num_steps: int = 20000
-    # Passes over the data, instead of num_steps; each ends with a checkpoint, a validation and a plateau's window.
-    epochs: int = 0
+    epochs: int = 0  # passes over the data; num_steps then follows from it
     batch_size: int = 10  # pictures per forward pass
     grad_update_every: int = 1  # forward passes per update, gradients averaged
     seed: int = 1234
-    save_interval: int = 1000  # steps
+    save_interval: int = 1000  # steps; of this and the two other intervals -1 is an epoch
     validation_interval: int = 0  # steps between measurements of loss and mIoU on `val_split`; 0 is never
     best_by: Literal["miou", "loss"] = "miou"  # of validation: which checkpoint is kept as best.ckpt
 
@@ -210,6 +210,9 @@ class Recipe:
             if not least <= value <= most:
                 limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
                 raise UserError(f"{name}={value}: must be {limits}")
+        for name, least in INTERVALS.items():
+            if getattr(self, name) != EPOCH and getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)}: must be at least {least}, or -1 for an epoch")
         for name in ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0")
@@ -289,6 +292,12 @@ class Recipe:
         """Whether training normalises by the batch's statistics and updates the stored ones."""
         return False
 
+    def left_to_data(self) -> set[str]:
+        """The fields that only the training pictures settle: see `training.for_data`."""
+        steps = {"num_steps"} if self.epochs else set()
+        weights = {"class_weights"} if self.class_weights == "auto" else set()
+        return steps | weights | {name for name in INTERVALS if getattr(self, name) == EPOCH}
+
     def class_ids(self, mask: np.ndarray) -> np.ndarray:
         """A mask, uint8 [h, w], with what this recipe makes of its void pixels."""
         if self.void_pixels != "background":
@@ -350,6 +359,8 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
             continue
         _known(type(recipe), key, "--set")
         changes[key] = parse(_types(type(recipe))[key], text.strip())
+    if "num_steps" in changes and "epochs" not in changes:
+        changes["epochs"] = 0
     return recipe.derive(**changes) if changes else recipe
 
 

@@ -52,7 +52,7 @@ def checked(key: str, kind: Any, value: Any) -> Any:
             except UserError:
                 continue
     elif origin is Literal:
-        if value in args:
+        if any(value == arg and type(value) is type(arg) for arg in args):
             return value
     elif origin is tuple:
         if isinstance(value, list | tuple):

@@ -97,8 +97,9 @@ def write_record(
     if training:
         start = training.get("init")
         training |= {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
-    named = reproduction.variants.get(recipe.variant, recipe).to_json()
-    changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in PROTOCOL_FIELDS]
+    variant = reproduction.variants.get(recipe.variant, recipe)
+    named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.left_to_data()}
+    changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
     checkpoint = {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
     data = {
         "title": split.title,

@@ -124,7 +124,7 @@ def reproduce(
 def _reproduce(
     reproduction: Reproduction, args: argparse.Namespace, data: Path, variant: str, init: checkpoints.Weights | None
 ) -> tuple[training.Trained, Recipe, str]:
-    steps = [f"num_steps={args.steps}"] if args.steps else []
+    steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
     card = card_by_name(recipe.dataset)
     train_split, val_split = (read_split(card, data, name) for name in (recipe.train_split, recipe.val_split))

@@ -35,8 +35,9 @@ class Reproduction:
       recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
       last_layer: regular expression of the variables that score the classes.
-      keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own.
-      left_over: regular expression of the arrays of a Keras file that the network may leave unused.
+      keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own; and a
+        regular expression of the arrays that the network may leave unused.
+      untold: recipe fields of the network that no weight file tells, unless a run of ours stored them in it.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
@@ -50,8 +51,8 @@ class Reproduction:
     recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
     further_protocols: tuple[Mapping[str, Any], ...] = ()
-    keras_names: Callable[[Shapes, Any], Mapping[str, str]] | None = None
-    left_over: str = ""
+    keras_names: Callable[[Shapes, Any], tuple[Mapping[str, str], str]] | None = None
+    untold: tuple[str, ...] = ()
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
@@ -115,7 +116,19 @@ class Reproduction:
             kept = {name: getattr(recipe, name) for name in recipe.WEIGHT_FIELDS}
             _follow(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
+        if not weights.recipe() and any(re.search(self.last_layer, name) for name in weights.shapes):
+            self._say_untold(others, weights)
         return apply_settings(self.variants, recipe, others)
+
+    def _say_untold(self, settings: list[str], weights: "Weights") -> None:
+        said = {s.partition("=")[0].strip() for s in settings}
+        missing = [name for name in self.untold if name not in said]
+        if missing:
+            how = " or --config" if self.config_settings else ""
+            say(
+                f"{weights.path}: does not tell {' and '.join(missing)}; the published one is taken, --set{how} gives "
+                f"another"
+            )
 
     def _adopt(self, weights: "Weights", recipe: Recipe) -> None:
         """Name the arrays of a Keras file as the network of `recipe` does."""
@@ -125,7 +138,7 @@ class Reproduction:
             raise UserError(f"{weights.path}: is a Keras file, which {self.name} does not take as it is; convert it by "
                             f"python -m converters.keras_to_tf")  # fmt: skip
         try:
-            weights.rename(self.keras_names(weights.shapes, recipe), self.left_over)
+            weights.rename(*self.keras_names(weights.shapes, recipe))
         except UserError as error:
             raise UserError(f"{weights.path}: {error}") from None
 
@@ -167,13 +180,14 @@ def _follow(recipe: Recipe, settled: dict[str, Any], weights: "Weights | None") 
     followed = recipe.derive(**settled)
     if weights:
         before, after = recipe.to_json(), followed.to_json()
-        changes = [f"{k}={format_value(after[k])}" for k in settled if before[k] != after[k] and k not in _PIXELS]
+        changes = [f"{k}={format_value(after[k])}" for k in settled if before[k] != after[k] and k not in _UNSAID]
         if changes:
             say(f"{weights.path}: its weights have {', '.join(changes)}, variant {recipe.variant} has not; they decide")
     return followed
 
 
-_PIXELS = ("channel_order", "pixel_mean", "pixel_scale", "num_classes")
+# Fields that need no word when weights settle them: preprocessing, classes, and what is said elsewhere.
+_UNSAID = ("channel_order", "pixel_mean", "pixel_scale", "num_classes", "class_weights", "encoder_middle_conf")
 
 
 def _split_settings(settings: list[str]) -> tuple[list[str], list[str]]:

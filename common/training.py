@@ -40,12 +40,11 @@ class Trained:
 
 
 def for_data(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
-    """The recipe with what only the training pictures tell: steps of its `epochs`, class weights that are 'auto'."""
+    """The recipe with what only the training pictures tell: the steps of an epoch, class weights that are 'auto'."""
     changes: dict[str, Any] = {}
-    if recipe.epochs:
-        steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
-        each = ("save_interval", "plateau_window", "validation_interval")
-        changes |= {"num_steps": recipe.epochs * steps, **dict.fromkeys(each, steps)}
+    steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
+    for name in recipe.left_to_data() - {"class_weights"}:
+        changes[name] = recipe.epochs * steps if name == "num_steps" else steps
     if recipe.class_weights == "auto":
         shares = class_shares(split, recipe, quiet=quiet)
         changes["class_weights"] = tuple(round(float(1 - share), 8) for share in shares)
@@ -102,7 +101,11 @@ def train(
             _refuse_other_run(run_dir, newest, recipe, split, init)
             val_limit = val_limit or (run_folder.read_summary(run_dir) or {}).get("val_limit")
         first_step = checkpoints.step_of(newest) if newest else 0
-        if first_step >= recipe.num_steps:
+        run_folder.rewind_log(run_dir, first_step)
+        validation = None
+        if recipe.validation_interval and val_split:
+            validation = Validation(network, recipe, val_split, run_dir, val_limit, quiet)
+        if first_step >= recipe.num_steps and not (validation and validation.is_due(first_step)):
             say(f"{newest}: already at {first_step} of {recipe.num_steps} steps", quiet)
             return Trained(newest, first_step)
 
@@ -127,18 +130,27 @@ def train(
                 checkpoints.restore(sess, checkpoints.Weights(newest), state, training_state=True)
             else:
                 _initialise(sess, network, recipe, split, init, quiet)
-            run_folder.rewind_log(run_dir, first_step)
             write_json(run_dir / run_folder.RECIPE, recipe.to_json())
             if not newest:
                 _write_summary(run_dir, split, init, command, val_limit)
             events = tf.summary.FileWriter(str(run_dir), graph=None if newest else graph)
             batches = TrainingBatches(split, recipe, first_step)
             graph.finalize()  # an op added in the loop would have the whole graph optimised anew, every step
-            validation = None
-            if recipe.validation_interval and val_split:
-                validation = Validation(network, recipe, val_split, run_dir, val_limit, quiet)
-                validation.after(sess, tf.model_variables(), first_step)  # left out by a run that was killed in it
 
+            def validate(step: int) -> None:
+                if not validation or not validation.is_due(step):
+                    return
+                found, best = validation.measure(sess, tf.model_variables(), step)
+                if best:  # before the entry: a run that is killed between the two measures again
+                    checkpoints.save(sess, saver, run_dir, step, keep=1, name=checkpoints.BEST)
+                validation.write(found)
+                events.add_summary(_scalars({f"val_{name}": found[name] for name in ("miou", "loss")}), step)
+                note = ", the best so far" if best else ""
+                say(
+                    f"step {step}: mIoU {found['miou']:.4f}, loss {found['loss']:.4f} on {val_split.title}{note}", quiet
+                )
+
+            validate(first_step)  # left out by a run that was killed in it
             checkpoint, done = newest, first_step
             if save_start and not newest:
                 checkpoints.save(sess, saver, run_dir / START, 0, keep=1)
@@ -173,15 +185,7 @@ def train(
                         with atomic(run_dir / "snapshots" / f"{done:06d}.png") as temporary:
                             temporary.write_bytes(png_bytes(np.concatenate(rows)))
                         checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
-                    found = validation.after(sess, tf.model_variables(), done) if validation else None
-                    if found:
-                        measured = {f"val_{name}": found[name] for name in ("miou", "loss")}
-                        note = ", the best so far" if found["best"] else ""
-                        say(f"step {done}: mIoU {found['miou']:.4f}, loss {found['loss']:.4f} on {val_split.title}"
-                            + note, quiet)  # fmt: skip
-                        events.add_summary(_scalars(measured), done)
-                        if found["best"]:
-                            checkpoints.save(sess, saver, run_dir, done, keep=1, name=checkpoints.BEST)
+                    validate(done)
                 if checkpoint is None or checkpoints.step_of(checkpoint) != done:  # stopped by a signal
                     checkpoint = checkpoints.save(sess, saver, run_dir, done, keep)
             events.close()

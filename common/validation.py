@@ -36,26 +36,30 @@ class Validation:
         self._segmenter: Segmenter | None = None
         self._entries = {entry["step"]: entry for entry in run_folder.read_log(run_dir, run_folder.VALIDATION)}
 
-    def after(self, session: tf.Session, variables: list[tf.Variable], step: int) -> dict[str, Any] | None:
-        """`miou` over the classes that occur, and `loss`, if `step` is due and not measured yet; None otherwise.
+    def is_due(self, step: int) -> bool:
+        """Whether `step` is one to measure after, and is not measured yet."""
+        return step > 0 and step % self._recipe.validation_interval == 0 and step not in self._entries
 
-        `best` says whether no earlier step was better by `recipe.best_by`.
+    def measure(self, session: tf.Session, variables: list[tf.Variable], step: int) -> tuple[dict[str, Any], bool]:
+        """`step`, `miou` over the classes that occur, `loss` and `images`; and whether no earlier step was as good.
+
+        By which of the two, `recipe.best_by` says.
         """
-        if not step or step % self._recipe.validation_interval or step in self._entries:
-            return None
         self._segmenter = self._segmenter or self._make()
         self._segmenter.assign(session.run({v.op.name: v for v in variables}))
         metrics = evaluation.evaluate(
             self._segmenter, self._split, limit=self._limit, with_loss=True, quiet=self._quiet
         )
         entry = {"step": step, **{name: metrics[name] for name in ("miou", "loss", "images")}}
-        sign = -1 if self._recipe.best_by == "loss" else 1
-        earlier = [e[self._recipe.best_by] for e in self._entries.values() if self._recipe.best_by in e]
-        best = all(sign * entry[self._recipe.best_by] > sign * value for value in earlier)
-        self._entries[step] = entry
+        sign, by = (-1 if self._recipe.best_by == "loss" else 1), self._recipe.best_by
+        earlier = [e[by] for e in self._entries.values() if by in e]
+        return entry, all(sign * entry[by] > sign * value for value in earlier)
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Keep what `measure` found."""
+        self._entries[entry["step"]] = entry
         with self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
-        return {**entry, "best": best}
 
     def close(self) -> None:
         """Free the second network's memory."""

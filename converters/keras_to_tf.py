@@ -111,7 +111,7 @@ def convert_simplified(layers: Layers, args: argparse.Namespace) -> tuple[dict[s
     weights = Weights.of_keras(args.weights, layers)
     settings = (REPRODUCTION.config_settings(args.config) if args.config else []) + args.settings
     recipe = REPRODUCTION.recipe_to_run(settings, weights)
-    names = [n for n in weights.shapes if not re.search(weights.left_over, n)]
+    names = [n for n in weights.shapes if not (weights.left_over and re.search(weights.left_over, n))]
     whole = any(re.search(HEAD, name) for name in names)
 
     def network():

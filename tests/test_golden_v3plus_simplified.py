@@ -32,7 +32,7 @@ def answers(request, tmp_path_factory):
     config.write_text(str(case["config"]))
     recipe = apply_settings(VARIANTS, "xception", settings(config))
     shapes = {name: tuple(shape) for name, shape, _ in parsed(case["variables"])}
-    names = keras_names(shapes, recipe.cell)
+    names, _ = keras_names(shapes, recipe.cell)
     about = parsed(case["input"])
     size = about["seed"], about["height"], about["width"], about["batch"]
     with tf.Graph().as_default(), session() as sess:

@@ -1,6 +1,7 @@
 """The simplified v3+'s base networks, Keras files, configuration, data and training."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -110,9 +111,11 @@ def test_a_base_network_is_converted_and_starts_a_training(keras, tmp_path, caps
 def keras2_file(path, values):
     """A whole model as the original's `model.save` wrote it (Keras 2): nested models, the base network in both."""
     groups = {"encoder": {}, "decoder": {}}
+    convs = sorted({int(n.split("/")[0].partition("conv2d_")[2] or 0) for n in values if n.startswith("conv2d")})
+    last = {f"conv2d_{convs[-1]}"}  # the scores; of a refined model a convolution more is the decoder's
     for name, value in values.items():
         numbered = name.startswith(("conv2d", "batch_norm", "separable"))
-        in_decoder = name.split("/")[0] in ("conv2d_6", "conv2d_7", "batch_normalization_11")
+        in_decoder = name.split("/")[0] in last
         groups["decoder" if in_decoder else "encoder"][name] = value
         if not numbered:
             groups["decoder"][name] = value
@@ -121,7 +124,13 @@ def keras2_file(path, values):
         root.attrs["layer_names"] = [b"input_image", *(g.encode() for g in groups)]
         root.create_group("input_image").attrs["weight_names"] = np.zeros(0, "S1")
         for group, arrays in groups.items():
-            root.create_group(group).attrs["weight_names"] = [f"{name}:0".encode() for name in arrays]
+            names = [f"{name}:0".encode() for name in arrays]
+            root.create_group(group)
+            if sum(map(len, names)) < 30_000:
+                root[group].attrs["weight_names"] = names
+            else:  # Keras writes what is too long for one attribute in parts
+                for part in range(0, len(names), 200):
+                    root[group].attrs[f"weight_names{part // 200}"] = names[part : part + 200]
             for name, value in arrays.items():
                 root[group][f"{name}:0"] = value
 
@@ -150,6 +159,56 @@ def test_the_originals_whole_model_segments_as_it_did(whole_model, tmp_path, cap
         segmenter.close()
 
 
+@pytest.mark.parametrize(
+    ("changes", "base"),
+    [
+        ({"boundary_refinement": False}, "mobilenetv2"),
+        ({"num_classes": 7, "conv_rate_multiplier": 2}, "mobilenetv2"),
+        ({"output_stride": 8, "boundary_refinement": False, "bn_scale": False}, "xception"),
+        ({}, "nasnetmobile"),
+    ],
+)
+def test_whole_models_of_every_kind_come_back(tmp_path, changes, base):
+    """Our network's own variables, written as the original's program would: refined or not, other classes, NASNet."""
+    recipe = VARIANTS[base].derive(**changes, **({"class_weights": "auto"} if "num_classes" in changes else {}))
+    with tf.Graph().as_default(), session() as sess:
+        build(network, tf.zeros([1, 64, 64, 3]), recipe)
+        sess.run(tf.global_variables_initializer())
+        values = sess.run({v.op.name: v for v in tf.model_variables()})
+    keras2_file(tmp_path / "model.h5", originals_names(values, recipe))
+    weights = Weights(tmp_path / "model.h5")
+    told = [f"{k}={v}" for k, v in changes.items() if k == "conv_rate_multiplier"]
+    back = REPRODUCTION.recipe_to_run(told, weights)
+    assert weights.names() == values.keys()
+    assert all(np.array_equal(weights.value(name), value) for name, value in values.items())
+    for field in ("base_model", "output_stride", "boundary_refinement", "num_classes", "bn_scale"):
+        assert getattr(back, field) == getattr(recipe, field), field
+
+
+def originals_names(values, recipe):
+    """The file's names of our variables: layers of the head numbered in the order in which they are made."""
+    from reproductions.v3plus_simplified.keras_names import SHORTCUTS, VARIABLES, _head_scopes
+
+    leaves = {ours: theirs for theirs, ours in VARIABLES.items()}
+    layers = {}
+    first = {"conv2d": 0, "batch_normalization": 0, "separable_conv2d": 0}
+    if recipe.base_model == "xception":
+        for number, block in enumerate(SHORTCUTS):
+            layers |= {
+                f"block{block}_shortcut": ("conv2d", number),
+                f"block{block}_shortcut_bn": ("batch_normalization", number),
+            }
+        first |= {"conv2d": 4, "batch_normalization": 4}
+    for kind, scopes in _head_scopes(recipe.cell, recipe.boundary_refinement).items():
+        layers |= {scope: (kind, first[kind] + i) for i, scope in enumerate(scopes)}
+    named = {}
+    for name, value in values.items():
+        scope, _, leaf = name.rpartition("/")
+        kind, number = layers.get(scope, (scope, 0))
+        named[f"{kind}_{number}" * bool(number) + kind * (not number) + f"/{leaves.get(leaf, leaf)}"] = value
+    return named
+
+
 def test_missing_layers_are_all_listed(whole_model, tmp_path, capsys):
     """Base layers by name; of the numbered ones what there is and what the design needs."""
     case, _ = whole_model
@@ -159,7 +218,7 @@ def test_missing_layers_are_all_listed(whole_model, tmp_path, capsys):
     keras2_file(tmp_path / "base.h5", {n: v for n, v in zeros.items() if not n.startswith(lost)})
     assert convert("--weights", tmp_path / "base.h5", "--out", tmp_path / "o" / "c") == 2
     message = capsys.readouterr().err
-    assert "6 missing in the file" in message and message.count("\n") == 1
+    assert "6 missing in the file" in message and "tell encoder_middle_conf" in message
     assert all(layer in message for layer in ("block_3_expand/weights", "bn_Conv1/gamma", "block_12_project/weights"))
     keras2_file(tmp_path / "head.h5", {n: v for n, v in zeros.items() if not n.startswith("separable_conv2d_2/")})
     assert convert("--weights", tmp_path / "head.h5", "--out", tmp_path / "o" / "c") == 2
@@ -205,7 +264,7 @@ def test_the_originals_file_is_its_recipe(tmp_path):
     """The file of the notebook gives the preset, but for the size; numbers and names of base networks are the same."""
     recipe = configured(tmp_path)
     side = {"crop_size": (64, 64), "resize_range": (64, 64), "eval_size": 64}
-    assert recipe.derive(variant="mobilenetv2") == VARIANTS["mobilenetv2"].derive(**side)
+    assert recipe == VARIANTS["mobilenetv2"].derive(**side)
     assert configured(tmp_path, base_model="mobilenetv2") == recipe
     xception = configured(tmp_path, base_model=1, encoder_middle_conf=json.loads(XCEPTION))
     assert xception == VARIANTS["xception"].derive(**side)
@@ -250,6 +309,16 @@ def pool(kernel, factor):
         ({"imagesize": 64}, "nn_arch has an unknown key imagesize"),
         ({"mode": "predict"}, "mode is predict; there are train, evaluate, test"),
         ({"hps": []}, "needs an object hps"),
+        ({"base_model": []}, "base_model=: needs one of"),
+        ({"mode": []}, "mode is []"),
+        ({"image_size": "64"}, "image_size=64: needs a whole number"),
+        ({"image_size": 1e400}, "image_size=inf: needs a whole number"),
+        ({"num_classes": [1]}, "num_classes=1: needs a whole number"),
+        ({"output_stride": 16.0}, "output_stride=16.0: needs 8 or 16"),
+        ({"hps": HPS | {"weight_decay": True}}, "weight_decay=True: needs a number"),
+        ({"hps": HPS | {"val_ratio": 0.5}}, "val_ratio is 0.5; only 0.1 can be had here"),
+        ({"hps": HPS | {"decay": 0.01}}, "decay is 0.01; only 0 can be had here"),
+        ({"encoder_middle_conf": [conv(-1, kernel=10**9)]}, "branch 0 has kernel 1000000000"),
     ],
 )
 def test_bad_configurations_are_one_sentence(tmp_path, changes, message):
@@ -264,6 +333,16 @@ def test_files_that_are_no_configuration(tmp_path):
         settings(tmp_path / "conf.json")
     with pytest.raises(UserError, match=r"none.json: cannot be read as JSON"):
         settings(tmp_path / "none.json")
+    (tmp_path / "conf.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"conf.json: cannot be read as JSON"):
+        settings(tmp_path / "conf.json")
+
+
+def test_an_evaluation_takes_no_numbers_of_training_from_the_file(tmp_path):
+    (tmp_path / "conf.json").write_text(json.dumps(CONF))
+    keys = {s.partition("=")[0] for s in settings(tmp_path / "conf.json", "evaluate", quiet=True)}
+    assert {"encoder_middle_conf", "base_model", "eval_size", "variant"} <= keys
+    assert not keys & {"learning_rate", "epochs", "batch_size", "weight_decay"}
 
 
 # Networks
@@ -333,6 +412,7 @@ def test_results_come_back_at_the_pictures_own_size(tmp_path):
 # Training, evaluation, prediction of one's own design
 
 OWN = [conv(-1, kernel=1), conv(-1, rate=[2, 1]), conv(1, kernel=5), pool(2, [2, 2]), conv(3)]
+EACH = {"save_interval": -1, "validation_interval": -1, "plateau_window": -1}
 TINY_RUN = {"crop_size": 64, "resize_range": "64,64", "eval_size": 64, "batch_size": 2, "mv2_depth_multiplier": 0.35}
 
 
@@ -355,8 +435,30 @@ def own_run(sample_set, tmp_path_factory):
     (folder / "val.txt").write_text("sample_000070\nsample_000071\n")
     assert command("train", "--data", sample_set, "--split", folder / "list.txt", "--run-dir", folder / "run",
                    "--quiet", encoder_middle_conf=folder / "design.json", epochs=2, val_split=folder / "val.txt",
-                   schedule="plateau") == 0  # fmt: skip
+                   schedule="plateau", **EACH) == 0  # fmt: skip
     return folder
+
+
+def test_a_number_of_steps_that_is_said_wins_over_epochs(tmp_path):
+    recipe = apply_settings(VARIANTS, "xception", ["num_steps=30", "validation_interval=0"])
+    assert recipe.epochs == 0 and recipe.num_steps == 30 and recipe.validation_interval == 0
+    assert recipe.left_to_data() == {"save_interval", "plateau_window"}
+    assert apply_settings(VARIANTS, "xception", ["num_steps=30", "epochs=2"]).epochs == 2
+
+
+def test_a_validation_that_a_kill_left_out_is_made_up_for(own_run, sample_set, tmp_path):
+    """Killed in the last validation: --resume measures it, and keeps the checkpoint if it is the best."""
+    run = tmp_path / "run"
+    shutil.copytree(own_run / "run", run)
+    entries = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    (run / "validation.jsonl").write_text(json.dumps({**entries[0], "loss": 1e9}) + "\n")
+    for file in run.glob("best.ckpt*"):
+        file.unlink()
+    assert command("train", "--data", sample_set, "--split", own_run / "list.txt", "--run-dir", run, "--resume",
+                   "--quiet", encoder_middle_conf=own_run / "design.json", epochs=2, val_split=own_run / "val.txt",
+                   schedule="plateau", **EACH) == 0  # fmt: skip
+    assert [json.loads(line)["step"] for line in (run / "validation.jsonl").read_text().splitlines()] == [2, 4]
+    assert [p.name for p in checkpoints.checkpoints(run, checkpoints.BEST)] == ["best.ckpt-4"]
 
 
 def test_epochs_count_steps_checkpoints_and_validations(own_run):

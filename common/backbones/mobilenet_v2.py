@@ -44,14 +44,14 @@ class Style:
     divisor: int
 
 
-def slim_names(unit: int | None, part: str) -> tuple[str, str]:
+def slim_scopes(unit: int | None, part: str) -> tuple[str, str]:
     """The names of research/slim."""
     block = f"expanded_conv_{unit}" if unit else "expanded_conv"
     scope = f"{SCOPE}/Conv" if unit is None else f"{SCOPE}/{block}/{part}"
     return scope, f"{scope}/BatchNorm"
 
 
-def keras_names(unit: int | None, part: str) -> tuple[str, str]:
+def keras_scopes(unit: int | None, part: str) -> tuple[str, str]:
     """The names of tf.keras.applications."""
     if unit is None:
         return "Conv1", "bn_Conv1"
@@ -59,8 +59,8 @@ def keras_names(unit: int | None, part: str) -> tuple[str, str]:
     return scope, f"{scope}_BN"
 
 
-SLIM = Style(slim_names, divisor=1)  # as research/deeplab asks slim
-KERAS = Style(keras_names, divisor=8)
+SLIM = Style(slim_scopes, divisor=1)  # as research/deeplab asks slim
+KERAS = Style(keras_scopes, divisor=8)
 
 
 def mobilenet_v2(

@@ -93,7 +93,9 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     """
     if recipe.resize_range:
         sides = layers.size_in_range(tf.shape(image)[:2], recipe.resize_range, recipe.resize_factor, recipe.resize_rule)
-        image = layers.resize_bilinear(image[None], sides, align_corners=recipe.resize_align_corners)[0]
+        image = layers.RESIZES[recipe.picture_interpolation](
+            image[None], sides, align_corners=recipe.resize_align_corners
+        )[0]
         label = _resized_mask(label[None], sides, recipe)[0]
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)

@@ -5,7 +5,7 @@ import sys
 from common.cli import main
 from common.reproduction import Reproduction
 from reproductions.v3plus_simplified.config import settings
-from reproductions.v3plus_simplified.keras_names import LEFT_OVER, keras_names
+from reproductions.v3plus_simplified.keras_names import keras_names
 from reproductions.v3plus_simplified.recipe import VARIANTS, recognise
 
 REPRODUCTION = Reproduction(
@@ -18,7 +18,7 @@ REPRODUCTION = Reproduction(
     last_layer="^logits/",
     recognise=recognise,
     keras_names=lambda shapes, recipe: keras_names(shapes, recipe.cell),
-    left_over=LEFT_OVER,
+    untold=("encoder_middle_conf",),
     config_settings=settings,
 )
 

@@ -18,21 +18,27 @@ VARIABLES = {
     "depthwise_kernel": "depthwise_weights",
     "pointwise_kernel": "pointwise_weights",
 }
-NUMBERED = re.compile(r"(conv2d|separable_conv2d|batch_normalization)(?:_(\d+))?")
+# As Keras 2 and 3 number them, and as Keras 1 did in files that are still about.
+NUMBERED = re.compile(r"(conv2d|separable_conv2d|batch_normalization|convolution2d|batchnormalization)(?:_(\d+))?")
+KERAS1 = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
 SHORTCUTS = (2, 3, 4, 13)  # Xception's blocks with a convolution in the shortcut
 # Layers of the base networks that a cut leaves out.
 LEFT_OVER = r"^(block\d+_|block_\d+_|Conv_1|conv\d_|pool\d_|bn/|predictions|.*_(stem_\d|reduce_\d|\d+)/|conv2d|batch_n)"
 
 
-def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...]) -> dict[str, str]:
-    """Variable of the network -> `layer/variable` of the file, for all that the file has.
+def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...]) -> tuple[dict[str, str], str]:
+    """Variable of the network -> `layer/variable` of the file, for all that the file has; and what may be left over.
 
     Args:
       shapes: of the file's arrays by `layer/variable`.
       cell: the recipe's; where its operations do not fit the file, a published design that does is taken.
 
+    Returns:
+      The names, and a regular expression of arrays that the network does without: of a base network alone, those
+      beyond the cut.
+
     Raises:
-      UserError: no design fits.
+      UserError: no base network is known by such names, or no design fits.
     """
     layers: dict[str, dict[str, str]] = {}
     for name in shapes:
@@ -42,19 +48,25 @@ def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...])
     scopes = {}
     for layer in sorted(layers, key=_number):
         if match := NUMBERED.fullmatch(layer):
-            numbered[match[1]].append(layer)
+            numbered[KERAS1.get(match[1], match[1])].append(layer)
         else:
             scopes[layer] = layer
+    if not layers.keys() & {"block1_conv1", "Conv1", "conv1_conv", "stem_conv1"}:
+        raise UserError(
+            f"its layers ({', '.join([*layers][:3])}, ...) are of no base network known here; if Keras opens it as "
+            f"one, save it there again"
+        )
     if "block1_conv1" in layers:
         scopes |= _shortcuts(numbered, has_all="block14_sepconv1" in layers, deep="block5_sepconv1" in layers)
-    if any(numbered.values()):
+    whole = any(numbered.values())
+    if whole:
         scopes |= _head(numbered, cell)
     named = {}
     for layer, scope in scopes.items():
         depthwise = set(layers[layer]) == {"kernel"} and "depthwise" in layer  # Keras 3 has no name of its own for it
         for variable, name in layers[layer].items():
             named[f"{scope}/{'depthwise_weights' if depthwise else VARIABLES.get(variable, variable)}"] = name
-    return named
+    return named, "" if whole else LEFT_OVER
 
 
 def _number(layer: str) -> tuple[str, int]:
@@ -83,8 +95,8 @@ def _head(numbered: Mapping[str, list[str]], cell: tuple[Branch, ...]) -> dict[s
                 return dict(pairs)
     counts = {kind: len(names) for kind, names in _head_scopes(cell, True).items()}
     raise UserError(
-        f"its head has {_listed(found)}; {ENCODER_MIDDLE_CONF} with boundary_refinement needs {_listed(counts)}: give "
-        f"the design it was made with by --config or --set {ENCODER_MIDDLE_CONF}=FILE. It has "
+        f"its head has {_listed(found)}; this {ENCODER_MIDDLE_CONF} with boundary_refinement needs {_listed(counts)}: "
+        f"give the design it was made with by --config or --set {ENCODER_MIDDLE_CONF}=FILE. It has "
         f"{', '.join(_all(numbered))}"
     )
 

@@ -32,7 +32,9 @@ def network(images: tf.Tensor, recipe: SimplifiedRecipe, batch_statistics: bool 
     """
     norm = {"is_training": batch_statistics, "trainable": not recipe.freeze_bn}
     build, epsilon, decay = BASE_MODELS[recipe.base_model]
-    base_decay = decay if recipe.base_bn_momentum is None else recipe.base_bn_momentum
+    # The original runs the base network twice where it refines: its statistics are updated twice in a step.
+    twice = decay**2 if recipe.boundary_refinement else decay
+    base_decay = twice if recipe.base_bn_momentum is None else recipe.base_bn_momentum
     with slim.arg_scope([layers.batch_norm], epsilon=epsilon, decay=base_decay, **norm):
         base = build(images, recipe)
     with slim.arg_scope([layers.batch_norm], epsilon=1e-3, decay=recipe.bn_momentum, scale=recipe.bn_scale, **norm):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from common.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
 from common.errors import UserError
-from common.recipe import Recipe
+from common.recipe import EPOCH, Recipe
 
 BaseModel = Literal["xception", "mobilenetv2", "densenet121", "densenet169", "densenet201", "nasnetmobile"]
 
@@ -45,10 +45,8 @@ HEAD = "^(aspp|concat_projection|decoder|logits)"
 class SimplifiedRecipe(Recipe):
     """A run of the simplified v3+; the defaults are the original's for PASCAL VOC, with the defects mended.
 
-    0.879 mIoU with Xception, 0.539 with MobileNetV2 in the original's README, on its own random split.
-
-        python -m reproductions.v3plus_simplified train --data VOC2012 --init xception_notop.h5
-        python -m reproductions.v3plus_simplified train --data VOC2012 --config conf.json --init mobilenet_v2.h5
+    python -m reproductions.v3plus_simplified train --data VOC2012 --init xception_notop.h5
+    python -m reproductions.v3plus_simplified train --data VOC2012 --config conf.json --init mobilenet_v2.h5
     """
 
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
@@ -76,7 +74,7 @@ class SimplifiedRecipe(Recipe):
     mv2_depth_multiplier: float = 1.0  # MobileNetV2's alpha
     bn_scale: bool = True  # gamma in the head's batch norms
     bn_momentum: float = 0.9  # the head's decay of moving statistics
-    base_bn_momentum: float | None = None  # the base network's; None: Keras' own
+    base_bn_momentum: float | None = None  # the base network's; None: Keras' own, of two updates a step where refined
     freeze_bn: bool = False  # batch norm by the stored statistics, gamma and beta constant
 
     pixel_mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
@@ -110,6 +108,9 @@ class SimplifiedRecipe(Recipe):
     weight_decay: float = 8e-5
     weight_decay_on: str = r"^(aspp\d+|concat_projection|decoder/feature_projection|logits)/weights$"
     epochs: int = 64
+    save_interval: int = EPOCH
+    plateau_window: int = EPOCH
+    validation_interval: int = EPOCH
     batch_size: int = 6
     best_by: Literal["miou", "loss"] = "loss"
 
@@ -163,13 +164,27 @@ BASE = {
     "nasnetmobile": {"base_model": "nasnetmobile", "encoder_middle_conf": MOBILENETV2},
 }
 
-# What the original's program does with data; see this package's README.
+# What the original's program of 2021 does with data; see this package's README.
 ORIGINAL = {
     "train_split": "random_train",
     "val_split": "random_val",
     "void_pixels": "background",
     "crop_padding": "background",
     "mask_interpolation": "bilinear",
+}
+
+# Its README of December 2019, with 0.879 (Xception) and 0.539 mIoU (MobileNetV2) on its random split: softmax
+# cross-entropy, nearest neighbour, and the numbers of the file that it shows.
+README_2019 = {
+    **ORIGINAL,
+    "mask_interpolation": "nearest",
+    "picture_interpolation": "nearest",
+    "loss": "softmax",
+    "class_weights": (),
+    "learning_rate": 5e-5,
+    "adam_betas": (0.0, 0.99),
+    "weight_decay": 2e-3,
+    "dropout_rate": 0.8,
 }
 
 # No trained weights: statistics that follow within a short run.
@@ -190,6 +205,7 @@ SAMPLE = {
     "epochs": 0,
     "num_steps": 150,
     "save_interval": 50,
+    "validation_interval": 0,
     "schedule": "poly",
     "dropout_rate": 0.1,
 }
@@ -206,7 +222,11 @@ VARIANTS = {
             train_split="train_fine",
             class_weights="auto",
         ),
-        *(DEFAULT.derive(variant=f"original_{name}", **BASE[name] | ORIGINAL) for name in ("xception", "mobilenetv2")),
+        *(
+            DEFAULT.derive(variant=f"{program}_{name}", **BASE[name] | how)
+            for program, how in (("original", ORIGINAL), ("readme2019", README_2019))
+            for name in ("xception", "mobilenetv2")
+        ),
         DEFAULT.derive(variant="scratch", **SCRATCH),
         *(DEFAULT.derive(variant=f"sample_{name}", **SAMPLE | BASE[name]) for name in ("xception", "mobilenetv2")),
     )
@@ -222,12 +242,14 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     for conf in (XCEPTION, MOBILENETV2):  # rates and inputs leave no trace: the published design of these operations
         if [branch.op == "conv" for branch in read_cell(conf, ENCODER_MIDDLE_CONF)] == separable:
             settled["encoder_middle_conf"] = conf
+    classes = shapes["logits/weights"][3]
     return settled | {
+        **({"class_weights": "auto"} if classes != len(PUBLISHED_WEIGHTS) else {}),
         "boundary_refinement": "decoder/feature_projection/weights" in shapes,
         "reduction_size": shapes["aspp0/weights"][3],
         "concat_channels": shapes["concat_projection/weights"][3],
         "bn_scale": "concat_projection/BatchNorm/gamma" in shapes,
-        "num_classes": shapes["logits/weights"][3],
+        "num_classes": classes,
     }
 
 
