@@ -65,10 +65,12 @@ results: setup  ## write results/RESULTS.md and the README's table from the reco
 weights: setup  ## fetch, check and convert weights: NAME=deeplab_largefov (without NAME: the list)
 	$(BIN)/python -m converters.fetch $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)")
 
-data: setup  ## fetch, check and prepare a data set: NAME=voc-aug (without NAME: the list)
-	$(BIN)/python -m common.data.prepare $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)") $(if $(FROM),--from "$(FROM)")
+data: setup  ## fetch, check and prepare a data set: NAME=voc-aug (without NAME: the list; PARTIAL=1 takes a part)
+	$(BIN)/python -m common.data.prepare $(if $(NAME),"$(NAME)",--list) $(if $(OUT),--out "$(OUT)") $(if $(FROM),--from "$(FROM)") \
+		$(if $(PARTIAL),--allow-partial)
 
-check: setup  ## look a data set over: DATA=folder or dataset.yaml
+check: $(if $(DATA),setup)  ## look a data set over: DATA=folder or dataset.yaml
+	@test -n "$(DATA)" || { echo 'error: say which: make check DATA=folder or dataset.yaml'; exit 2; }
 	$(BIN)/python -m common.data.check "$(DATA)"
 
 models: setup  ## write results/models.md: parameters, multiply-adds, receptive field of every network
@@ -81,10 +83,10 @@ report: setup  ## write results/report/index.html: tables, curves, maps and pict
 	$(BIN)/python -m common.report $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 test: setup-dev  ## the tests (under 20 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-full: setup-dev  ## the long ones too
-	$(BIN)/python -m pytest -m "full or not full"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "full or not full"
 
 lint: setup-dev  ## ruff, check and format
 	$(BIN)/ruff check .

@@ -12,11 +12,16 @@ from concurrent.futures.process import BrokenProcessPool
 
 from common.errors import UserError
 
+IN_PROCESS = 64  # fewer items than this are not worth starting processes for
+
 
 @contextlib.contextmanager
-def parallel_map(workers: int) -> Iterator[Callable]:
-    """`map` over processes (decoding and painting hold the interpreter's lock); the plain one for fewer than two."""
-    if workers < 2:
+def parallel_map(workers: int, items: int | None = None) -> Iterator[Callable]:
+    """`map` over processes (decoding and painting hold the interpreter's lock).
+
+    The plain one for fewer than two workers, and for fewer `items` than IN_PROCESS if their number is given.
+    """
+    if workers < 2 or (items is not None and items < IN_PROCESS):
         yield map
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)

@@ -253,7 +253,8 @@ def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Sp
     summary, started = run_folder.read_summary(run_dir) or {}, _summary(split, init, "")
     for key in ("data", "pictures_digest", *(("init_digest",) if init else ())):
         if summary.get(key) != started[key]:
-            changes.append(f"{key} {summary.get(key)} -> {started[key]}")
+            is_told = key != "pictures_digest"  # two digests tell nobody anything
+            changes.append(f"{key} {summary.get(key)} -> {started[key]}" if is_told else "the pictures changed")
     if changes:
         raise UserError(
             f"{checkpoint}: belongs to another run ({', '.join(changes)}); resume with the same settings, data and "

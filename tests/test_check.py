@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data import class_weights
 from common.data import survey as surveys
 from common.data.card import DatasetCard
 from common.data.check import count_classes, find_data, main, plot_classes
@@ -225,6 +226,11 @@ def lossy(d):
     Image.new("L", (16, 12), 0).save(d.mask("v3"), "jpeg")
 
 
+def one_class(d):
+    for name in TRAIN + VAL:
+        save_label_png(d.mask(name), label_of(0) // 255 * 0, VOC2012.palette)
+
+
 def never_trained(d):
     save_label_png(d.mask("v4"), np.full((12, 16), 20, np.uint8), VOC2012.palette)
 
@@ -261,8 +267,10 @@ PLANTED = [
     (by_colour, "by-colour", "%mt23", "is person"),
     (other_mode, "other-mode", "%mv2", "16 bit instead of palette"),
     (lossy, "lossy", "%mv3", "0 (192 pixels)"),
+    (one_class, "one-class", "background", "class 0 of 21"),
     (never_trained, "never-trained", "tvmonitor", "class 20"),
 ]
+HIDE_OTHERS = (unreadable_list, empty_list, wrong_checksum, one_class)
 FOLDERS = {"%l": "ImageSets/Segmentation/{}.txt", "%p": "JPEGImages/{}.jpg", "%m": "SegmentationClassAug/{}.png"}
 
 
@@ -299,7 +307,7 @@ def test_every_planted_fault_is_found_alone(drawn, plant, kind, where, words):
 def test_all_planted_at_once_by_the_command(drawn, tmp_path):
     """Status 2, every fault with its file in the output, and all of them in the JSON."""
     for plant, *_ in PLANTED:
-        if plant not in (unreadable_list, empty_list, wrong_checksum):  # these hide others
+        if plant not in HIDE_OTHERS:
             plant(drawn)
     drawn.list("empty", [])
     command = [sys.executable, "-m", "common.data.check", str(drawn.folder), "--workers", "2", "--quiet"]
@@ -309,7 +317,7 @@ def test_all_planted_at_once_by_the_command(drawn, tmp_path):
     stored = json.loads((tmp_path / "all.json").read_text())
     found = {(f["kind"], f["where"]) for f in stored["faults"]}
     for plant, kind, where, _ in PLANTED:
-        if plant not in (unreadable_list, empty_list, wrong_checksum):
+        if plant not in HIDE_OTHERS:
             assert (kind, place(where)) in found, kind
             assert f"{place(where)}: " in done.stdout
             assert f": {kind} (" in done.stdout
@@ -321,7 +329,7 @@ def test_all_planted_at_once_by_the_command(drawn, tmp_path):
 
 
 def test_kinds_are_a_table_that_the_tests_cover(drawn):
-    planted = {kind for _, kind, *_ in PLANTED} | {"ambiguous-colour", "ignored-only"}
+    planted = {kind for _, kind, *_ in PLANTED} | {"ambiguous-colour", "ignored-only", "never-shown"}
     assert planted == set(KINDS) and sum(kind.is_error for kind in KINDS.values()) >= 12
 
 
@@ -356,6 +364,7 @@ def test_files_are_read_once_however_many_splits_name_them(drawn, monkeypatch):
 def test_folders_label_maps_and_a_test_split_without_labels(tmp_path):
     """Cityscapes: label ids are mapped, the masks of its test split say nothing, aliases are one split."""
     label = np.full((4, 6), 7, np.uint8)
+    label[0] = 11
     for number, (split, values) in enumerate({"train": label, "val": label + 1, "test": label * 0 + 3}.items()):
         name = tmp_path / f"%s/{split}/ulm/ulm_{number}_0_%s.png"
         for part in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
@@ -365,8 +374,8 @@ def test_folders_label_maps_and_a_test_split_without_labels(tmp_path):
     survey = surveys.take(CITYSCAPES, tmp_path)
     assert [split.name for split in survey.splits] == ["train", "val", "test"]
     faults = {(f.kind.name, f.where) for f in find_faults(survey)}
-    assert faults == {("no-labels", "split test"), ("never-trained", "sidewalk")}
-    assert [c.pixels for c in count_classes(survey)][:3] == [24, 24, 0]
+    assert faults == {("no-labels", "split test"), ("never-trained", "sidewalk"), ("never-trained", "wall")}
+    assert [c.pixels for c in count_classes(survey)][:4] == [18, 18, 6, 6]
     lone = tmp_path / "gtFine/val/ulm/ulm_9_0_gtFine_labelIds.png"
     Image.fromarray(label).save(lone)
     assert ("lone-mask", str(lone.relative_to(tmp_path))) in {
@@ -396,9 +405,35 @@ def test_a_set_of_ones_own(tmp_path, capsys):
     (path.parent / "some.txt").write_text("find_05\nfind_99\n")
     path.write_text(path.read_text() + "splits: {train: some.txt}\n")
     assert main([str(path), "--out", str(tmp_path)]) == 2
-    assert "unreadable-list (1)" in (out := capsys.readouterr().out) and "line 2 find_99" in out
+    assert "bad-line (1)" in (out := capsys.readouterr().out) and "some.txt: line 2: find_99" in out
+    assert ["train", "1", "1"] in [line.split()[:3] for line in out.splitlines()]  # the rest is seen
     path.write_text("classes: 3\n")
     assert main([str(path)]) == 2 and "dataset.yaml: name: is missing" in capsys.readouterr().err
+
+
+def test_black_and_white_masks(tmp_path, capsys):
+    """255 is ignored: nothing but background is left, which trains nothing."""
+    path = drawn_set(tmp_path / "finds", 4)
+    path.write_text(path.read_text().replace("background, brick, coin", "background, find"))
+    for mask in (path.parent / "masks").iterdir():
+        Image.fromarray((np.asarray(Image.open(mask)) > 0).astype(np.uint8) * 255).save(mask)
+    assert main([str(path), "--out", str(tmp_path), "--quiet"]) == 2
+    out = capsys.readouterr().out
+    hint = "255 is ignored unless `label_map: {0: background, 255: find}` in dataset.yaml"
+    assert "error: one-class (1): " in out and "background: class 0 of 2; " in out and hint in out
+    assert class_weights.main(["--data", str(path), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "finds train: no class but background occurs" in error and hint in error
+    path.write_text(path.read_text() + "label_map: {0: background, 255: find}\n")
+    assert main([str(path), "--out", str(tmp_path), "--quiet"]) == 0
+    assert class_weights.main(["--data", str(path), "--quiet"]) == 0
+
+
+def test_a_class_that_no_mask_shows(tmp_path):
+    path = drawn_set(tmp_path / "finds")
+    path.write_text(path.read_text().replace("coin]", "coin, key]"))
+    faults = {(f.kind.name, f.where): f.detail for f in find_faults(surveys.take(*find_data(path, None)))}
+    assert faults == {("never-shown", "key"): "class 3"}
 
 
 def test_colours_of_ones_own(tmp_path):

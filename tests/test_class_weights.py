@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.losses import mean_loss
 from common.tf1 import session, tf
 from common.training import for_data
+from tests.own_data import drawn_set
 from tests.tiny import SMALL, run
 
 VOC = card_by_name("voc2012")
@@ -38,6 +39,17 @@ def test_shares_are_counted(sample_set, tmp_path, capsys):
     assert class_weights.main(arguments) == 0
     np.testing.assert_allclose(json.loads(out.read_text())["weights"], 1 - with_void, atol=1e-8)
     assert "--set class_weights=0." in capsys.readouterr().out
+
+
+def test_what_data_and_split_may_be(tmp_path, monkeypatch, capsys):
+    """As every program takes them: `sample`, and a person's own set, whose split is train."""
+    monkeypatch.chdir(tmp_path)
+    assert class_weights.main(["--data", "sample", "--quiet"]) == 0
+    drawn_set(tmp_path / "own/finds")
+    assert class_weights.main(["--data", "own/finds", "--quiet"]) == 0
+    assert "coin" in capsys.readouterr().out
+    assert class_weights.main(["--data", "own/finds", "--split", "random_train", "--quiet"]) == 2
+    assert "random_train: is drawn from the splits train_aug and val, which must be there; " in capsys.readouterr().err
 
 
 def test_auto_is_measured_when_training_starts(sample_set, tmp_path):

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import sample
+from common.data import sample, survey
 from common.data.card import DatasetCard
 from common.data.cityscapes import CITYSCAPES
+from common.data.faults import find_faults
 from common.data.lists import card_by_name, read_split
 from common.data.masks import read_image, read_mask, read_pair, save_label_png
 from common.data.pipeline import TrainingBatches, augment, example_order
 from common.data.voc import VOC2012, voc_palette
 from common.errors import UserError
 from common.tf1 import tf
+from tests import bench
 from tests.tiny import SMALL
 
 
@@ -26,6 +28,60 @@ def voc(tmp_path):
         save_label_png(tmp_path / f"SegmentationClassAug/{name}.png", np.full((6, 8), 15, np.uint8), VOC2012.palette)
     (tmp_path / "ImageSets/Segmentation/val.txt").write_text("a\nb\n")
     return tmp_path
+
+
+def test_masks_of_a_kind_that_is_none(tmp_path):
+    """Fractions are no class ids, and a film is not its first frame; the check says the same."""
+    frames = [Image.fromarray((np.arange(48).reshape(6, 8) % number).astype(np.uint8)) for number in (2, 3)]
+    for name in ("film.gif", "film.png", "film.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    Image.new("F", (8, 6), 1.5).save(tmp_path / "float.tif")
+    for path in sorted(tmp_path.iterdir()):
+        words = "is a film of 2 frames; a mask is one picture" if path.stem == "film" else "holds fractions"
+        with pytest.raises(UserError, match=rf"{path.name}: {words}"):
+            read_mask(path, VOC2012)
+        assert survey._examine((survey._examine_mask, path), VOC2012).problem.startswith(words)
+    for name in ("one.gif", "one.png", "one.tif"):
+        frames[0].save(tmp_path / name)
+        assert read_mask(tmp_path / name, VOC2012).max() == 1
+
+
+def test_letters_with_accents_in_another_form(voc):
+    for folder, ending in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
+        (voc / f"{folder}/a.{ending}").rename(voc / f"{folder}/e\u0301te.{ending}")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("\u00e9te\nb\n", encoding="utf-8")
+    with pytest.raises(UserError, match="2 files .* are missing: .*; letters with accents are stored in another form"):
+        read_split(VOC2012, voc, "val")
+    faults = find_faults(survey.take(VOC2012, voc))
+    assert "there is e\u0301te.jpg" in next(f.detail for f in faults if f.kind.name == "no-picture")
+
+
+def test_the_bench_times_batches_that_no_queue_held(monkeypatch):
+    """Of a fresh source that is closed again; and what a picture weighs."""
+    made = []
+
+    class Source:
+        def __init__(self, split, recipe):
+            made.append(self)
+            self.given, self.is_closed = 0, False
+
+        def __next__(self):
+            self.given += 1
+
+        def close(self):
+            self.is_closed = True
+
+    monkeypatch.setattr(bench, "TrainingBatches", Source)
+    clock = iter([0.0, 3.0, 10.0, 16.0])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    assert [bench.seconds_per_batch(None, None) for _ in range(2)] == [0.25, 0.5]
+    assert [(source.given, source.is_closed) for source in made] == [(20, True)] * 2
+
+
+def test_the_pictures_of_the_bench_weigh_what_vocs_do(tmp_path):
+    assert 85 < bench._voc_sized(tmp_path / "set") < 105
+    with Image.open(next((tmp_path / "set/JPEGImages").iterdir())) as picture:
+        assert picture.size == (500, 375)
 
 
 # Cards and lists

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -470,6 +471,20 @@ def test_a_bad_archive_leaves_nothing_to_be_held_to(server, tmp_path, run):
     assert run("thing", files=[file])[0] == 0
     (tmp_path / "data/thing/x.tgz").write_bytes(good[:100])
     assert run("thing", files=[file])[0] == 0 and len(server.requests) == 3
+
+
+def test_a_bad_archive_is_asked_of_the_next_source(server, tmp_path, run):
+    good = a_tar(tmp_path / "x.tgz", TREE).read_bytes()
+    server.files |= {"bad": good[: len(good) // 2], "x": good}
+    file = {"name": "x.tgz", "sources": [server.url("bad"), server.url("x")], "unpack": {"to": "tree"}}
+    code, out, err = run("thing", files=[file])
+    assert (code, out) == (0, "data/thing/tree\n") and f"{server.url('bad')}: data/thing/x.tgz: is cut short" in err
+    assert json.loads((tmp_path / "data/thing/digests.json").read_text())["x.tgz"]["source"] == server.url("x")
+    assert run("thing", files=[file])[0] == 0 and len(server.requests) == 2
+    shutil.rmtree(tmp_path / "data")
+    del server.files["x"]
+    code, _, err = run("thing", files=[file])  # both sources' reasons
+    assert code == 2 and "answers 404" in err.splitlines()[-1] and "is cut short or damaged" in err.splitlines()[-1]
 
 
 WEIGHTS = {

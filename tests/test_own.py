@@ -99,8 +99,11 @@ def test_share_and_seed(small):
     assert len(others) > 1 and all(len(val) == 1 for val in others)  # 0.2 of four pictures is one at least
     write(small, BASE + FOLDERS + "val_share: 0\n")
     assert len(read(small, "train").pairs) == 4
-    with pytest.raises(UserError, match="no split 'val' of finds; there are train"):
+    with pytest.raises(UserError, match="no split 'val' of finds; there are train, .*: val_share: 0 leaves none for"):
         read(small, "val")
+    write(small, BASE + FOLDERS + "splits: {Train: train.txt, val: val.txt}\n")
+    with pytest.raises(UserError, match="there are Train, val, .*yaml: splits: add `train: ` with a list or folders"):
+        read(small, "train")
 
 
 def test_lists(small):
@@ -203,6 +206,13 @@ def test_predicting_needs_no_pictures(tmp_path):
 def test_names_are_read_as_they_are_written(tmp_path):
     card = read_card(write(tmp_path, "name: 1e3\nclasses: [no, 'yes', 007, ~, été]\n" + FOLDERS))
     assert card.name == "1e3" and card.classes == ("no", "yes", "007", "~", "été")
+
+
+def test_classes_by_their_numbers(tmp_path):
+    card = read_card(write(tmp_path, "name: finds\nclasses: {0: background, 2: coin, 1: brick}\n" + FOLDERS))
+    assert card.classes == CLASSES and card.palette == voc_palette(3)
+    colours = read_card(write(tmp_path, "name: finds\nclasses: {0: black, 1: red}\n" + FOLDERS))
+    assert colours.classes == ("0", "1") and colours.palette == ((0, 0, 0), (255, 0, 0))
 
 
 def repaint(folder, paint):
@@ -343,6 +353,7 @@ FAULTS = [
         "name: finds\nclasses: apple\n",
         r"classes: must be a list of names, `\[background, apple\]`, or of `name: colour`",
     ),
+    ("name: finds\nclasses: {0: a, 7: b}\n", r"classes: their numbers must be 0 to 1; list the names"),
     ("name: finds\nclasses: [{a: red}]\n", r"classes: must be a list of names"),
     ("name: finds\nclasses: [a, '']\n", r"classes: must be a list of names"),
     ("name: finds\nclasses: [apple]\n", r"classes: are 1; there must be 2 to 255, the background being one of them"),
@@ -449,6 +460,7 @@ def change(what):
         "no masks": lambda f: (f / "masks").rename(f / "labels"),
         "no pictures": lambda f: [p.rename(p.with_suffix(".heic")) for p in (f / "photos").iterdir()],
         "no stems": lambda f: [p.rename(p.with_name(f"{p.stem}_mask.png")) for p in (f / "masks").iterdir()],
+        "images above": lambda f: write(f, BASE + "images: .\nmasks: masks\n"),
         "stem twice": lambda f: Image.new("L", (5, 5)).save(f / "photos/find_00.png"),
         "one pair": lambda f: [p.unlink() for p in (f / "masks").iterdir() if p.stem != "find_00"],
         "ending": lambda f: write(f, BASE + FOLDERS.replace("masks\n", "photos\n") + "mask_ending: _m\n"),
@@ -476,17 +488,18 @@ def change(what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no folder", r"dataset\.yaml: there is no folder .*/photos; correct the path, which starts at this file"),
-        ("no masks", r"dataset\.yaml: there is no folder .*/masks; correct the path"),
-        ("no pictures", r"dataset\.yaml: .*/photos holds no pictures; correct the path or the files' names"),
-        ("no stems", r"no picture in .*/photos has the stem of a mask in .*/masks \(the first are find_00\.jpg and "
-                     r"find_00_mask\.png\); give both the same, or say mask_ending"),
+        ("no folder", r"dataset\.yaml: images: there is no folder .*/photos; correct the path, which starts at this"),
+        ("no masks", r"dataset\.yaml: masks: there is no folder .*/masks; correct the path"),
+        ("no pictures", r"dataset\.yaml: images: .*/photos holds no pictures; correct the path or the files' names"),
+        ("no stems", r"images, masks: no picture in .*/photos has the path, without suffix, of a mask in .*/masks "
+                     r"\(the first are find_00\.jpg and find_00_mask\.png\); name the folders in which they are alike"),
+        ("images above", r"\(the first are photos/find_00\.jpg and find_00\.png\); name the folders"),
         ("stem twice", r"photos/find_00\.jpg and find_00\.png: have the same stem; keep one, or rename it"),
         ("one pair", r"val_share: 0\.2 of 1 pictures leaves none to train on; add pictures, or write val_share: 0"),
-        ("ending", r"dataset\.yaml: .*/photos holds no pictures whose stems end in _m; correct the path or the files"),
-        ("no list", r"train\.txt: cannot be read as a list \(.*No such file.*\)"),
-        ("entry", r"train\.txt: 2 entries have no picture in .*/photos with a mask in .*/masks: line 2 find_77, line 3 "
-                  r"find_78; correct the list or add the files"),
+        ("ending", r"dataset\.yaml: masks: .*/photos holds no pictures whose stems end in _m; correct the path"),
+        ("no list", r"dataset\.yaml: splits: train: there is no list .*train\.txt; correct the path, which starts"),
+        ("entry", r"train\.txt: line 2 names no picture in .*/photos with a mask in .*/masks: find_77; correct the "
+                  r"list or add the files \(as lines 3\)"),
         ("pair", r"train\.txt: 1 files of split 'train' are missing: .*masks/find_99\.png"),
         ("stem without folders", r"train\.txt: line 1 is not `image mask`: find_00; write both, or give .*data"
                                  r"set\.yaml the folders images and masks"),

@@ -1,6 +1,8 @@
 """The tutorial of common/data/README.md: from outlines on photographs, three classes, to predictions."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from common import cli, run_folder
 from common.checkpoints import Weights
 from common.data import check, class_weights, polygons, tfrecord
 from common.data.lists import card_by_name, read_split
+from common.downloads.fetch import folder_of
+from common.downloads.manifest import read_manifest
 from reproductions.v3plus.__main__ import REPRODUCTION
 from tests import own_data, tiny
 from tests.conftest import ROOT
@@ -44,6 +48,10 @@ def test_the_readme_has_these_commands():
         "python -m reproductions.v3plus predict new/*.jpg --checkpoint RUN_DIR/model.ckpt-STEPS",
     ):
         assert command in text
+    weights = read_manifest().entry("max_image_segmenter")
+    assert f"INIT={folder_of(weights) / weights.weights[0].checkpoint} STEPS=300" in text
+    settings = re.search(r'SET="([^"]*)"', text)[1].split()
+    assert REPRODUCTION.recipe_to_train(settings).batch_size == 4  # every key is one
 
 
 def test_from_outlines_to_predictions(labelled, capsys, monkeypatch):
@@ -109,6 +117,20 @@ def test_every_command_takes_the_file(labelled, capsys):
     folder = read_split(card_by_name(str(yaml)), yaml.parent, "train")
     assert len(records.pairs) == len(folder.pairs) == 19
     np.testing.assert_array_equal(records.read(3)[1], folder.read(3)[1])
+
+
+def test_photographs_that_came_later_are_another_run(labelled, capsys):
+    yaml = own_data.drawn_set(labelled / "their", 4)
+    yaml.write_text(yaml.read_text() + "val_share: 0\n")
+    arguments = ["train", "--data", yaml, "--run-dir", "run", "--quiet", "--set", "num_steps=2", "save_interval=1"]
+    assert tiny.run(*arguments) == 0
+    for file in Path("run").glob("model.ckpt-2*"):
+        file.unlink()
+    for folder, suffix in (("photos", ".jpg"), ("masks", ".png")):
+        shutil.copy(labelled / f"their/{folder}/find_00{suffix}", labelled / f"their/{folder}/find_09{suffix}")
+    assert tiny.run(*arguments, "--resume") == 2
+    error = capsys.readouterr().err
+    assert ", the pictures changed); resume with" in error
 
 
 def test_pictures_of_one_stem_in_two_folders_are_two(labelled):

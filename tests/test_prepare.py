@@ -1,17 +1,20 @@
 """`make data`: every set from small archives of the real layouts, on a server that misbehaves on demand."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common import parallel
 from common.data import prepare as command
 from common.data.lists import card_by_name, read_split
 from common.data.preparation import job, sbd, voc
@@ -121,11 +124,11 @@ def test_each_set_from_an_empty_folder_and_then_again(run, server, tmp_path, nam
 
 def test_the_work_can_be_given_to_other_processes(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(job, "IN_PROCESS", 1)
+        patch.setattr(parallel, "IN_PROCESS", 1)
         assert run("sbd", "--workers", "2")[0] == 0
 
     @contextlib.contextmanager
-    def as_if_there(workers):
+    def as_if_there(workers, items):
         yield lambda work, items: map(pickle.loads(pickle.dumps(work)), items)
 
     monkeypatch.setattr(job, "parallel_map", as_if_there)
@@ -175,6 +178,48 @@ def test_sbd_serves_where_nobody_has_the_ready_made_masks(run, server, tmp_path)
     code, _, err = run("voc-aug")
     assert code == 0 and "building data/VOC2012/SegmentationClassAug from SBD instead" in err
     assert (tmp_path / LISTS / "train_aug.txt").read_text().split() == sets.TRAIN_AUG
+
+
+def test_sbd_serves_where_the_ready_made_masks_are_damaged(run, server, tmp_path):
+    """Nobody knows the digest of this file: it is asked of every source, and then built."""
+    server.files["SegmentationClassAug.zip"] = server.files["SegmentationClassAug.zip"][:-300]
+    text = error(run("voc-aug", "--from", "segmentation-class-aug"))
+    assert "is cut short or damaged" in text or "sha256 is" in text
+    code, out, err = run("voc-aug")
+    assert code == 0 and "building data/VOC2012/SegmentationClassAug from SBD instead" in err
+    assert "  SegmentationClassAug is from sbd\n" in out
+
+
+@pytest.mark.parametrize("source", voc.SOURCES)
+def test_masks_of_another_source_than_asked_for(run, server, tmp_path, source):
+    other = next(name for name in voc.SOURCES if name != source)
+    assert run("voc-aug", "--from", other)[0] == 0
+    first = content(tmp_path / "data")
+    text = error(run("voc-aug", "--from", source))
+    assert f"data/VOC2012/SegmentationClassAug: is from {other}, not from {source}; delete it and run this" in text
+    for arguments in ([], ["--from", other]):
+        assert f"  SegmentationClassAug is from {other}\n" in run("voc-aug", *arguments)[1]
+    assert content(tmp_path / "data") == first
+    subprocess.run(["rm", "-r", "data/VOC2012/SegmentationClassAug"], check=True)
+    assert f"  SegmentationClassAug is from {source}\n" in run("voc-aug", "--from", source)[1]
+    (tmp_path / "data/VOC2012" / voc.ORIGIN).unlink()  # as a person's own copy
+    assert "  SegmentationClassAug is from a source that was not written down\n" in run("voc-aug")[1]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_read_only_copy_is_verified_without_a_lock(run, tmp_path, monkeypatch, name):
+    assert run(name)[0] == 0
+    for lock in (tmp_path / "data").rglob(".lock"):
+        lock.unlink()
+    opened = Path.open
+
+    def read_only(path, mode="r", *arguments, **options):
+        if mode[0] != "r":
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert run(name)[0] == 0 and not list((tmp_path / "data").rglob(".lock"))
 
 
 def test_the_file_of_sbd_is_as_scipy_reads_the_real_one(tmp_path):
@@ -295,11 +340,11 @@ def test_the_differences_of_train_aug_are_listed(run, server, monkeypatch, tmp_p
 def test_a_mask_of_sbd_that_is_missing(run, tmp_path):
     assert run("sbd")[0] == 0
     (tmp_path / "data/sbd/dataset/cls/2008_000003.mat").unlink()
-    assert "cls/2008_000003.mat: cannot be read as a mask of SBD" in error(run("sbd"))
+    assert "cls/2008_000003.mat cannot be read as a mask of SBD" in error(run("sbd"))
     code, out, err = run("voc-aug", "--from", "sbd")
     assert code == 0 and "1 without a mask: 2008_000003" in err and "  train_aug            3 pictures" in out
     (tmp_path / "data/sbd/dataset/cls/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
-    assert "cls/2008_000002.mat: cannot be read as a mask of SBD" in error(run("sbd"))
+    assert "cls/2008_000002.mat cannot be read as a mask of SBD" in error(run("sbd"))
 
 
 def test_files_that_are_damaged_are_named(run, tmp_path):
@@ -315,8 +360,37 @@ def test_files_that_are_damaged_are_named(run, tmp_path):
     assert "2008_000003.png is 5x4, its picture 12x10; delete data/VOC2012/SegmentationClassAug" in error(
         run("voc-aug")
     )
+    picture.write_bytes(whole[:-40])  # no new masks mend a picture
+    assert error(run("voc-aug")).endswith("; delete data/VOC2012 and run this again to have it anew")
+    picture.write_bytes(whole)
     (tmp_path / "data/VOC2012/SegmentationClass/2007_000033.png").unlink()
     assert "SegmentationClass/2007_000033.png" in error(run("voc2012"))
+
+
+def test_what_is_deleted_as_told_comes_anew(run, tmp_path):
+    for name, file, folder in (
+        ("coco", "train2017/000000000009.jpg", "data/coco/train2017"),
+        ("cityscapes", f"leftImg8bit/val/{sets.CITIES['val']}_leftImg8bit.png", "data/cityscapes/leftImg8bit"),
+        ("ade20k", f"ADEChallengeData2016/images/training/{sets.ADE['training'][0]}.jpg",
+         "data/ade20k/ADEChallengeData2016"),
+    ):  # fmt: skip
+        assert run(name)[0] == 0
+        path = tmp_path / f"data/{name}" / file
+        path.write_bytes(path.read_bytes()[:-40])
+        assert error(run(name)).endswith(f"; delete {folder} and run this again to have it anew")
+        subprocess.run(["rm", "-r", folder], check=True)
+        assert run(name)[0] == 0
+
+
+def test_sizes_are_compared_as_training_reads_them(tmp_path):
+    """Only the picture is turned by its EXIF tag, whatever the mask says."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture, mask = tmp_path / "a.jpg", tmp_path / "a.png"
+    Image.new("RGB", (8, 6)).save(picture, exif=turned)
+    for size, problem in (((6, 8), None), ((8, 6), job.Problem(mask, "is 8x6, its picture 6x8"))):
+        Image.new("L", size).save(mask, exif=turned)
+        assert job.pair_problem((picture, mask)) == problem
 
 
 def test_the_test_list_is_the_last_thing_to_be_missed(run, server, tmp_path):
@@ -485,6 +559,16 @@ def test_as_a_person_types_it(manifest, tmp_path):
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("sets/ade20k/ADEChallengeData2016\n")
     done = type_("--list")
     assert done.returncode == 0 and [line.split()[0] for line in done.stdout.splitlines()] == list(SETS)
+
+
+def test_as_make_types_it():
+    def make(*words):
+        return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
+
+    assert 'prepare "voc-aug"' in (out := make("-n", "data", "NAME=voc-aug", "PARTIAL=1").stdout)
+    assert "--allow-partial" in out and "--allow-partial" not in make("-n", "data", "NAME=voc-aug").stdout
+    done = make("check")
+    assert done.returncode == 2 and "error: say which: make check DATA=folder or dataset.yaml" in done.stdout
 
 
 def test_wrong_arguments(run, manifest):

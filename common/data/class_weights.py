@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.cli import data_dir
 from common.console import Progress
 from common.data.lists import Split, card_by_name, read_split
-from common.data.own import locate
+from common.data.own import black_and_white_hint, locate
 from common.errors import UserError
 from common.files import write_json
 from common.recipe import Recipe
@@ -26,7 +27,8 @@ VOID = {"ignored": "masked", "background": "background"}
 def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.ndarray:
     """float64 [classes], sum 1: the share of each class in the pixels of `split` that have one.
 
-    Void pixels count as class 0 where `recipe.void_pixels` is `background`. Raises UserError when no pixel has a class.
+    Void pixels count as class 0 where `recipe.void_pixels` is `background`. Raises UserError when fewer than
+    two classes occur.
     """
     classes = len(split.card.classes)
 
@@ -41,6 +43,11 @@ def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.nda
             progress.advance()
     if not pixels.sum():
         raise UserError(f"{split.title}: no pixel has a class; class weights need some")
+    if np.count_nonzero(pixels) == 1:
+        raise UserError(
+            f"{split.title}: no class but {split.card.classes[pixels.argmax()]} occurs, which leaves nothing to weigh; "
+            f"label the others; {black_and_white_hint(split.card)}"
+        )
     return pixels / pixels.sum()
 
 
@@ -50,10 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m common.data.class_weights",
         description="Measure class weights; `--set class_weights=auto` does the same when a training starts.",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
-                        help="data set folder, TFRecords of it, or your own dataset.yaml")  # fmt: skip
+    parser.add_argument("--data", required=True, metavar="DIR",
+                        help="data set folder, TFRecords of it, your own dataset.yaml, or `sample`")  # fmt: skip
     parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
-    parser.add_argument("--split", default="train_aug", help="split name or list file (default: %(default)s)")
+    parser.add_argument("--split", help="split name or list file (default: train_aug; of your own set train)")
     parser.add_argument("--void", choices=VOID, default="ignored", help="what void pixels are (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write them as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
@@ -62,9 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    card, data = locate(args.data)
+    card, data = locate(data_dir(args.data))
+    split_name = args.split or ("train" if card else "train_aug")
     card = card or card_by_name(args.dataset)
-    split = read_split(card, data, args.split)
+    split = read_split(card, data, split_name)
     recipe = Recipe(variant="", num_classes=len(card.classes), void_pixels=VOID[args.void])
     shares = class_shares(split, recipe, quiet=args.quiet)
     weights = [round(float(1 - share), 8) for share in shares]

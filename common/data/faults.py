@@ -1,14 +1,15 @@
 """What can be wrong with a data set: the kinds of fault as a table, and the checks that find them in a survey."""
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from common.data.lists import SUFFIXES
-from common.data.masks import IGNORE_COLOURS
+from common.data.masks import IGNORE_COLOURS, SUFFIXES
+from common.data.own import IGNORE_LABEL, black_and_white_hint
 from common.data.survey import ROLES, MaskFile, Pair, Survey, SurveyedSplit
 
 MODES = {"1": "1 bit", "P": "palette", "L": "grey", "I;16": "16 bit", "I": "32 bit", "F": "float", "RGB": "colour",
@@ -38,7 +39,7 @@ class Fault:
 _ERRORS = {
     "unreadable-list": "lists that can't be read, and stop training; correct them",
     "empty-list": "lists that name no picture; fill or delete them",
-    "bad-line": "lines that are neither an id nor 'picture mask'; correct them",
+    "bad-line": "lines that name no pair of picture and mask; correct them",
     "listed-twice": "pictures listed twice in a split, which count double; leave one line",
     "no-picture": "pictures of a split that are not there; restore them or take them out of the list",
     "no-mask": "pictures of a split without a mask; add the masks or take the pictures out of the list",
@@ -55,6 +56,8 @@ _ERRORS = {
     "ambiguous-palette": "palette masks of which some are read by value and some by colour, to different classes; "
     "save all as grey pictures of class ids",
     "unlabelled": "masks that are the ignore label everywhere; label them or take them out of the list",
+    "one-class": "one class only in all masks to train on, which teaches nothing; label the others, or say by "
+    "label_map what the values stand for",
     "leak": "pictures, byte for byte, in splits that must not share any; take them out of one",
 }
 _NOTES = {
@@ -69,6 +72,7 @@ _NOTES = {
     "other-mode": "masks stored in another way than most, read by value like them",
     "lossy": "masks stored as JPEG, which changes values; these happen to be classes still",
     "ignored-only": "masks with nothing but labels that the data set ignores",
+    "never-shown": "classes that no mask shows",
     "never-trained": "classes that only splits for evaluation show",
 }
 KINDS = {name: Kind(name, table is _ERRORS, text) for table in (_ERRORS, _NOTES) for name, text in table.items()}
@@ -236,6 +240,15 @@ def _labels(survey: Survey) -> Findings:
         for role in split.roles:
             for _, mask in split.pairs:
                 shown[role] |= set(survey.masks[mask].pixels) if mask in survey.masks else set()
+    everywhere = set().union(*(mask.pixels for mask in survey.masks.values())) - {card.ignore_label}
+    trained = (shown["train"] or everywhere) - {card.ignore_label}
+    if len(trained) == 1:
+        values = {value for mask in survey.masks.values() for value in mask.values}
+        hint = f"; {black_and_white_hint(card)}" if values == {0, IGNORE_LABEL} else ""
+        yield "one-class", card.classes[min(trained)], f"class {min(trained)} of {len(card.classes)}{hint}"
+    elif trained and card.source:  # of a known set it is a subset that lacks some
+        for class_id in sorted({*range(len(card.classes))} - everywhere):
+            yield "never-shown", card.classes[class_id], f"class {class_id}"
     if shown["train"]:
         for class_id in sorted((shown["val"] | shown["test"]) - shown["train"] - {card.ignore_label}):
             yield "never-trained", card.classes[class_id], f"class {class_id}"
@@ -338,11 +351,16 @@ def _by(size: tuple[int, int]) -> str:
 
 
 def _by_stem(survey: Survey, folder: Path, end: str) -> dict[str, Path]:
-    paths = [folder / name for name in survey.listings[folder] if name.endswith(SUFFIXES)]
+    paths = [folder / name for name in survey.listings[folder] if name.lower().endswith(SUFFIXES)]
     return {path.stem.removesuffix(end): path for path in paths if path.stem.endswith(end)}
 
 
 def _alike(survey: Survey, path: Path) -> str:
-    """A hint when only the ending or its case is another."""
-    alike = [name for name in survey.listings[path.parent] if name.lower().startswith(path.stem.lower() + ".")]
+    """A hint when only the ending, its case or the form of letters with accents is another."""
+    stem = _plain(path.stem) + "."
+    alike = [name for name in survey.listings[path.parent] if _plain(name).startswith(stem)]
     return f"; there is {', '.join(alike)}, which a line 'picture mask' can name" if alike else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()

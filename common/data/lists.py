@@ -1,6 +1,8 @@
 """From a data folder and a split's name to pairs of files."""
 
 import os
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -13,8 +15,6 @@ from common.data.own import FILE, locate
 from common.data.sample import MARKER
 from common.errors import UserError
 from common.recipe import Recipe
-
-SUFFIXES = (*masks.SUFFIXES, *(suffix.upper() for suffix in masks.SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,10 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         pairs, path = stems.read_pairs(card, data_dir, split)
     else:
         path = next((p for p in [*candidates, Path(split)] if p.is_file()), None)
-        pairs = _from_list(card, data_dir, path) if path else _from_folders(card, data_dir, split)
+        if path:
+            pairs = stems.pairs_of(read_lines(card, data_dir, path), path)
+        else:
+            pairs = pairs_in_folders(card, data_dir, split)
     if not pairs and path:
         raise UserError(f"{path}: split '{split}' is empty; it must name at least one picture")
     if not pairs:
@@ -111,8 +114,11 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         raise UserError(f"--data {data_dir}: no split '{split}' of {card.title}; looked for {', '.join(looked_for)}")
     missing = [str(p) for pair in pairs for p in pair if not p.is_file()]
     if missing:
+        forms = [Path(unicodedata.normalize(form, p)) for p in missing for form in ("NFC", "NFD")]
+        hint = "; letters with accents are stored in another form there than in the list: write both alike"
         raise UserError(
             f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {', '.join(missing)}"
+            f"{hint if any(p.is_file() for p in forms) else ''}"
         )
     name = path.stem if path and split not in card.splits else split
     root = stems.root(card, data_dir) if card.splits else None
@@ -120,34 +126,39 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
 
 
 def _random(card: DatasetCard, data_dir: Path, name: str) -> Split:
-    parts = [read_split(card, data_dir, source) for source in random_split.SOURCES]
+    try:
+        parts = [read_split(card, data_dir, source) for source in random_split.SOURCES]
+    except UserError as error:
+        needed = " and ".join(random_split.SOURCES)
+        raise UserError(f"{name}: is drawn from the splits {needed}, which must be there; {error}") from None
     if not all(type(part) is Split for part in parts):
         raise UserError(f"--data {data_dir}: holds TFRecords; {name} is drawn from the data set's folder")
     pairs = random_split.divide([pair for part in parts for pair in part.pairs], name)
     return Split(card, name, tuple(pairs), parts[0].is_sample)
 
 
-def _from_list(card: DatasetCard, data_dir: Path, path: Path) -> list[tuple[Path, Path]]:
+def read_lines(card: DatasetCard, data_dir: Path, path: Path) -> Iterator[stems.Line]:
+    """A list in a known layout, line by line. Raises UserError when it can't be read as text."""
     mask_folders = [f for f in card.mask_folders if (data_dir / f).is_dir()] or [card.mask_folders[0]]
-    pairs = []
     for number, line in stems.list_lines(path):
         match line.split():
-            case [path_only] if path_only.endswith(SUFFIXES):
-                raise UserError(
-                    f"{path}: line {number} names no mask: {path_only}; predict takes pictures without masks"
-                )
+            case [path_only] if path_only.lower().endswith(masks.SUFFIXES):
+                yield stems.Line(number, line, problem=f"names no mask: {line}; predict takes pictures without masks")
+                continue
             case [image_id]:
                 image = f"{card.image_folder}/{image_id}{card.image_suffix}"
                 mask = f"{mask_folders[0]}/{image_id}.png"
             case [image, mask]:
                 pass
             case _:
-                raise UserError(f"{path}: line {number} is neither an id nor 'image mask': {line}")
-        pairs.append((data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))))
-    return pairs
+                yield stems.Line(number, line, problem=f"is neither an id nor 'image mask': {line}")
+                continue
+        pair = data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))
+        yield stems.Line(number, line, pair)
 
 
-def _from_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
+def pairs_in_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
+    """The pairs of a split that the card reads from its folders; none for another."""
     pairs = []
     for folders in card.folders.get(split, ()):
         for image in sorted(data_dir.glob(folders.images)):

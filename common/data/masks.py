@@ -66,13 +66,23 @@ def picture_size(path: Path | Encoded) -> tuple[int, int]:
     """Height and width that `read_image` gives, from the file's head alone. Raises UserError."""
     try:
         with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            width, height = upright_size(image)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # Pillow's plugins raise whatever their parser meets
         raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
-    return (width, height) if turned else (height, width)
+    return height, width
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF tag, 1 to 8; 1 when there is none."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height after the EXIF tag has turned the picture."""
+    width, height = image.size
+    return (height, width) if orientation(image) in (5, 6, 7, 8) else (width, height)
 
 
 def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
@@ -86,6 +96,8 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
     ignore label.
     """
     image = _open(path)
+    if problem := kind_problem(image):
+        raise UserError(f"{path}: {problem}")
     raw = card.raw_labels
     if raw.colours and not raw.values:
         image = image.convert("RGB")
@@ -112,6 +124,16 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
     else:
         mask = _from_colours(path, np.asarray(image.convert("RGB")), card)
     return np.where(np.isin(mask, card.ignored_classes), np.uint8(card.ignore_label), mask)
+
+
+def kind_problem(image: Image.Image) -> str:
+    """Why a picture that can be read is no mask by its kind, or ""."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        return f"is a film of {frames} frames; a mask is one picture: save the one that is meant"
+    if image.mode == "F":
+        return "holds fractions (32 bit float); class ids are whole numbers: save it as an 8 bit PNG"
+    return ""
 
 
 def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:

@@ -80,6 +80,12 @@ def training_settings(card: DatasetCard) -> list[str]:
     return [f"dataset={card.source}", f"num_classes={len(card.classes)}", "train_split=train", "val_split=val"]
 
 
+def black_and_white_hint(card: DatasetCard) -> str:
+    """What to do about masks of 0 and 255, where 255 is ignored."""
+    meaning = f"label_map: {{0: {card.classes[0]}, {IGNORE_LABEL}: {card.classes[1]}}}"
+    return f"if masks are black and white, 0 and 255, 255 is ignored unless `{meaning}` in {FILE} says what it is"
+
+
 class _Loader(yaml.BaseLoader):
     """All scalars are text, and a key that comes twice is an error."""
 
@@ -98,6 +104,8 @@ def _card(content: Any, source: str) -> DatasetCard:
     for key in content:
         if key not in _KEYS:
             raise _Wrong(f"{key}: is no key of a data set; {_nearest(key, _KEYS)}there are {', '.join(_KEYS)}")
+    if isinstance(content.get("classes"), dict):
+        content = content | {"classes": _numbered(content["classes"])}
     name = _name(content)
     classes = _classes(content)
     return DatasetCard(
@@ -140,6 +148,22 @@ def _classes(content: Mapping) -> tuple[str, ...]:
     if not 2 <= len(names) <= IGNORE_LABEL:
         raise _Wrong(f"classes: are {len(names)}; there must be 2 to {IGNORE_LABEL}, the background being one of them")
     return names
+
+
+def _numbered(classes: Mapping) -> Mapping | list:
+    """`{0: background, 1: apple}` as a list; any other mapping as it is, with colours."""
+    are_numbers = classes and all(_is_whole(key, 65535) for key in classes)
+    if not are_numbers or not all(isinstance(name, str) for name in classes.values()):
+        return classes
+    if all(_colour(name) for name in classes.values()):
+        return classes
+    names = {int(key): name for key, name in classes.items()}
+    if sorted(names) != list(range(len(classes))):
+        raise _Wrong(
+            f"classes: their numbers must be 0 to {len(classes) - 1}; list the names, `[background, apple]`, and say "
+            f"by label_map which mask values they have"
+        )
+    return [names[number] for number in range(len(names))]
 
 
 def _palette(content: Mapping, classes: Sequence[str]) -> tuple[Colour, ...]:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -39,17 +40,59 @@ def read_pairs(card: DatasetCard, data_dir: Path, name: str) -> tuple[list[Pair]
       UserError: no such split, a folder that is missing, two files of one stem, nothing that fits, or a list that is
       malformed or names what is not there.
     """
-    split = card.splits.get(name)
-    if split is None and Path(name).is_file():
-        split = dataclasses.replace(next(iter(card.splits.values())), listed=str(Path(name).absolute()), val_share=None)
-    if split is None:
-        there = ", ".join(card.splits)
-        raise UserError(f"--data {data_dir}: no split '{name}' of {card.name}; there are {there}, or name a list file")
+    split = split_named(card, data_dir, name)
     if split.listed is not None:
         path = data_dir / split.listed
-        return _of_list(card, data_dir, split, path), path
+        return pairs_of(read_lines(card, data_dir, split, path), path), path
     pairs = _of_folders(card, data_dir, split)
     return [pairs[stem] for stem in _of_share(card, split, name, sorted(pairs))], None
+
+
+def split_named(card: DatasetCard, data_dir: Path, name: str) -> StemPairs:
+    """The split `name`, or that of a list file of this path. Raises UserError when there is neither, or no list."""
+    split = card.splits.get(name)
+    if split is None and Path(name).is_file():
+        return dataclasses.replace(next(iter(card.splits.values())), listed=str(Path(name).absolute()), val_share=None)
+    if split is None:
+        raise UserError(
+            f"--data {data_dir}: no split '{name}' of {card.name}; there are {', '.join(card.splits)}, or name a list "
+            f"file{_how_to_have(card, name)}"
+        )
+    if split.listed is not None and not (data_dir / split.listed).is_file():
+        raise UserError(
+            f"{card.source}: splits: {name}: there is no list {data_dir / split.listed}; correct the path, which "
+            f"starts at this file"
+        )
+    return split
+
+
+def _how_to_have(card: DatasetCard, name: str) -> str:
+    """What to write in the dataset.yaml for the split `train` or `val`."""
+    if name not in ("train", "val"):
+        return ""
+    if next(iter(card.splits.values())).val_share is not None:
+        return f"; {card.source}: val_share: 0 leaves none for {name}, write such as 0.2"
+    return f"; {card.source}: splits: add `{name}: ` with a list or folders"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a list that is not blank: the pair that it names, or else what is wrong with it."""
+
+    number: int
+    text: str
+    pair: Pair | None = None
+    problem: str = ""
+
+
+def pairs_of(lines: Iterable[Line], path: Path) -> list[Pair]:
+    """The pairs of a list that is right. Raises UserError for those of its lines that are not."""
+    lines = list(lines)
+    wrong = [line for line in lines if line.problem]
+    if wrong:
+        others = f" (as lines {_few([str(line.number) for line in wrong[1:]])})" if wrong[1:] else ""
+        raise UserError(f"{path}: line {wrong[0].number} {wrong[0].problem}{others}")
+    return [line.pair for line in lines]
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -65,18 +108,22 @@ def _of_folders(card: DatasetCard, data_dir: Path, split: StemPairs) -> dict[str
     """All pairs by stem."""
     images, masks = data_dir / split.images, data_dir / split.masks
     ending = split.mask_ending
-    pictures = _pictures(card, images, masks, without=ending if images == masks else "")
-    labels = _pictures(card, masks, images, ending)
-    for found, folder in ((pictures, images), (labels, masks)):
+    pictures = _pictures(card, "images", images, masks, without=ending if images == masks else "")
+    labels = _pictures(card, "masks", masks, images, ending)
+    for key, found, folder in (("images", pictures, images), ("masks", labels, masks)):
         if not found:
             named = f" whose stems end in {ending}" if ending and folder == masks else ""
-            raise UserError(f"{card.source}: {folder} holds no pictures{named}; correct the path or the files' names")
+            raise UserError(
+                f"{card.source}: {key}: {folder} holds no pictures{named}; correct the path or the files' names"
+            )
     pairs = {stem: (path, labels[stem]) for stem, path in pictures.items() if stem in labels}
     if not pairs:
-        first = [next(iter(found.values())).name for found in (pictures, labels)]
+        first = [
+            next(iter(found.values())).relative_to(folder) for found, folder in ((pictures, images), (labels, masks))
+        ]
         raise UserError(
-            f"{card.source}: no picture in {images} has the stem of a mask in {masks} (the first are {first[0]} and "
-            f"{first[1]}); give both the same, or say mask_ending"
+            f"{card.source}: images, masks: no picture in {images} has the path, without suffix, of a mask in {masks} "
+            f"(the first are {first[0]} and {first[1]}); name the folders in which they are alike, or say mask_ending"
         )
     for found, folder, partner in ((pictures, images, "mask"), (labels, masks, "picture")):
         alone = [path.name for stem, path in found.items() if stem not in pairs]
@@ -87,13 +134,17 @@ def _of_folders(card: DatasetCard, data_dir: Path, split: StemPairs) -> dict[str
     return pairs
 
 
-def _pictures(card: DatasetCard, folder: Path, other: Path, ending: str = "", without: str = "") -> dict[str, Path]:
+def _pictures(
+    card: DatasetCard, key: str, folder: Path, other: Path, ending: str = "", without: str = ""
+) -> dict[str, Path]:
     """The picture files below `folder` by stem, which is their path there without suffix and `ending`.
 
     Hidden files, those in the `other` folder if it lies in this one, and those that end in `without` are not taken.
     """
     if not folder.is_dir():
-        raise UserError(f"{card.source}: there is no folder {folder}; correct the path, which starts at this file")
+        raise UserError(
+            f"{card.source}: {key}: there is no folder {folder}; correct the path, which starts at this file"
+        )
     inside = other if other != folder and other.is_relative_to(folder) else None
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
@@ -124,28 +175,19 @@ def _of_share(card: DatasetCard, split: StemPairs, name: str, stems: list[str]) 
     return [stem for stem in stems if (stem in val) == (name == "val")]
 
 
-def _of_list(card: DatasetCard, data_dir: Path, split: StemPairs, path: Path) -> list[Pair]:
+def read_lines(card: DatasetCard, data_dir: Path, split: StemPairs, path: Path) -> Iterator[Line]:
+    """The list `path`, line by line. Raises UserError as `read_pairs` for what is wrong with all of it."""
     known = _of_folders(card, data_dir, split) if split.images is not None else {}
-    pairs, missing = [], []
     for number, line in list_lines(path):
-        stem, words = _stem(line, split), line.split()
-        if stem in known:
-            pairs.append(known[stem])
-        elif len(words) == 2:
-            pairs.append((data_dir / words[0], data_dir / words[1]))
-        elif split.images is None:
-            raise UserError(
-                f"{path}: line {number} is not `image mask`: {line}; write both, or give {card.source} the folders "
-                f"images and masks"
-            )
-        else:
-            missing.append(f"line {number} {line}")
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} entries have no picture in {data_dir / split.images} with a mask in "
-            f"{data_dir / split.masks}: {_few(missing)}; correct the list or add the files"
-        )
-    return pairs
+        words, pair, problem = line.split(), known.get(_stem(line, split)), ""
+        if pair is None and len(words) == 2:
+            pair = data_dir / words[0], data_dir / words[1]
+        elif pair is None and split.images is None:
+            problem = f"is not `image mask`: {line}; write both, or give {card.source} the folders images and masks"
+        elif pair is None:
+            folders = f"{data_dir / split.images} with a mask in {data_dir / split.masks}"
+            problem = f"names no picture in {folders}: {line}; correct the list or add the files"
+        yield Line(number, line, pair, problem)
 
 
 def _stem(entry: str, split: StemPairs) -> str:

@@ -5,20 +5,20 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from common.console import Progress
 from common.data import lists, stems, tfrecord_index
 from common.data.card import DatasetCard
 from common.data.cards import CARDS
 from common.data.lists import read_split
-from common.data.masks import Encoded, read_image, read_mask
+from common.data.masks import Encoded, kind_problem, orientation, read_image, read_mask
 from common.errors import UserError
 from common.parallel import parallel_map
 
@@ -26,7 +26,6 @@ Pair = tuple[Path, Path]
 Colour = tuple[int, int, int]
 
 ROLES = ("train", "val", "test")  # what a split's name says it is for; in this order of use
-IN_PROCESS = 64  # fewer files than this are not worth starting processes for
 # No format packs more: zlib takes 1032 bytes into one, each of up to eight pixels.
 PIXELS_PER_BYTE, PIXELS_OF_ANY_FILE = 8 * 1032, 2**24
 
@@ -127,20 +126,6 @@ class Survey:
         return str(path.relative_to(self.folder) if path.is_relative_to(self.folder) else path)
 
 
-@dataclass(frozen=True)
-class _ListText:
-    """Part of a list, in the place of its file."""
-
-    name: str
-    text: str
-
-    def read_text(self, encoding: str) -> str:
-        return self.text
-
-    def __str__(self) -> str:
-        return self.name
-
-
 def take(card: DatasetCard, folder: Path, names: Sequence[str] = (), workers: int = 1, quiet: bool = False) -> Survey:
     """Look at the splits `names` (default: all there are) and at every file they name, each read once.
 
@@ -166,7 +151,7 @@ def take(card: DatasetCard, folder: Path, names: Sequence[str] = (), workers: in
     seen: dict[Callable, dict[Path, Any]] = {_examine_picture: {}, _examine_mask: {}}
     work = functools.partial(_examine, card=card)
     with (
-        parallel_map(workers if len(tasks) >= IN_PROCESS else 1) as run,
+        parallel_map(workers, len(tasks)) as run,
         Progress(f"files of {folder}", len(tasks), quiet=quiet) as progress,
     ):
         for (examine, path), result in zip(tasks, run(work, tasks), strict=True):
@@ -232,38 +217,30 @@ def _survey_split(card: DatasetCard, folder: Path, name: str) -> SurveyedSplit:
         return SurveyedSplit(split.name, source, split.pairs)
     except UserError as error:
         if source:
-            return _survey_list(card, folder, source)
-        pairs = tuple(lists._from_folders(card, folder, name))
+            return _survey_list(source.stem, source, lambda: lists.read_lines(card, folder, source))
+        pairs = tuple(lists.pairs_in_folders(card, folder, name))
         if not pairs:
             raise UserError(str(error).removeprefix("--data ")) from None
         return SurveyedSplit(name, None, pairs)
 
 
-def _survey_list(card: DatasetCard, folder: Path, source: Path) -> SurveyedSplit:
-    pairs, bad = [], []
+def _survey_list(name: str, source: Path, read_lines: Callable[[], Iterator[stems.Line]]) -> SurveyedSplit:
     try:
-        lines = stems.list_lines(source)
+        lines = list(read_lines())
     except UserError as error:
-        return SurveyedSplit(source.stem, source, (), str(error).removeprefix(f"{source}: "))
-    for number, line in lines:
-        try:
-            pairs += lists._from_list(card, folder, _ListText(str(source), line))
-        except UserError:
-            bad.append((number, line))
-    return SurveyedSplit(source.stem, source, tuple(pairs), bad_lines=tuple(bad))
+        return SurveyedSplit(name, source, (), str(error).removeprefix(f"{source}: "))
+    pairs = tuple(line.pair for line in lines if line.pair)
+    return SurveyedSplit(name, source, pairs, bad_lines=tuple((x.number, x.text) for x in lines if not x.pair))
 
 
 def _survey_own(card: DatasetCard, folder: Path, name: str) -> SurveyedSplit:
-    """Of a person's own set. A list that names what is not there is refused as a whole, by training's sentence."""
-    split = card.splits.get(name)
-    source = Path(name) if split is None else folder / split.listed if split.listed else None
-    try:
-        pairs, source = stems.read_pairs(card, folder, name)
-    except UserError as error:
-        if source is None or not source.is_file():
-            raise UserError(str(error).removeprefix("--data ")) from None
-        return SurveyedSplit(name, source, (), str(error).removeprefix(f"{source}: "))
-    return SurveyedSplit(source.stem if source and split is None else name, source, tuple(pairs))
+    """Of a person's own set."""
+    split = stems.split_named(card, folder, name)
+    if split.listed is None:
+        return SurveyedSplit(name, None, tuple(stems.read_pairs(card, folder, name)[0]))
+    source = folder / split.listed
+    read_lines = functools.partial(stems.read_lines, card, folder, split, source)
+    return _survey_list(name if name in card.splits else source.stem, source, read_lines)
 
 
 def _of_records(folder: Path) -> UserError:
@@ -311,7 +288,7 @@ def _examine_picture(file: Encoded, card: DatasetCard) -> PictureFile:
         size=(pixels.shape[1], pixels.shape[0]),
         stored=header.size,
         mode=header.mode,
-        orientation=header.getexif().get(ExifTags.Base.Orientation, 1),
+        orientation=orientation(header),
         damage=_damage(file.data),
     )
 
@@ -321,6 +298,8 @@ def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
     image, unreadable = _attempt(file, _decode, file.data)
     if unreadable:
         return MaskFile(problem=problem or unreadable)
+    if kind_problem(image):
+        return MaskFile(image.size, image.mode, problem=problem, damage=_damage(file.data))
     pixels = {} if problem else _histogram(ids)
     values, entries, own_palette, mode = {}, (), False, image.mode
     if card.raw_labels.colours and not card.raw_labels.values:

@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from common.data.card import DatasetCard
-from common.data.lists import SUFFIXES, Split
-from common.data.masks import Encoded, read_pair
+from common.data.lists import Split
+from common.data.masks import SUFFIXES, Encoded, read_pair
 from common.data.tfrecord_frames import MEND, place, read_record, scan
 from common.data.tfrecord_index import Index, find_shards, index_path, unfinished_path
 from common.errors import UserError
@@ -96,7 +96,7 @@ def _mask(values: dict[str, Any], where: str) -> bytes:
 def _names(values: dict[str, Any], card: DatasetCard, path: Path, offset: int) -> tuple[PurePath, PurePath]:
     """The names of the files that went in, completed where a record says less: official ones leave the ending out."""
     name = PurePosixPath(_text(values, IMAGE_NAME)).name or f"{path.stem}-{offset}"
-    if not name.endswith(SUFFIXES):
+    if not name.lower().endswith(SUFFIXES):
         name += card.image_suffix
     return PurePath(name), PurePath(_text(values, MASK_NAME) or f"{PurePath(name).stem}.png")
 

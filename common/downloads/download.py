@@ -44,9 +44,10 @@ class CannotFetch(UserError):
 
 
 class Obtained(NamedTuple):
-    """A file that is there and right; `fresh` when this call brought it and nothing but itself vouches for it."""
+    """A file that is there and right; `fresh` when this call brought it and only itself vouches for it."""
 
     path: Path
+    source: str
     fresh: bool
 
 
@@ -100,7 +101,7 @@ def obtain(
     if not record:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         _write_records(target, {target.name: found | {"source": source, "date": today}})
-    return Obtained(target, fresh=source in sources and not digests)
+    return Obtained(target, source, fresh=source in sources and not digests)
 
 
 def forget(target: Path) -> None:

@@ -1,19 +1,20 @@
 """The weights or data of one name in the manifest: fetched, checked, unpacked and converted."""
 
 import contextlib
+import errno
 import fcntl
 import importlib.util
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.console import say
 from common.downloads.archives import UNPACKING, BadArchive, unpack
-from common.downloads.download import Obtained, forget, obtain
+from common.downloads.download import CannotFetch, Obtained, forget, obtain
 from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
 from common.errors import UserError
 
@@ -87,13 +88,21 @@ _held: set[Path] = set()
 def alone(folder: Path) -> Iterator[None]:
     """Within the block no other process is at work in `folder`; blocks of the same process may be nested.
 
-    What one that was killed left there half-written is removed. Raises UserError when another one is at work.
+    What one that was killed left there half-written is removed. A folder that can't be written to needs no lock. Raises
+    UserError when another one is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() in _held:
         yield
         return
-    with (folder / ".lock").open("w") as lock:
+    try:
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        yield  # a read-only copy, where nothing can be begun that another would disturb
+        return
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,24 +136,34 @@ def _bring(file: File, folder: Path, quiet: bool) -> Path:
     unpacked = folder / file.unpack.to
     if unpacked.is_dir() and not target.exists():
         return unpacked
-    obtained = _obtain(file, target, quiet)
-    if unpacked.is_dir():
-        say(f"{unpacked}: is there; delete it to unpack {file.name} again", quiet)
-        return unpacked
-    for left in unpacked.parent.glob(f"{UNPACKING}*"):  # by a process that was killed
-        shutil.rmtree(left)
-    try:
-        unpack(target, unpacked, below=file.unpack.below, members=file.unpack.members, quiet=quiet)
-    except BadArchive as error:
-        if not obtained.fresh:
-            raise BadArchive(f"{error}; delete it and run this again to fetch it anew") from None
-        forget(target)  # else its digest would be demanded of a better one
-        raise BadArchive(f"{error}; it was removed, run this again to fetch it anew") from None
-    return unpacked
+    sources, reasons = list(file.sources), []
+    while True:
+        try:
+            obtained = _obtain(file, target, quiet, sources)
+        except CannotFetch as error:
+            raise CannotFetch("; ".join([str(error), *reasons])) from None
+        if unpacked.is_dir():
+            return unpacked
+        for left in unpacked.parent.glob(f"{UNPACKING}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        try:
+            unpack(target, unpacked, below=file.unpack.below, members=file.unpack.members, quiet=quiet)
+            return unpacked
+        except BadArchive as error:
+            if not obtained.fresh:
+                raise BadArchive(f"{error}; delete it and run this again to fetch it anew") from None
+            forget(target)  # else its digest would be demanded of a better one
+            sources.remove(obtained.source)
+            reasons.append(f"{obtained.source}: {error}")
+            if not sources:
+                raise BadArchive(f"{'; '.join(reasons)}; it was removed, run this again to fetch it anew") from None
+            say(reasons[-1], quiet)
 
 
-def _obtain(file: File, target: Path, quiet: bool) -> Obtained:
-    return obtain(file.sources, target, size=file.size, digests=file.digests, unconfirmed=file.unconfirmed, quiet=quiet)
+def _obtain(file: File, target: Path, quiet: bool, sources: Sequence[str] | None = None) -> Obtained:
+    """`sources` are those of the file that have not failed yet."""
+    sources = file.sources if sources is None else sources
+    return obtain(sources, target, size=file.size, digests=file.digests, unconfirmed=file.unconfirmed, quiet=quiet)
 
 
 def _find(weights: Weights, folder: Path) -> Path:

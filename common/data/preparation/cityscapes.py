@@ -43,8 +43,8 @@ def prepare(job: Job) -> Prepared:
     job.expect(folder, {split: len(found) for split, found in pairs.items()}, CITYSCAPES.split_sizes)
     forget_unfinished(folder)
     for split, found in pairs.items():
-        cure = f"delete {' or '.join(str(folder / need) for need in SPLITS[split])} and run this again to unpack it"
-        job.check(f"train ids of {split}", found, functools.partial(made_pair_problem, make=_make), cure)
+        work = functools.partial(made_pair_problem, make=_make)
+        job.check(f"train ids of {split}", found, work, functools.partial(_unpacked, folder))
     lists = pairs | {"val": pairs["val_fine"]}
     if "train_extra" in pairs:
         lists["train"] = [*pairs["train_fine"], *pairs["train_extra"]]
@@ -58,6 +58,12 @@ def prepare(job: Job) -> Prepared:
         f"python -m reproductions.v2 train --data {folder} --run-dir runs/cityscapes --set variant=cityscapes",
         notes,
     )
+
+
+def _unpacked(folder: Path, file: Path) -> Path:
+    """The folder that a zip was unpacked to, in which `file` lies."""
+    kind, part, *_ = file.relative_to(folder).parts
+    return folder / kind / part if (kind, part) == ("leftImg8bit", "train_extra") else folder / kind
 
 
 def _train_ids(mask: Path) -> Path:

@@ -3,22 +3,31 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from common.console import Progress, say
+from common.data.masks import upright_size
 from common.downloads import fetch as downloads
 from common.downloads.manifest import Manifest
 from common.errors import UserError
 from common.parallel import parallel_map
 
-IN_PROCESS = 64  # fewer items than this are not worth starting processes for
 NAMED = 10  # files that a message names before it says how many more there are
-TURNED = 5  # EXIF orientations from this one on exchange width and height
 
 Item = TypeVar("Item")
 Pair = tuple[Path, Path]  # picture, mask
+
+
+class Problem(NamedTuple):
+    """A file that is not right, and why."""
+
+    file: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -75,21 +84,32 @@ class Job:
         if wrong:
             say(f"{folder}: {', '.join(wrong)}", self.quiet)
 
-    def check(self, what: str, items: Sequence[Item], problem_of: Callable[[Item], str | None], cure: str) -> None:
+    def check(
+        self,
+        what: str,
+        items: Sequence[Item],
+        problem_of: Callable[[Item], Problem | None],
+        made_of: Callable[[Path], Path],
+    ) -> None:
         """Look at all `items` in parallel, by a function that can be pickled.
 
-        Raises UserError that names those with a problem, and the `cure`.
+        `made_of` gives the folder that brings a bad file anew when it is deleted. Raises UserError that names the items
+        with a problem, and these folders.
         """
-        found = []
+        found: list[Problem] = []
         with (
-            parallel_map(self.workers if len(items) >= IN_PROCESS else 1) as run,
+            parallel_map(self.workers, len(items)) as run,
             Progress(what, len(items), quiet=self.quiet) as progress,
         ):
             for problem in run(problem_of, items):
                 found += [problem] if problem else []
                 progress.advance()
         if found:
-            raise UserError(f"{what}: {len(found)} of {len(items)} are not right: {some(found)}; {cure}")
+            folders = " and ".join(sorted({str(made_of(problem.file)) for problem in found}))
+            raise UserError(
+                f"{what}: {len(found)} of {len(items)} are not right: {some(found)}; delete {folders} and run this "
+                "again to have it anew"
+            )
 
 
 def some(names: Iterable[object]) -> str:
@@ -99,23 +119,23 @@ def some(names: Iterable[object]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def pair_problem(pair: Pair) -> str | None:
+def pair_problem(pair: Pair) -> Problem | None:
     """Why picture and mask can't be used together, if they can't: missing, unreadable, of different sizes."""
     sizes = []
-    for path in pair:
+    for path, size_of in zip(pair, (upright_size, _stored_size), strict=True):  # as training reads the two
         try:
-            sizes.append(_decoded_size(path))
+            sizes.append(_decoded_size(path, size_of))
         except FileNotFoundError:
-            return f"{path} is missing"
+            return Problem(path, "is missing")
         except Exception as error:  # Pillow's plugins raise whatever their parser meets
-            return f"{path} cannot be read ({error})"
+            return Problem(path, f"cannot be read ({error})")
     (width, height), mask = sizes
     if mask != (width, height):
-        return f"{pair[1]} is {mask[0]}x{mask[1]}, its picture {width}x{height}"
+        return Problem(pair[1], f"is {mask[0]}x{mask[1]}, its picture {width}x{height}")
     return None
 
 
-def made_pair_problem(pair: Pair, make: Callable[[Path], None]) -> str | None:
+def made_pair_problem(pair: Pair, make: Callable[[Path], None]) -> Problem | None:
     """`pair_problem` after the mask was made by `make(path)`, where there was none or none that is right.
 
     Raises UserError when the mask can't be written.
@@ -130,15 +150,18 @@ def made_pair_problem(pair: Pair, make: Callable[[Path], None]) -> str | None:
     return pair_problem(pair)
 
 
-def _decoded_size(path: Path) -> tuple[int, int]:
-    """Width and height as `masks.read_image` gives them. Raises whatever Pillow meets in the file."""
+def _decoded_size(path: Path, size_of: Callable[[Image.Image], tuple[int, int]]) -> tuple[int, int]:
+    """Width and height of a file that can be read to its end. Raises whatever Pillow meets in it."""
     with Image.open(path) as image:
-        width, height = image.size
+        width, height = size = size_of(image)
         # A JPEG is read to its end, but computed at an eighth of its size only.
         image.draft("L", (max(1, width // 8), max(1, height // 8)))
         image.load()
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= TURNED
-    return (height, width) if turned else (width, height)
+    return size
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    return image.size
 
 
 def forget_unfinished(folder: Path) -> None:

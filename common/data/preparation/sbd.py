@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.data.preparation.job import Job, Prepared
+from common.data.preparation.job import Job, Prepared, Problem
+from common.data.stems import list_lines
 from common.data.voc import VOC2012
 from common.errors import UserError
 
@@ -23,9 +24,7 @@ def prepare(job: Job) -> Prepared:
     ids = {split: read_ids(dataset / f"{split}.txt") for split in SIZES}
     job.expect(dataset, {split: len(names) for split, names in ids.items()}, SIZES)
     stems = [stem for names in ids.values() for stem in names]
-    job.check(
-        "SBD's masks", stems, functools.partial(_problem, dataset), f"delete {dataset} and run this again to unpack it"
-    )
+    job.check("SBD's masks", stems, functools.partial(_problem, dataset), lambda file: dataset)
     return Prepared(
         dataset,
         {split: len(names) for split, names in ids.items()},
@@ -41,11 +40,7 @@ def fetch(job: Job) -> Path:
 
 def read_ids(path: Path) -> list[str]:
     """The ids of a list: one a line, or the stem of the picture that the line begins with."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list ({error})") from None
-    return [Path(line.split()[0]).name.removesuffix(VOC2012.image_suffix) for line in lines if line.strip()]
+    return [Path(line.split()[0]).name.removesuffix(VOC2012.image_suffix) for _, line in list_lines(path)]
 
 
 def read_segmentation(path: Path) -> np.ndarray:
@@ -62,14 +57,14 @@ def read_segmentation(path: Path) -> np.ndarray:
     return label
 
 
-def _problem(dataset: Path, stem: str) -> str | None:
-    image = dataset / "img" / f"{stem}.jpg"
+def _problem(dataset: Path, stem: str) -> Problem | None:
+    image, mask = dataset / "img" / f"{stem}.jpg", dataset / "cls" / f"{stem}.mat"
     try:
-        height, width = read_segmentation(dataset / "cls" / f"{stem}.mat").shape
+        height, width = read_segmentation(mask).shape
         with Image.open(image) as picture:
             size = picture.size
     except UserError as error:
-        return str(error)
+        return Problem(mask, str(error).removeprefix(f"{mask}: "))
     except OSError as error:
-        return f"{image} cannot be read ({error})"
-    return None if size == (width, height) else f"{image} is {size[0]}x{size[1]}, its mask {width}x{height}"
+        return Problem(image, f"cannot be read ({error})")
+    return None if size == (width, height) else Problem(image, f"is {size[0]}x{size[1]}, its mask {width}x{height}")

@@ -18,7 +18,7 @@ def prepare_ade20k(job: Job) -> Prepared:
     counts = {split: len(found) for split, found in pairs.items()}
     job.expect(folder, counts, ADE20K.split_sizes)
     for split, found in pairs.items():
-        job.check(f"{folder} {split}", found, pair_problem, f"delete {folder} and run this again to unpack it anew")
+        job.check(f"{folder} {split}", found, pair_problem, lambda file: folder)
     command = f"python -m reproductions.v3plus train --data {folder} --run-dir runs/ade20k --set variant=ade20k"
     return Prepared(folder, counts, command)
 
@@ -37,7 +37,7 @@ def prepare_coco(job: Job) -> Prepared:
             f"{folder} {split}",
             read_split(coco.COCO, folder, split).pairs,
             pair_problem,
-            f"delete {folder / split} and run this again to unpack it anew",
+            lambda file: file.parent,
         )
     command = f"python -m reproductions.v3 train --data {folder} --run-dir runs/coco --set variant=coco"
     kept = ", ".join(f"{counts[split]:,} of {pictures[split]:,} in {split}" for split in counts)

@@ -27,6 +27,7 @@ FOLDER, LISTS = "VOC2012", "ImageSets/Segmentation"
 OWN, AUGMENTED = "SegmentationClass", "SegmentationClassAug"
 UNFINISHED = f".{AUGMENTED}"  # while it is built
 SOURCES = ("segmentation-class-aug", "sbd")
+ORIGIN = f"{AUGMENTED}.origin"  # the one of SOURCES that the masks are from
 SIZES = VOC2012.split_sizes
 TEST_PICTURES = (
     "test: {count} of its pictures are here; they come, after a registration, as VOC2012test.tar from the evaluation "
@@ -46,22 +47,42 @@ def prepare_augmented(job: Job, source: str | None = None) -> Prepared:
     `source` is one of SOURCES; None takes the ready-made masks, and SBD where no server has them.
     """
     folder, splits = _voc(job)
-    masks = folder / AUGMENTED
-    if source != "sbd":
-        try:
-            job.fetch("voc2012_aug")
-        except CannotFetch as error:
-            if source:
-                raise
-            say(f"{error}; building {masks} from SBD instead", job.quiet)
-    if not masks.is_dir():
-        _build_from_sbd(job, folder, splits)
+    origin = _bring_masks(job, folder, splits, source)
     unfinished = _test_list(job, folder)
     ids = _train_aug(job, folder, splits)
     _check_pairs(job, folder, AUGMENTED, [*ids, *splits["val"]])
     write_text(folder / LISTS / "train_aug.txt", "".join(f"{name}\n" for name in ids))
     counts = {name: len(names) for name, names in splits.items()} | {"train_aug": len(ids)}
-    return _prepared(job, folder, counts, "train_aug", unfinished)
+    return _prepared(job, folder, counts, "train_aug", unfinished, (f"{AUGMENTED} is from {origin}",))
+
+
+def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: str | None) -> str:
+    """See to it that SegmentationClassAug is there; returns where it is from, in words.
+
+    That is written down before it is made, so that a process that is killed leaves no masks of unknown origin.
+    """
+    masks, note = folder / AUGMENTED, folder / ORIGIN
+    is_there = masks.is_dir()
+    origin = note.read_text(encoding="utf-8").strip() if is_there and note.is_file() else ""
+    if origin and source and origin != source:
+        raise UserError(
+            f"{masks}: is from {origin}, not from {source}; delete it and run this again, or leave --from away"
+        )
+    if source != "sbd" and origin != "sbd":
+        if not is_there:
+            write_text(note, f"{SOURCES[0]}\n")
+        try:
+            job.fetch("voc2012_aug")
+        except (CannotFetch, BadArchive) as error:
+            if source or is_there:
+                raise
+            say(f"{error}; building {masks} from SBD instead", job.quiet)
+    if not masks.is_dir():
+        write_text(note, "sbd\n")
+        _build_from_sbd(job, folder, splits)
+    if is_there:
+        return origin or "a source that was not written down"
+    return note.read_text(encoding="utf-8").strip()
 
 
 def _voc(job: Job) -> tuple[Path, dict[str, list[str]]]:
@@ -87,27 +108,32 @@ def _pair(folder: Path, masks: str, name: str) -> tuple[Path, Path]:
 
 
 def _check_pairs(job: Job, folder: Path, masks: str, ids: Collection[str]) -> None:
-    again = folder / masks if masks == AUGMENTED else folder
     job.check(
         f"{folder} with {masks}",
         [_pair(folder, masks, name) for name in ids],
         pair_problem,
-        f"delete {again} and run this again to have it anew",
+        lambda file: file.parent if file.parent.name == AUGMENTED else folder,
     )
 
 
-def _prepared(job: Job, folder: Path, counts: dict[str, int], split: str, unfinished: str | None = None) -> Prepared:
+def _prepared(
+    job: Job,
+    folder: Path,
+    counts: dict[str, int],
+    split: str,
+    unfinished: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> Prepared:
     """Add the test list, the one thing that is not in VOC's archive and that nothing else needs."""
     unfinished = _test_list(job, folder) if unfinished is None else unfinished
-    notes = []
     if not unfinished:
         ids = sbd.read_ids(folder / LISTS / "test.txt")
         job.expect(folder, {"test": len(ids)}, SIZES)
         here = sum(_pair(folder, OWN, name)[0].is_file() for name in ids)
-        notes = [TEST_PICTURES.format(count=here, folder=folder)] if here < len(ids) else []
+        notes += (TEST_PICTURES.format(count=here, folder=folder),) * (here < len(ids))
         counts = counts | {"test": len(ids)}
     command = f"python -m reproductions.v3plus train --data {folder} --split {split} --run-dir runs/voc2012"
-    return Prepared(folder, counts, command, tuple(notes), unfinished)
+    return Prepared(folder, counts, command, notes, unfinished)
 
 
 def _test_list(job: Job, folder: Path) -> str:
@@ -176,7 +202,7 @@ def _build_from_sbd(job: Job, folder: Path, splits: dict[str, list[str]]) -> Non
         "masks made from SBD",
         [pair for pair in pairs if pair[0].is_file()],
         functools.partial(made_pair_problem, make=functools.partial(_make, own=folder / OWN, cls=cls)),
-        f"delete {cls.parent} and run this again to unpack it anew",
+        lambda file: cls.parent if file.parent == unfinished else folder,
     )
     unfinished.rename(folder / AUGMENTED)
 
