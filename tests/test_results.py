@@ -78,6 +78,15 @@ def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, 
         results.write_results(readme)
 
 
+def test_of_sample_runs_that_were_made_again_the_newest_is_shown(reproduced):
+    record = json.loads(reproduced.read_text())
+    again = record | {"id": "again", "finished": "2999-01-01T00:00:00+00:00", "miou": 0.5}
+    other = record | {"id": "other", "changed": ["seed"]}
+    assert {r["id"] for r in results._sample([again, record, other])} == {"again", "other"}
+    real = [r | {"marks": {}} for r in (record, again)]
+    assert results._sample(real) == [] and len(results._real(real)) == 2
+
+
 def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
     record = json.loads(reproduced.read_text())
     table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
