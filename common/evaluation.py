@@ -79,11 +79,14 @@ def protocol(recipe: Recipe, scales: Sequence[float], flip: bool) -> dict[str, A
     single = tuple(scales) == (1.0,) and not flip
     strided = {"output_stride": recipe.output_stride} if hasattr(recipe, "output_stride") else {}
     void = {"void": "class 0"} if recipe.void_pixels == "background" else {}
+    inputs = getattr(recipe, "msc_scales", (1.0,))  # v2's, fused inside the network
+    multi_scale = {"msc_scales": list(inputs)} if len(inputs) > 1 else {}
     resized = ("resize_range", "resize_factor", "resize_rule") if recipe.eval_resize_range else ()
     return {
         **strided,
         **{name: recipe.to_json()[name] for name in resized},
         **void,
+        **multi_scale,
         "eval_size": recipe.eval_size,
         "scales": list(scales),
         "flip": flip,

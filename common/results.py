@@ -152,7 +152,13 @@ def _commands(records: list[dict]) -> str:
 def order(record: dict) -> tuple:
     """Published weights, which nobody trained here, come first; then by model; one scale before several."""
     protocol = record["protocol"]
-    how = len(protocol["scales"]), protocol["flip"], protocol.get("crf") is not None, protocol.get("output_stride", 0)
+    how = (
+        len(protocol["scales"]),
+        len(protocol.get("msc_scales", ())),
+        protocol["flip"],
+        protocol.get("crf") is not None,
+        protocol.get("output_stride", 0),
+    )
     names = record["reproduction"], record["variant"], record["data"]["title"]
     return record["training"] is not None, *names, *how, record["id"]
 
@@ -241,6 +247,8 @@ def protocol_text(protocol: dict[str, Any]) -> str:
     parts.append(size if isinstance(size, str) else f"padded to {size}")
     scales = " ".join(f"{s:g}" for s in protocol["scales"])
     parts.append(f"scale{'s' if len(protocol['scales']) > 1 else ''} {scales}")
+    if inputs := protocol.get("msc_scales"):
+        parts.append(f"MSC {' '.join(f'{s:g}' for s in inputs)}")
     text = ", ".join(parts) + (" + mirror" if protocol["flip"] else "")
     return text + (" + CRF" if protocol.get("crf") else "")
 

@@ -189,6 +189,15 @@ def test_real_data_takes_runs_on_real_data_and_fetched_weights(
     )
 
 
+def test_protocols_of_every_paper_are_told_apart():
+    """v2's multi-scale inputs too, which are fused inside the network."""
+    for reproduction in reproductions().values():
+        recipe = reproduction.variants[reproduction.sample_variants[0]]
+        ways = ({}, *reproduction.protocols, *reproduction.further_protocols)
+        told = {json.dumps(eval_all.protocol_of(recipe.derive(**changes))) for changes in ways}
+        assert len(told) == len(ways), reproduction.name
+
+
 def test_all_reproductions_are_found():
     assert list(reproductions()) == ["v1", "v2", "v3", "v3plus", "v3plus_simplified"]
     assert all(r.package == f"reproductions.{name}" for name, r in reproductions().items())
