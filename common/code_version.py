@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 # What every evaluation runs besides the reproduction's own network and recipes.
-EVALUATION = ("common.evaluation", "common.inference")
+EVALUATION = ("common.evaluation", "common.inference", "common.reproduction")
+PROGRAMS = ("__main__", "demo")  # of a package: what starts it is not what it computes
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("common", "reproductions", "tests")
 
@@ -17,10 +18,19 @@ def code_version(module: str) -> str:
 
     Records keep it: one of another version of the code is no answer for this one.
     """
+    folder = _file(module).parent
+    package = module.rpartition(".")[0]
+    own = (
+        [f"{package}.{p.stem}" for p in folder.glob("*.py") if p.stem not in PROGRAMS] if package in _packages() else []
+    )
     sha = hashlib.sha256()
-    for name, path in sorted(_closure((*EVALUATION, module)).items()):
+    for name, path in sorted(_closure((*EVALUATION, module, *own)).items()):
         sha.update(f"{name}\n".encode() + path.read_bytes())
     return sha.hexdigest()
+
+
+def _packages() -> set[str]:
+    return {f"reproductions.{path.parent.name}" for path in ROOT.glob("reproductions/*/__main__.py")}
 
 
 def _closure(roots: tuple[str, ...]) -> dict[str, Path]:

@@ -6,16 +6,19 @@ leaves only the rest to do.
 """
 
 import argparse
+import contextlib
+import ctypes
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from common import checkpoints, evaluation, known, program, records, results
 from common.cli import SAMPLE_DIR
@@ -39,12 +42,14 @@ class Job:
 
     known: known.Known
     changes: Mapping[str, Any]
+    recipe: dict[str, Any]
     protocol: dict[str, Any]
     sha256: str
     memory: int  # MiB, as the last such evaluation took
     record: dict[str, Any] | None = None
     state: str = "was there"
     process: subprocess.Popen | None = field(default=None, repr=False)
+    errors: IO[str] | None = field(default=None, repr=False)  # a file: a pipe that nobody reads fills up
 
     @property
     def title(self) -> str:
@@ -57,8 +62,7 @@ class Job:
         settings = [*self.known.settings, *(f"{key}={format_value(value)}" for key, value in self.changes.items())]
         words = ["-m", self.known.reproduction.package, "evaluate", "--data", str(data)]
         words += ["--split", split_name, "--checkpoint", str(self.known.path), "--out", str(out), "--save-labels"]
-        if self.known.val_seen is not None:
-            seen = f"{split.card.name}/{split.name}" in self.known.val_seen
+        if (seen := self.known.val_seen.get(f"{split.card.name}/{split.name}")) is not None:
             words.append("--val-seen" if seen else "--val-unseen")
         return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
 
@@ -74,11 +78,14 @@ def jobs_of(checkpoint: known.Known, split: Split, done: Sequence[dict[str, Any]
     measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
     found: list[Job] = []
     for changes in ({}, *reproduction.protocols, *reproduction.further_protocols):
-        how = protocol_of(recipe.derive(**changes))
+        evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))
+        how = protocol_of(evaluated)
         if any(job.protocol == how for job in found):  # the recipe's own way is among the paper's
             continue
-        match = next((r for r in done if _is_of(r, sha256, code, split, how)), None)
-        found.append(Job(checkpoint, changes, how, sha256, max(measured, default=DEFAULT_MEMORY), match))
+        memory = max(measured, default=DEFAULT_MEMORY)
+        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
+        job.record = next((r for r in done if _is_of(r, job, code, split)), None)
+        found.append(job)
     return found
 
 
@@ -87,13 +94,14 @@ def protocol_of(recipe: Recipe) -> dict[str, Any]:
     return evaluation.protocol(recipe.at_evaluation(), recipe.eval_scales, recipe.eval_flip)
 
 
-def _is_of(record: dict, sha256: str, code: str, split: Split, protocol: dict) -> bool:
+def _is_of(record: dict, job: Job, code: str, split: Split) -> bool:
     return (
-        record["checkpoint"]["sha256"] == sha256
+        record["checkpoint"]["sha256"] == job.sha256
         and record["code"] == code
         and record["data"]["title"] == split.title
         and record["data"]["images"] == len(split.pairs)
-        and record["protocol"] == protocol
+        and record["protocol"] == job.protocol
+        and record["recipe"] == job.recipe
     )
 
 
@@ -112,7 +120,8 @@ def train(reproduction: Reproduction, variant: str, quiet: bool) -> None:
     """Make a sample run, or go on with it. Raises UserError when that fails."""
     say(f"{reproduction.name} {variant}: has no checkpoint yet; training it", quiet)
     words = ["-m", reproduction.package, "reproduce", "--set", f"variant={variant}"]
-    done = subprocess.run([sys.executable, *words, *(["--quiet"] if quiet else [])], stdout=subprocess.DEVNULL)
+    words_and_flags = [sys.executable, *words, *(["--quiet"] if quiet else [])]
+    done = subprocess.run(words_and_flags, stdout=subprocess.DEVNULL, preexec_fn=end_with_parent)
     if done.returncode:
         raise UserError(
             f"python {shlex.join(words)}: ended with status {done.returncode}; what is done stays, the same command "
@@ -127,17 +136,21 @@ def run(jobs: Sequence[Job], where: tuple[Path, str, Split], most: int, quiet: b
     """
     waiting = sorted((job for job in jobs if job.record is None), key=lambda job: job.memory)
     running: list[Job] = []
-    total, started = len(waiting), time.monotonic()
+    total, started, budget = len(waiting), time.monotonic(), SPARE * free_memory()
     if waiting:
         say(f"{total} evaluations, {len(jobs) - total} have their records", quiet)
     try:
         while waiting or running:
-            while waiting and len(running) < most and (not running or waiting[0].memory < SPARE * free_memory()):
+            while waiting and len(running) < most:
+                if running and sum(job.memory for job in (*running, waiting[0])) > budget:
+                    break
                 running.append(_start(waiting.pop(0), *where))
             for job in [job for job in running if job.process.poll() is not None]:
                 running.remove(job)
-                error = job.process.stderr.read().strip()
-                job.state = "evaluated" if job.process.returncode == 0 else f"failed: {_last_line(error)}"
+                job.errors.seek(0)
+                failed = job.process.returncode != 0
+                job.state = f"failed: {_last_line(job.errors.read().strip())}" if failed else "evaluated"
+                job.errors.close()
                 ended = total - len(waiting) - len(running)
                 say(f"{ended}/{total} ({time.monotonic() - started:.0f} s) {job.state}: {job.title}", quiet)
             time.sleep(0.2)
@@ -148,10 +161,17 @@ def run(jobs: Sequence[Job], where: tuple[Path, str, Split], most: int, quiet: b
 
 
 def _start(job: Job, data: Path, split_name: str, split: Split) -> Job:
+    job.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it is closed when the job has ended)
     job.process = subprocess.Popen(
-        job.command(data, split_name, split), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        job.command(data, split_name, split), stdout=subprocess.DEVNULL, stderr=job.errors, preexec_fn=end_with_parent
     )
     return job
+
+
+def end_with_parent() -> None:
+    """In a child: be told to stop when the parent is gone, even killed (Linux alone has a way)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _last_line(text: str) -> str:
@@ -173,7 +193,7 @@ def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -
     lines = []
     for job in jobs:
         code = code_version(job.known.reproduction.module)
-        record = next((r for r in done if _is_of(r, job.sha256, code, split, job.protocol)), None)
+        record = next((r for r in done if _is_of(r, job, code, split)), None)
         score = f"{100 * record['miou']:6.2f}" if record and record["miou"] is not None else "     -"
         lines.append(f"{score}  {job.state:10s} {job.title}")
     return "\n".join([f"mIoU on {split.title}, {len(split.pairs)} pictures", *sorted(lines, key=lambda t: t[8:])])
@@ -208,11 +228,15 @@ def _eval_all(args: argparse.Namespace) -> int:
     on_sample = args.data is None or is_sample_set(data)
     if args.data is None:
         sample.write(SAMPLE_DIR)
+    broken = []
     for reproduction, variant in missing_runs(ours.values()) if on_sample else ():
         if args.list:
             print(f"to train        {reproduction.name} {variant}")
-        else:
+            continue
+        try:
             train(reproduction, variant, args.quiet)
+        except UserError as error:  # the others can be made all the same
+            broken.append(str(error))
     split = read_split(card or card_by_name(args.dataset), data, args.split)
     checkpoint_list = [c for c in known.trained(ours, args.quiet) if c.sample == on_sample]
     if not on_sample:
@@ -223,11 +247,11 @@ def _eval_all(args: argparse.Namespace) -> int:
             f"(`make weights NAME=max_image_segmenter`)"
         )
     done = records.read_records()
-    jobs, broken = [], []
+    jobs = []
     for checkpoint in checkpoint_list:
         try:
             jobs += jobs_of(checkpoint, split, done)
-        except UserError as error:  # the others can be evaluated all the same
+        except UserError as error:
             broken.append(str(error))
     if args.list:
         for job in jobs:
@@ -241,8 +265,8 @@ def _eval_all(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if failed or broken:
         raise UserError(
-            f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be read; the same "
-            f"command tries them again"
+            f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be made or read; the "
+            f"same command tries them again"
         )
     return 0
 

@@ -14,8 +14,8 @@ from common.errors import UserError
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path with the same ending beside `path`, renamed to it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
         error.filename = str(path)  # not the temporary one's

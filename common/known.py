@@ -24,7 +24,7 @@ class Known:
       path: the checkpoint's prefix or file.
       settings: `--set` arguments: the variant, for weights from elsewhere.
       sample: whether a run on the drawn sample set trained it.
-      val_seen: the val splits, `<data set>/<split>`, that its weights have seen; None where its own folder knows.
+      val_seen: val splits, `<data set>/<split>`, and whether its weights have seen them, where the manifest tells.
       out: folder below which its evaluations lie.
     """
 
@@ -32,14 +32,18 @@ class Known:
     path: Path
     settings: tuple[str, ...]
     sample: bool
-    val_seen: tuple[str, ...] | None
+    val_seen: Mapping[str, bool]
     out: Path
 
 
 def trained(reproductions: Mapping[str, Reproduction], quiet: bool = False) -> Iterator[Known]:
     """The newest and the best checkpoint of every run below runs/."""
     for folder in sorted(path.parent for path in RUNS.glob(f"*/{run_folder.SUMMARY}")):
-        summary = run_folder.read_summary(folder) or {}
+        try:
+            summary = run_folder.read_summary(folder) or {}
+        except UserError as error:
+            say(f"{error}; left out", quiet)
+            continue
         said = re.search(r"reproductions\.(\w+)", summary.get("command", ""))
         if not said or said[1] not in reproductions:
             say(f"{folder}: does not tell which reproduction trained it; left out", quiet)
@@ -48,24 +52,24 @@ def trained(reproductions: Mapping[str, Reproduction], quiet: bool = False) -> I
         found = ([newest] if newest else []) + checkpoints.checkpoints(folder, checkpoints.BEST)
         for path in found:
             out = folder if path == newest else folder / checkpoints.BEST
-            yield Known(reproductions[said[1]], path, (), bool(summary.get("sample")), None, out)
+            yield Known(reproductions[said[1]], path, (), bool(summary.get("sample")), {}, out)
 
 
 def fetched(reproductions: Mapping[str, Reproduction], manifest: Manifest, quiet: bool = False) -> Iterator[Known]:
     """The weights of the manifest that are on the disk, converted where they need it, and that score classes."""
+    told = {split for splits in manifest.training_sets.values() for split in splits}
     for entry in manifest.entries.values():
         for weights in entry.weights:
-            path = _on_disk(folder_of(entry), weights.checkpoint or weights.path) if weights.variant else None
-            if path is None:
+            paths = _on_disk(folder_of(entry), weights.checkpoint or weights.path) if weights.variant else []
+            if len(paths) > 1:
+                say(f"{folder_of(entry)}: holds {len(paths)} files like {weights.path}; left out, keep one", quiet)
+            if len(paths) != 1:
                 continue
-            seen = tuple(manifest.val_seen(weights))
+            path, seen = paths[0], {split: split in manifest.val_seen(weights) for split in told}
             reproduction, out = reproductions[weights.reproduction], Path("out") / entry.name / path.name
             yield Known(reproduction, path, (f"variant={weights.variant}",), False, seen, out)
 
 
-def _on_disk(folder: Path, pattern: str) -> Path | None:
+def _on_disk(folder: Path, pattern: str) -> list[Path]:
     found = [*folder.glob(pattern), *folder.glob(f"{pattern}.index")] if folder.is_dir() else []
-    paths = sorted({path.with_suffix("") if path.suffix == ".index" else path for path in found})
-    if len(paths) > 1:
-        raise UserError(f"{folder}: holds {len(paths)} files like {pattern}; keep one")
-    return paths[0] if paths else None
+    return sorted({path.with_suffix("") if path.suffix == ".index" else path for path in found})

@@ -28,7 +28,7 @@ from common.reproduction import Reproduction
 
 SCHEMA = 2
 ROOT = Path(__file__).resolve().parent.parent
-PROTOCOL_FIELDS = ("eval_size", "eval_scales", "eval_flip", "scale_fusion", "crf")
+PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
 
 
@@ -80,7 +80,7 @@ def write_record(
     val_seen: bool | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
-    """Write the record of one evaluation; the same checkpoint, data and protocol give the same file.
+    """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
 
     Args:
       reproduction: whose network it is.

@@ -1,6 +1,7 @@
 """`python -m common.results`: results/RESULTS.md and the README's table, from records and published numbers alone."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from common.errors import UserError
 from common.files import write_text
 from common.records import ROOT, read_records, results_dir
 
+PREFIX = "model.ckpt"  # of checkpoints that training's end wrote, not validation's choice
 BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results: end -->"
 
 MARKS = {
@@ -104,12 +106,17 @@ def _real(records: Iterable[dict]) -> list[dict]:
     return [r for r in records if not r["marks"].get("sample")]
 
 
+def current(records: Iterable[dict]) -> list[dict]:
+    """The records that tables show: all but sample runs that were made again."""
+    return [*_real(records), *_sample(records)]
+
+
 def _sample(records: Iterable[dict]) -> list[dict]:
     """Of runs that were made again, as every machine makes them, the newest."""
     newest: dict[str, dict] = {}
     for r in sorted(records, key=lambda r: r["finished"]):
         if r["marks"].get("sample"):
-            what = [r["reproduction"], r["variant"], r["changed"], r["data"], protocol_text(r["protocol"])]
+            what = [r["reproduction"], r["variant"], r.get("changed"), r["data"], protocol_text(r["protocol"])]
             newest[json.dumps(what, sort_keys=True)] = r
     return list(newest.values())
 
@@ -201,7 +208,8 @@ def repository_figures(table: dict, row: dict, published: list[dict]) -> str:
 
 
 def _published_value(row: dict) -> str:
-    return f"{row['miou']:.2f}" + (" (uncertain)" if row.get("uncertain") else "")
+    accuracy = f" (pixel accuracy {row['pixel_accuracy']:.2f})" if "pixel_accuracy" in row else ""
+    return f"{row['miou']:.2f}" + accuracy + (" (uncertain)" if row.get("uncertain") else "")
 
 
 def what_it_needs(table: dict, row: dict) -> str:
@@ -209,29 +217,46 @@ def what_it_needs(table: dict, row: dict) -> str:
         return "the test server: its labels are not public"
     if "variant" not in row:
         return "a recipe: none of ours is this one"
+    data = f"DATA={table['data'].split()[0]}"
+    if "init" not in row:
+        return f"the published weights: `make weights`, then `make eval-all {data}`"
     name = table["reproduction"].replace("_", "-")
-    start = f" INIT={row['init']}" if "init" in row else ""
-    return f"`make reproduce-{name} DATA={table['data'].split()[0]}{start} SET=variant={row['variant']}`"
+    return f"`make reproduce-{name} {data} INIT={row['init']} SET=variant={row['variant']}`"
 
 
 def matching_record(table: dict, row: dict, records: list[dict]) -> dict | None:
-    """The newest record that may stand beside a published number: same recipe, same start, no mark."""
+    """The newest record that may stand beside a published number: same recipe, same start, trained to its end, no mark.
+
+    A row without `init` is of published weights, which nobody trained here. A random split is no mark where the
+    published number is of one.
+    """
     if "variant" not in row:
         return None
+    allowed = {"random_split"} if "random" in table["data"] else set()
     wanted = {"scales": [1.0], "flip": False} | row.get("settings", {})
     crf = wanted.pop("crf", False)
     fitting = [
         r
         for r in records
-        if not r["marks"]
+        if not r["marks"].keys() - allowed
         and not r["changed"]
-        and row.get("init", "") in str((r["training"] or {}).get("init"))
+        and _has_start(r, row.get("init"))
         and (r["reproduction"], r["variant"], r["data"]["title"])
         == (table["reproduction"], row["variant"], table["data"])
         and all(r["protocol"].get(k) == v for k, v in wanted.items())
         and (r["protocol"].get("crf") is not None) == crf
     ]
     return max(fitting, key=lambda r: r["finished"], default=None)
+
+
+def _has_start(record: dict, init: str | None) -> bool:
+    """Whether the run began with the weights `init`, a file's or folder's name, and came to its recipe's end."""
+    if init is None or record["training"] is None:
+        return init is None and record["training"] is None
+    start = Path(record["training"].get("init") or "")
+    names = {*start.parts, re.sub(r"\.(ckpt|npz|h5)\b.*", "", start.name)}
+    path, step = Path(record["checkpoint"]["path"]).name, record["checkpoint"]["step"]
+    return init in names and path.startswith(PREFIX) and step == record["recipe"]["num_steps"]
 
 
 def _mark(name: str, value: Any) -> str:

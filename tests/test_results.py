@@ -1,6 +1,7 @@
 """Records, the table, and `reproduce`."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from common import records, results
 from common.data.lists import Split
 from common.data.voc import VOC2012
 from common.errors import UserError
+from common.reproduction import reproductions
 from tests.tiny import run
 
 
@@ -90,16 +92,27 @@ def test_of_sample_runs_that_were_made_again_the_newest_is_shown(reproduced):
 def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
     record = json.loads(reproduced.read_text())
     table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
-    row = {"model": "m", "miou": 70.0, "variant": "small"}
+    row = {"model": "m", "miou": 70.0, "variant": "small", "init": "deeplab_resnet_init"}
     full = record | {"marks": {}, "changed": [], "data": record["data"] | {"title": "VOC2012 val"}}
-    assert results.matching_record(table, row, [full]) == full
-    assert results.matching_record(table, row, [full | {"marks": {"subset": 5}}]) is None
-    assert results.matching_record(table, row, [full | {"variant": "other"}]) is None
-    assert results.matching_record(table, row, [full | {"changed": ["num_steps"]}]) is None
-    from_coco = full | {"training": {"init": "deeplab_resnet_init.ckpt"}}
-    assert results.matching_record(table, row | {"init": "deeplab_resnet_init"}, [full, from_coco]) == from_coco
-    assert results.matching_record(table, row | {"settings": {"flip": True}}, [full]) is None
-    assert results.matching_record(table, {"model": "m", "miou": 70.0}, [full]) is None
+    full["training"] = record["training"] | {"init": "weights/deeplab_resnet_init/deeplab_resnet_init.ckpt"}
+    full["recipe"] = record["recipe"] | {"num_steps": record["checkpoint"]["step"]}
+
+    def stands(changes, row=row, table=table):
+        return results.matching_record(table, row, [full | changes]) is not None
+
+    assert stands({}) and results.matching_record(table, row, [full]) == full
+    assert not stands({"marks": {"subset": 5}}) and not stands({"variant": "other"})
+    assert not stands({"changed": ["batch_size"]})
+    for init in (None, "deeplab_resnet_init_other.ckpt", "x/deeplab_resnet.ckpt"):
+        assert not stands({"training": full["training"] | {"init": init}})
+    assert not stands({"recipe": full["recipe"] | {"num_steps": 30000}})  # not trained to its end
+    assert not stands({"checkpoint": full["checkpoint"] | {"path": "runs/x/best.ckpt-4"}})  # chosen on val
+    assert not stands({}, row | {"settings": {"flip": True}}) and not stands({}, {"model": "m", "miou": 70.0})
+    published = {k: v for k, v in row.items() if k != "init"}  # of weights from elsewhere
+    assert not stands({}, published) and stands({"training": None}, published) and not stands({"training": None})
+    random = {"marks": {"random_split": True}, "data": full["data"] | {"title": "VOC2012 random_val"}}
+    assert stands(random, table=table | {"data": "VOC2012 random_val"})
+    assert not stands({"marks": {"random_split": True}})
 
 
 @pytest.mark.parametrize(
@@ -137,16 +150,40 @@ def test_records_hold_no_ones_home():
 
 
 def test_every_published_row_has_a_source_and_names_real_recipes():
-    from reproductions.v2.recipe import VARIANTS
-
-    seen = set()
+    ours, seen = reproductions(), set()
     for table in results.read_published():
         assert table["source"] and table["data"] and table["reproduction"] and table["source"] not in seen
         seen.add(table["source"])
         for row in table["rows"]:
             assert 0 < row["miou"] < 100
-            if "variant" in row and table["reproduction"] == "v2":
-                assert row["variant"] in VARIANTS
+            assert "variant" not in row or row["variant"] in ours[table["reproduction"]].variants, row
+    rows = {
+        (t["source"], r["model"], r.get("protocol", "single scale"))
+        for t in results.read_published()
+        for r in t["rows"]
+    }
+    beside = [tuple(r["beside"]) for t in results.read_published() for r in t["rows"] if "beside" in r]
+    assert beside and rows >= set(beside)
+
+
+def test_no_number_stands_without_a_record_or_a_source(reproduced, results_dir):
+    """Every figure with two decimals in RESULTS.md is a record's or a published one, in a line that names which."""
+    results.write_results()
+    found, tables = records.read_records(), results.read_published()
+    measured = {
+        f"{100 * r[k]:.2f}" for r in found for k in ("miou", "pixel_accuracy", "miou_before_training") if k in r
+    }
+    published = {f"{row[k]:.2f}" for t in tables for row in t["rows"] for k in ("miou", "pixel_accuracy") if k in row}
+    section, shown = "", 0
+    for line in (results_dir / "RESULTS.md").read_text().splitlines():
+        section = line if line.startswith("##") else section
+        if not line.startswith("|"):
+            continue
+        numbers = {n for cell in line.split("|") for n in re.findall(r"(?<![\w.])\d+\.\d\d(?!\d)", cell)}
+        shown += len(numbers)
+        assert numbers <= (published if section.startswith("###") else measured), line
+        assert not numbers or section.startswith("###") or "](runs/" in line
+    assert shown > 200
 
 
 def test_committed_results_are_what_the_committed_records_give():

@@ -1,5 +1,6 @@
 """Training runs as the report draws them: their logs, thinned."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common import run_folder
+from common.checkpoints import Weights
 from common.errors import UserError
 from common.files import read_json
 from common.records import PROTOCOL_FIELDS
@@ -63,7 +65,15 @@ def _is_of(run_dir: Path, record: Record) -> bool:
         if name not in PROTOCOL_FIELDS and not name.startswith("eval_")
     )
     same_start = all(summary.get(name) == record["training"].get(name) for name in ("pictures_digest", "init_digest"))
-    return same_recipe and same_start and log[-1]["step"] >= (record["checkpoint"]["step"] or 0)
+    checkpoint = run_dir / Path(record["checkpoint"]["path"]).name
+    is_there = checkpoint.with_name(f"{checkpoint.name}.index").is_file()  # earlier ones make room for later ones
+    same_weights = not is_there or _digest(checkpoint) == record["checkpoint"]["sha256"]
+    return same_recipe and same_start and same_weights and log[-1]["step"] >= (record["checkpoint"]["step"] or 0)
+
+
+@functools.cache
+def _digest(checkpoint: Path) -> str:
+    return Weights(checkpoint).digest()
 
 
 def _run(run_dir: Path, records: Sequence[Record], places: list[int]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> P
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = sorted(records.read_records(), key=results.order)
+    found = sorted(results.current(records.read_records()), key=results.order)
     temporary = Path(tempfile.mkdtemp(prefix=f".writing-{out.name}-", dir=out.parent))
     try:
         new = temporary / "new"

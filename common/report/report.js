@@ -97,6 +97,8 @@
 
   const commandLine = (text) => el("div", { class: "command" }, el("code", {}, text), copyButton(text));
 
+  const dataName = (e) => (e.markNames.includes("subset") ? `part of ${e.data}` : e.data);
+  const markedData = (e) => [dataName(e), ...e.marks.map((m) => m.text)].join(", ");
   const marks = (e) => e.marks.map((m) => el("span", { class: "badge", "data-mark": m.name }, m.text));
 
   const recordLink = (e, text) => el("a", { href: e.record, "aria-label": `Record ${e.id}` }, text ?? shortId(e));
@@ -308,7 +310,7 @@
     const rows = R.evaluations.filter((e) => e.markNames.includes("sample") === ofSample);
     const columns = [
       { title: "model", value: (e) => modelName(e), cell: modelCell },
-      { title: "data", value: (e) => (e.markNames.includes("subset") ? `part of ${e.data}` : e.data), whole: true },
+      { title: "data", value: dataName, whole: true },
       { title: "pictures", value: (e) => e.images, number: true },
       { title: "protocol", value: (e) => e.protocol },
       ofSample && { title: "untrained", value: (e) => e.untrained, cell: (e) => percent(e.untrained), number: true },
@@ -483,7 +485,7 @@
             el(
               "tr",
               {},
-              el("th", { scope: "row" }, modelName(e), el("small", {}, `${e.protocol}, ${e.data}${settings(e)}`)),
+              el("th", { scope: "row" }, modelName(e), el("small", {}, `${e.protocol}, ${markedData(e)}${settings(e)}`)),
               value(e, "mIoU", e.miou, "mean"),
               ...columns.map((i) => value(e, e.classes[i], e.iou[i])),
             ),
@@ -522,7 +524,7 @@
       const table = el(
         "table",
         { class: "matrix confusion" },
-        el("caption", {}, `${fullName(e)}, ${e.data}: share of a label's pixels by prediction, per cent`),
+        el("caption", {}, `${fullName(e)}, ${e.protocol}, ${markedData(e)}: share of a label's pixels by prediction, per cent`),
         el("thead", {}, el("tr", {}, el("td", {}, "label ↓ prediction →"), ...columns.map(slanted))),
         el(
           "tbody",
@@ -826,7 +828,7 @@
     const columns = [
       { title: "model", value: modelName, cell: modelCell },
       { title: "protocol", value: (e) => e.protocol },
-      { title: "data", value: (e) => e.data, whole: true },
+      { title: "data", value: markedData, whole: true },
       { title: "pictures", value: (e) => e.images, number: true },
       {
         title: "seconds a picture",

@@ -15,7 +15,7 @@ REPRODUCTION = Reproduction(
     module="reproductions.v3plus.model",
     last_layer="^logits/",
     recognise=recognise,
-    further_protocols=tuple(STRATEGIES[name] for name in ("os8", "os8_ms", "os8_ms_flip")),
+    further_protocols=tuple(how for name, how in STRATEGIES.items() if name != "os16"),
 )
 
 if __name__ == "__main__":
