@@ -1,5 +1,6 @@
 """eval-all: what is known is evaluated once, by every protocol, and a run that was killed leaves only the rest."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -108,16 +109,29 @@ sys.exit(eval_all.main(["--jobs", "1"]))
 """
 
 
-def test_a_killed_run_leaves_only_the_rest(two_runs, results_dir):
-    """Stopped by SIGTERM after its first record; its child ends with it, the next run does the other."""
+def processes_in(folder):
+    """The processes whose working folder it is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.name != str(os.getpid()) and (process / "cwd").resolve() == folder.resolve():
+                found.append(process.name)
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_only_the_rest(two_runs, results_dir, how):
+    """Killed after its first record; its child ends with it, the next run does the other."""
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=subprocess.PIPE, text=True, env=os.environ)
     for line in process.stderr:
         if line.startswith("1/2"):
-            process.send_signal(signal.SIGTERM)
+            time.sleep(1)  # the next one has begun
+            process.send_signal(how)
             break
     assert process.wait(60) != 0
     process.stderr.close()
-    time.sleep(0.5)
+    time.sleep(1)
+    assert not processes_in(two_runs)
     some = runs_of(results_dir)
     assert len(some) == 5
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
