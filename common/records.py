@@ -97,6 +97,7 @@ def write_record(
     if training:
         start = training.get("init")
         training |= {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
+    untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
     variant = reproduction.variants.get(recipe.variant, recipe)
     named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.left_to_data()}
     changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
@@ -124,6 +125,7 @@ def write_record(
         "checkpoint": checkpoint,
         "protocol": protocol,
         **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
+        **({"miou_before_training": untrained["miou"]} if untrained else {}),
         **(extra or {}),
         "training": training,
         "recipe": recipe.to_json(),

@@ -140,7 +140,7 @@ def _reproduce(
     if trained.stopped_by:
         return trained, recipe, ""
 
-    untrained = _miou_before_training(reproduction, recipe, run_dir / training.START, val_split, args)
+    untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)
     extra = {"miou_before_training": untrained} if untrained is not None else {}
     before = f" (before training {untrained})" if extra else ""
     weights = checkpoints.Weights(trained.checkpoint)

@@ -15,6 +15,8 @@ from common.files import read_json, write_text
 from common.recipe import Recipe
 
 RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", ".lock"
+START = "start"  # folder of a run's step 0
+UNTRAINED = f"{START}/metrics.json"  # what the network scored there, if that was measured
 LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
 
 

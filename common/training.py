@@ -26,7 +26,6 @@ from common.tf1 import session, tf
 from common.validation import Validation
 from common.visualize import picture_row, plot_training_curve, png_bytes
 
-START = "start"  # folder of a run's step 0
 PREVIEWED = 2  # pictures of the batch in TensorBoard's image row, as the original
 
 
@@ -153,7 +152,7 @@ def train(
             validate(first_step)  # left out by a run that was killed in it
             checkpoint, done = newest, first_step
             if save_start and not newest:
-                checkpoints.save(sess, saver, run_dir / START, 0, keep=1)
+                checkpoints.save(sess, saver, run_dir / run_folder.START, 0, keep=1)
             with (
                 (run_dir / run_folder.LOG).open("a", encoding="utf-8") as log,
                 Progress("training", recipe.num_steps, first_step, quiet) as progress,
