@@ -94,12 +94,16 @@ def _readme_tables(records: list[dict], published: list[dict]) -> str:
         ),
         "**Measured on real pictures**",
         _measured(_real(records)),
-        "**Sample runs** (drawn pictures: they show that the machinery works, and reproduce nothing)",
-        _measured(_sample(records), before=True),
+        "**Sample runs** (drawn pictures: they show that the machinery works, and reproduce nothing), at one scale",
+        _measured([r for r in _sample(records) if _is_plain(r["protocol"])], before=True),
         "All numbers, with their sources, records and commands, and what each missing one needs: "
         "[results/RESULTS.md](results/RESULTS.md).",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _is_plain(protocol: dict[str, Any]) -> bool:
+    return len(protocol["scales"]) == 1 and not (protocol["flip"] or protocol.get("crf") or "msc_scales" in protocol)
 
 
 def _real(records: Iterable[dict]) -> list[dict]:
