@@ -186,7 +186,7 @@ def as_markdown(rows: Sequence[Row], size: int = SIZE) -> str:
     ]
     for title, group in _by_reproduction(rows).items():
         header, lines, notes = cells(group)
-        parts += [f"## {title}", markdown(header, lines)]
+        parts += [f"## {title}", markdown(header, lines, numbers=True)]
         if notes:
             parts.append("\n".join(f"- [{i}] {note}" for i, note in enumerate(notes, 1)))
     return "\n\n".join(parts) + "\n"

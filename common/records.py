@@ -78,7 +78,7 @@ def write_record(
     seconds: float,
     command: str,
     val_seen: bool | None = None,
-    extra: dict[str, Any] | None = None,
+    evaluation: Path,
 ) -> Path:
     """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
 
@@ -91,7 +91,7 @@ def write_record(
       seconds: the evaluation took.
       command: the command line.
       val_seen: whether the weights have seen the pictures, if the caller knows.
-      extra: further fields.
+      evaluation: the folder of what else it wrote.
     """
     training = run_folder.read_summary(weights.path.parent)
     if training:
@@ -126,7 +126,7 @@ def write_record(
         "protocol": protocol,
         **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
         **({"miou_before_training": untrained["miou"]} if untrained else {}),
-        **(extra or {}),
+        "evaluation": shown(evaluation),
         "training": training,
         "recipe": recipe.to_json(),
         "seconds": round(seconds, 1),

@@ -39,7 +39,6 @@ def evaluate_and_record(
     save_labels: bool = False,
     quiet: bool = False,
     command: str = "",
-    extra: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate by the recipe's protocol; write `out/metrics.json`, `out/pictures.npz` and the record.
 
@@ -84,7 +83,7 @@ def evaluate_and_record(
         seconds=time.monotonic() - started,
         command=command,
         val_seen=val_seen,
-        extra={"evaluation": records.shown(out), **(extra or {})},
+        evaluation=out,
     )
     if trimap_widths:
         trimap.plot(out / trimap.PLOT, [metrics], [f"{reproduction.title} {recipe.variant}"])
@@ -141,8 +140,7 @@ def _reproduce(
         return trained, recipe, ""
 
     untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)
-    extra = {"miou_before_training": untrained} if untrained is not None else {}
-    before = f" (before training {untrained})" if extra else ""
+    before = f" (before training {untrained})" if untrained is not None else ""
     weights = checkpoints.Weights(trained.checkpoint)
     lines = []
     for changes in ({}, *reproduction.protocols):
@@ -150,7 +148,7 @@ def _reproduce(
         folder = run_dir / "-".join(["evaluation", *changes])
         metrics, record = evaluate_and_record(
             reproduction, evaluated, val_split, weights, folder,
-            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line, extra=extra,
+            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line,
         )  # fmt: skip
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")

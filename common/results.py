@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from common import program
 from common.errors import UserError
 from common.files import write_text
 from common.records import ROOT, read_records, results_dir
+from common.text_table import markdown
 
 PREFIX = "model.ckpt"  # of checkpoints that training's end wrote, not validation's choice
 BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results: end -->"
@@ -84,7 +85,7 @@ def _readme_tables(records: list[dict], published: list[dict]) -> str:
     headlines = [(table, row) for table in published for row in table["rows"] if row.get("headline")]
     parts = [
         "**Published, and reproduced here** (mIoU, per cent)",
-        _table(
+        markdown(
             ("model", "data", "protocol", "paper", "repository", "ours", "difference", "source"),
             [
                 [row["model"], table["data"], row.get("protocol", "single scale"),
@@ -149,7 +150,7 @@ def _measured(records: list[dict], before: bool = False) -> str:
         if before:
             row.insert(4, _percent(r.get("miou_before_training")))
         rows.append(row)
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def _commands(records: list[dict]) -> str:
@@ -183,7 +184,7 @@ def _published(table: dict, published: list[dict], records: list[dict]) -> str:
         needs = "" if ours else what_it_needs(table, row)
         rows.append([row["model"], row.get("protocol", "single scale"), *sides, pictures, needs])
     header = ("model", "protocol", "paper", "repository", "ours", "difference", "pictures", "missing: what it needs")
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def _side_by_side(table: dict, row: dict, published: list[dict], records: list[dict]) -> list[str]:
@@ -293,11 +294,6 @@ def _record_link(record: dict) -> str:
 def _from_results(text: str) -> str:
     """Links of the README, as seen from results/."""
     return text.replace("](results/", "](")
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _main() -> None:

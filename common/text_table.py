@@ -13,7 +13,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left, the others to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """A Markdown table; of `numbers` the first column is to the left, the others to the right."""
+    rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))

@@ -16,6 +16,7 @@ from common.data.lists import card_by_name, read_split
 from common.data.own import read_card
 from tests.conftest import ROOT, files_no_larger_than
 from tests.own_data import CLASSES, draw, drawn_photos, write_labelme
+from tests.test_coco import plain_rle
 
 LETTERS = {".": 0, "a": 1, "b": 2, "c": 3, "#": 255}  # background, apple, pear, quince, ignored
 HEIGHT, WIDTH = 6, 10
@@ -82,16 +83,6 @@ def coco(folder, annotations, names=("apple", "pear", "quince"), images=("a.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     return path
-
-
-def plain_rle(inside):
-    counts, value = [0], 0
-    for pixel in inside.ravel(order="F"):
-        if pixel != value:
-            counts.append(0)
-            value = pixel
-        counts[-1] += 1
-    return {"size": list(inside.shape), "counts": counts}
 
 
 def run(*arguments):
