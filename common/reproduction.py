@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from common.console import say
 from common.errors import UserError
-from common.recipe import Recipe, apply_settings, format_value
+from common.paths import ROOT
+from common.recipe.recipe import Recipe, apply_settings, check_settings, format_value
 
-if TYPE_CHECKING:  # the command line answers a misspelt flag without waiting for TensorFlow
-    from common.checkpoints import Weights
-    from common.network import Network
+if TYPE_CHECKING:
+    from common.inference.segmenter import Segmenter
+    from common.nets.network import Network
+    from common.weights.weights import Weights
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -32,12 +34,12 @@ class Reproduction:
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
       further_protocols: more of them that the paper reports; `eval-all` evaluates these too.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
-      recognise: names and shapes of a weight file -> recipe fields that it settles (encoder,
+      fields_from_weights: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
       last_layer: regular expression of the variables that score the classes.
       keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own; and a
         regular expression of the arrays that the network may leave unused.
-      untold: recipe fields of the network that no weight file tells, unless a run of ours stored them in it.
+      not_in_weights: recipe fields of the network that no weight file tells, unless a run of ours stored them in it.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
@@ -48,11 +50,11 @@ class Reproduction:
     scratch_variant: str
     module: str
     last_layer: str
-    recognise: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
+    fields_from_weights: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
     further_protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], tuple[Mapping[str, str], str]] | None = None
-    untold: tuple[str, ...] = ()
+    not_in_weights: tuple[str, ...] = ()
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
@@ -63,6 +65,27 @@ class Reproduction:
     def package(self) -> str:
         """What `python -m` runs."""
         return self.module.removesuffix(".model")
+
+    def segmenter(self, checkpoint: str | Path, **settings: Any) -> "Segmenter":
+        """Open weights, ready to segment pictures: what `predict` and `evaluate` run.
+
+            with v3plus.segmenter("model.ckpt", eval_output_stride=16, crf=True) as segmenter:
+                label = segmenter.label("photo.jpg")  # uint8 [h, w]
+
+        Args:
+          checkpoint: weights of any format that `--checkpoint` takes.
+          settings: recipe fields, as `--set` takes them; `variant` chooses the recipe to start from.
+
+        Raises:
+          UserError: no such weights, weights that don't fit, an unknown field or a wrong value.
+        """
+        from common.inference.segmenter import Segmenter
+        from common.weights.weights import Weights
+
+        texts = [f"{name}={format_value(value)}" for name, value in settings.items()]
+        check_settings(self.variants, texts)
+        weights = Weights(checkpoint)
+        return Segmenter(self.load_network(), self.recipe_to_run(texts, weights), weights)
 
     @property
     def default_variant(self) -> str:
@@ -82,9 +105,9 @@ class Reproduction:
         recipe = apply_settings(self.variants, self.default_variant, variant)
         if init:
             self._adopt(init, apply_settings(self.variants, recipe, others))
-            settled = self._settled(init)
+            settled = self._fields_from(init)
             settled.pop("num_classes", None)  # the data set's, not the weights'
-            recipe = _follow(recipe, settled, init)
+            recipe = _override_by_weights(recipe, settled, init)
         return apply_settings(self.variants, recipe, others)
 
     def recipe_to_resume(self, settings: list[str], weights: "Weights") -> Recipe:
@@ -110,19 +133,19 @@ class Reproduction:
         self._adopt(weights, apply_settings(self.variants, named, others))
         recipe = self.stored_recipe(weights)
         if recipe is None:
-            recipe = _follow(named, self._settled(weights), weights if variant else None)
+            recipe = _override_by_weights(named, self._fields_from(weights), weights if variant else None)
         elif variant:
             how = {name: getattr(named, name) for name in named.EVALUATION_FIELDS}
             kept = {name: getattr(recipe, name) for name in recipe.WEIGHT_FIELDS}
-            _follow(named, kept, weights)
+            _override_by_weights(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
         if not weights.recipe() and any(re.search(self.last_layer, name) for name in weights.shapes):
-            self._say_untold(others, weights)
+            self._say_not_in_weights(others, weights)
         return apply_settings(self.variants, recipe, others)
 
-    def _say_untold(self, settings: list[str], weights: "Weights") -> None:
+    def _say_not_in_weights(self, settings: list[str], weights: "Weights") -> None:
         said = {s.partition("=")[0].strip() for s in settings}
-        missing = [name for name in self.untold if name not in said]
+        missing = [name for name in self.not_in_weights if name not in said]
         if missing:
             how = " or --config" if self.config_settings else ""
             say(
@@ -159,23 +182,22 @@ class Reproduction:
         known = {field.name for field in dataclasses.fields(self.variants[self.default_variant])}
         return sorted(stored.keys() - known)
 
-    def _settled(self, weights: "Weights") -> dict[str, Any]:
+    def _fields_from(self, weights: "Weights") -> dict[str, Any]:
         """What the names tell and, before that, what a stored recipe says, be it another reproduction's."""
         stored = weights.recipe() or {}
         fields = self.variants[self.default_variant].WEIGHT_FIELDS
         if self._strange_fields(stored):  # of another network's recipe only what belongs to the backbone's weights
             fields = (*Recipe.WEIGHT_FIELDS, "batch_norm_epsilon")
-        return self.recognise(weights.shapes) | {key: stored[key] for key in fields if key in stored}
+        return self.fields_from_weights(weights.shapes) | {key: stored[key] for key in fields if key in stored}
 
 
 def reproductions() -> dict[str, Reproduction]:
     """All of this checkout by name, imported now: common knows none of them."""
-    root = Path(__file__).resolve().parent.parent / "reproductions"
-    names = sorted(path.parent.name for path in root.glob("*/__main__.py"))
-    return {name: importlib.import_module(f"reproductions.{name}.__main__").REPRODUCTION for name in names}
+    names = sorted(path.parent.name for path in (ROOT / "reproductions").glob("*/__init__.py"))
+    return {name: importlib.import_module(f"reproductions.{name}").REPRODUCTION for name in names}
 
 
-def _follow(recipe: Recipe, settled: dict[str, Any], weights: "Weights | None") -> Recipe:
+def _override_by_weights(recipe: Recipe, settled: dict[str, Any], weights: "Weights | None") -> Recipe:
     """`recipe` with what its weights settle; says so where that is not what the recipe's name promises."""
     followed = recipe.derive(**settled)
     if weights:

@@ -6,9 +6,9 @@ For a `.caffemodel` that comes without its prototxt. Layer names are those of th
 
 from collections.abc import Callable
 
-from common.backbones.resnet_v1 import caffe_names, dilated_blocks
-from common.backbones.units import UNITS
-from common.backbones.vgg16 import LARGE_FOV
+from common.nets.backbones.resnet_v1 import caffe_names, dilated_blocks
+from common.nets.backbones.units import UNITS
+from common.nets.backbones.vgg16 import LARGE_FOV
 
 
 class _Prototxt:

@@ -36,7 +36,7 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
         yield from ((t.name, numpy_helper.to_array(t)) for t in load_onnx(path).graph.initializer)
     else:
-        from common.checkpoints import Weights
+        from common.weights.weights import Weights
 
         weights = Weights(path)
         yield from ((name, weights.value(name)) for name in sorted(weights.shapes))

@@ -18,7 +18,7 @@ from common.errors import UserError
 from converters.keras_weights import Layers, read_keras_weights
 
 if TYPE_CHECKING:
-    from common.recipe import Recipe
+    from common.recipe.recipe import Recipe
     from common.tf1 import tf
 
 # What Keras applications subtract from BGR pixels for weights that came from Caffe.
@@ -34,8 +34,8 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
     Raises:
       UserError: listing every missing layer, and every one that is not used.
     """
-    from common.backbones.resnet_v1 import slim_names
-    from common.backbones.units import UNITS
+    from common.nets.backbones.resnet_v1 import slim_names
+    from common.nets.backbones.units import UNITS
 
     names, branch = slim_names("resnet_v1_50"), {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b"}
     pairs = [((0, 0, "conv1"), "conv1", "bn_conv1")]
@@ -76,9 +76,9 @@ def _variable(layers: Layers, layer: str, name: str) -> np.ndarray:
 
 def resnet50_scores(images: "tf.Tensor") -> "tf.Tensor":
     """ImageNet scores [n, 1, 1, 1000] of preprocessed images, by the network that the variables are for."""
-    from common import layers
-    from common.backbones import resnet_v1 as resnet
-    from common.backbones.units import UNITS
+    from common.nets import layers
+    from common.nets.backbones import resnet_v1 as resnet
+    from common.nets.backbones.units import UNITS
     from common.tf1 import tf
 
     blocks = [resnet.Block(256 * 2**i, n, stride=2 if i else 1) for i, n in enumerate(UNITS[50])]
@@ -102,10 +102,10 @@ def convert_resnet50(layers: Layers, args: argparse.Namespace) -> tuple[dict[str
 
 def convert_simplified(layers: Layers, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], "Recipe"]:
     """The whole network of deeplabv3plus_keras, or one of its base networks alone, and the recipe that it settles."""
-    from common.checkpoints import Weights
-    from common.network import build
+    from common.nets.network import build
     from common.tf1 import tf
-    from reproductions.v3plus_simplified.__main__ import REPRODUCTION
+    from common.weights.weights import Weights
+    from reproductions.v3plus_simplified import REPRODUCTION
     from reproductions.v3plus_simplified.recipe import HEAD
 
     weights = Weights.of_keras(args.weights, layers)
@@ -134,7 +134,7 @@ def variables_of(network: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
 
 def check(variables: dict[str, np.ndarray], network: Callable[[], Any], title: str, but_for: str = r"^$") -> None:
     """Raises UserError listing every variable that is missing, extra or of another shape, or naming one not finite."""
-    from common.checkpoints import describe_difference
+    from common.weights.checkpoints import describe_difference
 
     wanted = {n: s for n, s in variables_of(network).items() if not re.search(but_for, n)}
     if difference := describe_difference(wanted, {n: v.shape for n, v in variables.items()}):
@@ -158,10 +158,11 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     """
     from PIL import Image
 
-    from common.checkpoints import Weights, restore
     from common.data.masks import read_image
-    from common.network import preprocess
+    from common.nets.network import preprocess
     from common.tf1 import session, tf
+    from common.weights.checkpoints import restore
+    from common.weights.weights import Weights
     from reproductions.v2.recipe import V2Recipe
 
     image = Image.fromarray(read_image(picture))
@@ -198,7 +199,7 @@ def _main(arguments: list[str] | None) -> None:
     except UserError as error:
         named = str(error).startswith(("--", f"{args.weights}: "))
         raise UserError(str(error) if named else f"{args.weights}: {error}") from None
-    from common.checkpoints import write
+    from common.weights.checkpoints import write
 
     write(args.out, variables, recipe)
     print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from common.errors import UserError
-from common.keras_h5 import Layers, read_h5, read_npz
+from common.weights.keras_h5 import Layers, read_h5, read_npz
 from converters import tfjs
 
 

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from common import program
 from common.errors import UserError
-from common.recipe import Recipe
+from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 
 # reproduction: (default variant, the ONNX node that makes its scores)
@@ -51,7 +51,7 @@ def load_reproduction(name: str) -> Reproduction:
     """The reproduction's description. Raises UserError for a name without one."""
     if name not in SCORES:
         raise UserError(f"--reproduction {name}: weights from Caffe exist for {', '.join(SCORES)}")
-    return importlib.import_module(f"reproductions.{name}.__main__").REPRODUCTION
+    return importlib.import_module(f"reproductions.{name}").REPRODUCTION
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -147,9 +147,9 @@ class _Onnx:
 
 
 def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
-    from common.checkpoints import describe_difference
-    from common.network import build
+    from common.nets.network import build
     from common.tf1 import session, tf
+    from common.weights.checkpoints import describe_difference
 
     size = graph.size
     with tf.Graph().as_default() as tf_graph, session(tf_graph) as sess:
@@ -303,7 +303,7 @@ def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
 
 def write_checkpoint(filled: Filled, out: Path) -> str:
     """Write variables and recipe as a checkpoint; returns one line about it."""
-    from common.checkpoints import write
+    from common.weights.checkpoints import write
 
     write(out, filled.variables, filled.recipe)
     count = sum(v.size for v in filled.variables.values())

@@ -108,7 +108,7 @@ def _parse(graph: bytes | dict) -> "tf.GraphDef":
 
 def _joined(path: Path, graph: "tf.GraphDef", weights: dict[str, np.ndarray]) -> GraphModel:
     """Both, when they say the same of every Const."""
-    from common.checkpoints import describe_difference
+    from common.weights.checkpoints import describe_difference
 
     if not graph.node:
         raise ValueError("its graph has no nodes")
@@ -136,9 +136,6 @@ def run_graph(model: GraphModel, fetches: Sequence[str], feeds: Mapping[str, np.
     with tf.Graph().as_default(), session() as sess:
         tf.import_graph_def(graph, name="")
         return sess.run([f"{name}:0" for name in fetches], {f"{name}:0": value for name, value in feeds.items()})
-
-
-# Weights
 
 
 def read_weights(manifest: Any, folder: Path) -> dict[str, np.ndarray]:

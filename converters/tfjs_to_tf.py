@@ -20,7 +20,7 @@ from common.errors import UserError
 from converters.tfjs import GraphModel, read_graph_model
 
 if TYPE_CHECKING:
-    from common.recipe import Recipe
+    from common.recipe.recipe import Recipe
 
 KERNEL, FACTOR, OFFSET = "kernel", "factor", "offset"
 # What a constant is to an op that reads it, by input.
@@ -163,9 +163,9 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
     """What belongs to the weights: they bring their network, preprocessing and output stride."""
-    from reproductions.v3plus.recipe import VARIANTS, recognise
+    from reproductions.v3plus.recipe import VARIANTS, fields_from_weights
 
-    settled = recognise({name: value.shape for name, value in arrays.items()})
+    settled = fields_from_weights({name: value.shape for name, value in arrays.items()})
     half = settled.get("depth_multiplier") == 0.5
     return VARIANTS["mnv2_dm05_pascal_trainval" if half else "mnv2_pascal_trainval"].derive(**settled)
 
@@ -195,7 +195,7 @@ def _main() -> None:
     if is_npz:
         write_npz(args.out, arrays)
     else:
-        from common.checkpoints import write
+        from common.weights.checkpoints import write
 
         write(args.out, arrays, _recipe(arrays))
     noun = "variables" if target else "tensors"

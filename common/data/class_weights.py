@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from common import program
-from common.cli import data_dir
 from common.console import Progress
-from common.data.lists import Split, card_by_name, read_split
-from common.data.own import black_and_white_hint, locate
+from common.data.lists import open_data, open_split
+from common.data.own import black_and_white_hint
+from common.data.split import Split
 from common.errors import UserError
 from common.files import write_json
-from common.recipe import Recipe
+from common.recipe.recipe import Recipe
 
 VOID = {"ignored": "masked", "background": "background"}
 
@@ -69,10 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    card, data = locate(data_dir(args.data))
-    split_name = args.split or ("train" if card else "train_aug")
-    card = card or card_by_name(args.dataset)
-    split = read_split(card, data, split_name)
+    is_own = open_data(args.data)[0] is not None
+    split = open_split(args.data, args.split or ("train" if is_own else "train_aug"), args.dataset)
+    card = split.card
     recipe = Recipe(variant="", num_classes=len(card.classes), void_pixels=VOID[args.void])
     shares = class_shares(split, recipe, quiet=args.quiet)
     weights = [round(float(1 - share), 8) for share in shares]

@@ -1,55 +1,20 @@
 """From a data folder and a split's name to pairs of files."""
 
-import os
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
-
-from common.data import masks, random_split, stems, tfrecord_index
+from common.data import masks, stems
 from common.data.card import DatasetCard, RawLabels
-from common.data.cards import CARDS
-from common.data.own import FILE, locate
-from common.data.sample import MARKER
+from common.data.own import DATASET_FILE, locate
+from common.data.sample import data_dir
+from common.data.sets.cards import CARDS
+from common.data.shards import index
+from common.data.shards.index import holds_records
+from common.data.split import MARKER, NAMES, SOURCES, Split, divide
 from common.errors import UserError
-from common.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split of a data set on disk; `tfrecord_split.RecordSplit` is one in TFRecords.
-
-    Attributes:
-      card: the data set.
-      name: the split's name, or its list file's stem.
-      pairs: (picture, mask), existing files, in the list's order; of TFRecords only the files' names.
-      is_sample: whether the pictures are of the drawn sample set.
-      root: the folder that the pictures of a person's own set share; folders below may repeat a stem.
-    """
-
-    card: DatasetCard
-    name: str
-    pairs: tuple[tuple[PurePath, PurePath], ...]
-    is_sample: bool
-    root: Path | None = field(default=None, kw_only=True)
-
-    @property
-    def title(self) -> str:
-        return f"{'sample set' if self.is_sample else self.card.title} {self.name}"
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """What tells each picture from all others of the data set: its stem, or its path below `root`."""
-        images = [image for image, _ in self.pairs]
-        if self.root is None:
-            return tuple(image.stem for image in images)
-        return tuple(os.path.relpath(image.with_suffix(""), self.root) for image in images)
-
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
-        return masks.read_pair(*self.pairs[index], self.card)
+from common.recipe.recipe import Recipe
 
 
 def card_by_name(name: str) -> DatasetCard:
@@ -59,8 +24,35 @@ def card_by_name(name: str) -> DatasetCard:
     """
     card = CARDS.get(name) or locate(Path(name))[0]
     if card is None:
-        raise UserError(f"dataset={name}: no such data set; there are {', '.join(CARDS)}, or the path of a {FILE}")
+        known = ", ".join(CARDS)
+        raise UserError(f"dataset={name}: no such data set; there are {known}, or the path of a {DATASET_FILE}")
     return card
+
+
+def open_data(argument: str) -> tuple[DatasetCard | None, Path]:
+    """What `--data` names: a person's own card if there is one, and the folder; `sample` draws the sample set first.
+
+    Raises UserError when there is no such folder, and as `own.read_card`.
+    """
+    card, folder = locate(data_dir(argument))
+    if not folder.is_dir():
+        raise UserError(f"--data {argument}: no such folder; point it at a data set's folder or a dataset.yaml")
+    return card, folder
+
+
+def open_split(argument: str, split: str, dataset: str) -> Split:
+    """The split that `--data`, `--split` and the name of a data set mean.
+
+    Args:
+      argument: of `--data`: a data set's folder, a folder of TFRecords, a dataset.yaml or its folder, or `sample`.
+      split: a name or a list file, as `read_split` takes it.
+      dataset: the data set's name; a dataset.yaml goes before it.
+
+    Raises:
+      UserError: as `open_data`, `card_by_name` and `read_split`.
+    """
+    card, folder = open_data(argument)
+    return read_split(card or card_by_name(dataset), folder, split)
 
 
 def check_classes(recipe: Recipe, card: DatasetCard) -> None:
@@ -74,7 +66,7 @@ def check_classes(recipe: Recipe, card: DatasetCard) -> None:
 
 def is_sample_set(data_dir: Path) -> bool:
     """Whether the folder is the drawn sample set, or holds records of it."""
-    return (data_dir / MARKER).is_file() or tfrecord_index.is_sample(data_dir)
+    return (data_dir / MARKER).is_file() or index.is_sample(data_dir)
 
 
 def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
@@ -83,21 +75,21 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     `split` is a name, looked up as `<list folder>/<split>.txt` and then in the card's folders, or
     the path of a list file. A line holds an ImageSets id, or `image mask` relative to `data_dir`
     (a leading slash is dropped: the original concatenates). CRLF and blank lines are tolerated.
-    A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `tfrecord_split.open_split`.
+    A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `shards.examples.read_records`.
 
     Raises:
       UserError: no such folder or list, an empty or malformed list, or files that are missing (all named).
     """
-    if split in random_split.NAMES and not Path(split).is_file():
+    if split in NAMES and not Path(split).is_file():
         return _random(card, data_dir, split)
     if not data_dir.is_dir():
         raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
     from_files = any(p.is_file() for p in candidates) or stems.are_there(card, data_dir)
-    if not from_files and tfrecord_index.holds_records(data_dir, split):
-        from common.data.tfrecord_split import open_split  # needs TensorFlow, which lists do without
+    if not from_files and holds_records(data_dir, split):
+        from common.data.shards.examples import read_records  # needs TensorFlow, which lists do without
 
-        return open_split(replace(card, raw_labels=RawLabels()), data_dir, split)  # records hold class ids
+        return read_records(replace(card, raw_labels=RawLabels()), data_dir, split)  # records hold class ids
     if card.splits:
         pairs, path = stems.read_pairs(card, data_dir, split)
     else:
@@ -127,13 +119,13 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
 
 def _random(card: DatasetCard, data_dir: Path, name: str) -> Split:
     try:
-        parts = [read_split(card, data_dir, source) for source in random_split.SOURCES]
+        parts = [read_split(card, data_dir, source) for source in SOURCES]
     except UserError as error:
-        needed = " and ".join(random_split.SOURCES)
+        needed = " and ".join(SOURCES)
         raise UserError(f"{name}: is drawn from the splits {needed}, which must be there; {error}") from None
     if not all(type(part) is Split for part in parts):
         raise UserError(f"--data {data_dir}: holds TFRecords; {name} is drawn from the data set's folder")
-    pairs = random_split.divide([pair for part in parts for pair in part.pairs], name)
+    pairs = divide([pair for part in parts for pair in part.pairs], name)
     return Split(card, name, tuple(pairs), parts[0].is_sample)
 
 

@@ -19,11 +19,11 @@ import yaml
 from PIL import ImageColor
 
 from common.data.card import DatasetCard, RawLabels, StemPairs
-from common.data.cards import CARDS
-from common.data.voc import voc_palette
+from common.data.sets.cards import CARDS
+from common.data.sets.voc import voc_palette
 from common.errors import UserError
 
-FILE = "dataset.yaml"
+DATASET_FILE = "dataset.yaml"
 SUFFIXES = (".yaml", ".yml")
 IGNORE, OTHERS = "ignore", "others"  # in label_map: what a value may stand for, and all values that are not named
 IGNORE_LABEL = 255  # of the card; the file's own ignore_label is what its masks hold
@@ -48,8 +48,8 @@ def locate(data: Path) -> tuple[DatasetCard | None, Path]:
     """
     if data.suffix.lower() in SUFFIXES and not data.is_dir():
         return read_card(data), data.parent
-    if (data / FILE).is_file():
-        return read_card(data / FILE), data
+    if (data / DATASET_FILE).is_file():
+        return read_card(data / DATASET_FILE), data
     return None, data
 
 
@@ -63,7 +63,8 @@ def read_card(path: Path) -> DatasetCard:
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; --data, or --set dataset=, must name the data set's {FILE}") from None
+        what = f"--data, or --set dataset=, must name the data set's {DATASET_FILE}"
+        raise UserError(f"{path}: no such file; {what}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -83,7 +84,9 @@ def training_settings(card: DatasetCard) -> list[str]:
 def black_and_white_hint(card: DatasetCard) -> str:
     """What to do about masks of 0 and 255, where 255 is ignored."""
     meaning = f"label_map: {{0: {card.classes[0]}, {IGNORE_LABEL}: {card.classes[1]}}}"
-    return f"if masks are black and white, 0 and 255, 255 is ignored unless `{meaning}` in {FILE} says what it is"
+    return (
+        f"if masks are black and white, 0 and 255, 255 is ignored unless `{meaning}` in {DATASET_FILE} says what it is"
+    )
 
 
 class _Loader(yaml.BaseLoader):

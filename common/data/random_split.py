@@ -6,25 +6,13 @@ one writes them as lists. The original's own list is not published: the pictures
 """
 
 import argparse
-import random
 import sys
 from pathlib import Path
 
 from common import program
+from common.data.lists import card_by_name, read_split
+from common.data.split import NAMES
 from common.files import write_text
-
-SOURCES = ("train_aug", "val")
-SEED = 1024
-VAL_SHARE = 0.1
-NAMES = ("random_train", "random_val")
-
-
-def divide(pairs: list, name: str) -> list:
-    """The part `random_train` or `random_val` of all `pairs`; each picture once, in an order that SEED settles."""
-    pairs = list(dict.fromkeys(pairs))
-    random.Random(SEED).shuffle(pairs)
-    cut = int(len(pairs) * (1 - VAL_SHARE))
-    return pairs[:cut] if name == NAMES[0] else pairs[cut:]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,8 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(args: argparse.Namespace) -> None:
-    from common.data.lists import card_by_name, read_split  # which knows the two names by `divide`
-
     data = args.data.resolve()
     for name in NAMES:
         pairs = read_split(card_by_name(args.dataset), data, name).pairs

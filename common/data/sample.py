@@ -17,9 +17,9 @@ from PIL import Image
 
 from common import program
 from common.data.masks import save_label_png
-from common.data.voc import VOC2012
+from common.data.sets.voc import VOC2012
+from common.data.split import MARKER
 
-MARKER = "sample.json"
 TRAIN_PICTURES, VAL_PICTURES = 64, 16
 BORDER = 2  # pixels of 255 on either side of an object's edge
 
@@ -172,6 +172,18 @@ def main() -> int:
     parser = program.ArgumentParser(description="Draw the sample set in VOC layout.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     return program.run(lambda: write(parser.parse_args().out))
+
+
+SAMPLE = "sample"  # --data sample: the drawn set
+SAMPLE_DIR = Path("data/sample")
+
+
+def data_dir(argument: str) -> Path:
+    """The folder that `--data` names; `sample` draws the sample set first, unless there is a folder of that name."""
+    if argument != SAMPLE or Path(argument).is_dir():
+        return Path(argument)
+    write(SAMPLE_DIR)
+    return SAMPLE_DIR
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -160,9 +159,6 @@ class Megabytes(Progress):
         while self._shown < position // 10**6:
             self._shown += 1
             self.advance()
-
-
-# Downloading
 
 
 class _SourceFailed(Exception):

@@ -17,8 +17,8 @@ from common.downloads.archives import UNPACKING, BadArchive, unpack
 from common.downloads.download import CannotFetch, Obtained, forget, obtain
 from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
 from common.errors import UserError
+from common.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"weights": Path("weights"), "data": Path("data"), "lists": Path("data")}
 
 

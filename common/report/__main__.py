@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 
-from common import cli, program, records
+from common import program
+from common.data.sample import SAMPLE, data_dir
 from common.report import folder
+from common.results import records
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,13 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the report's folder (default: results/report)")
     parser.add_argument(
         "--data", nargs="+", action="extend", default=[], metavar="DIR",
-        help=f"data sets whose pictures the gallery shows; the sample set ('{cli.SAMPLE}') is found by itself",
+        help=f"data sets whose pictures the gallery shows; the sample set ('{SAMPLE}') is found by itself",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
 
     def write() -> None:
-        data = [cli.data_dir(name) for name in args.data]
+        data = [data_dir(name) for name in args.data]
         print(folder.write_report(args.out or records.results_dir() / "report", data, args.quiet))
 
     return program.run(write)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from common import run_folder
-from common.checkpoints import Weights
 from common.errors import UserError
 from common.files import read_json
-from common.records import PROTOCOL_FIELDS
-from common.report.tables import Missing, Record
+from common.report.tables import MissingPart, Record
+from common.results.records import PROTOCOL_FIELDS
+from common.training import run_folder
+from common.weights.checkpoint_files import digest
 
 POINTS = 300  # of a curve; a longer one is drawn as the means of equal parts
 
 
-def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[Missing]]:
+def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[MissingPart]]:
     """The runs that the records' checkpoints come from, as far as their folders are there.
 
     A run: `folder`, `model`, `changed` and `evaluations` (positions of records), `last_step`, `every` (steps a point
@@ -38,7 +38,7 @@ def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list
     if gone:
         commands = dict.fromkeys(record["training"].get("command") for record in gone.values())
         missing.append(
-            Missing(
+            MissingPart(
                 "training",
                 f"The curves of {len(gone)} training runs: their folders ({', '.join(map(str, gone))}) are not below "
                 "this folder, or hold other runs.",
@@ -73,7 +73,7 @@ def _is_of(run_dir: Path, record: Record) -> bool:
 
 @functools.cache
 def _digest(checkpoint: Path) -> str:
-    return Weights(checkpoint).digest()
+    return digest(checkpoint)
 
 
 def _run(run_dir: Path, records: Sequence[Record], places: list[int]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.picture_scores import FILE, LABELS, PictureScores
-from common.report.tables import Missing, Record
+from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
+from common.report.tables import MissingPart, Record
 
 EXTREMES = 3  # pictures at either end of a class
 
@@ -31,10 +31,10 @@ class Evaluated:
 
     @property
     def has_labels(self) -> bool:
-        return (self.folder / LABELS).is_dir()
+        return (self.folder / LABELS_FOLDER).is_dir()
 
     def label_map(self, name: str) -> Path:
-        return self.folder / LABELS / f"{name}.png"
+        return self.folder / LABELS_FOLDER / f"{name}.png"
 
     @cached_property
     def iou(self) -> np.ndarray:
@@ -70,7 +70,7 @@ class Evaluated:
         return None if np.isnan(row).all() else round(float(np.nanmean(row)), 6)
 
 
-def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[Missing]]:
+def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[MissingPart]]:
     """The evaluations whose folders hold what their records say; and what to do about the others."""
     found: list[Evaluated] = []
     old, gone, broken = [], [], []
@@ -80,9 +80,9 @@ def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[Missing]]:
             continue
         folder = Path(record["evaluation"])
         try:
-            scores = PictureScores.load(folder / FILE)
+            scores = PictureScores.load(folder / SCORES_FILE)
         except UserError:
-            (broken if (folder / FILE).is_file() else gone).append(record)
+            (broken if (folder / SCORES_FILE).is_file() else gone).append(record)
             continue
         if scores.matrix().tolist() != record["confusion_matrix"]:
             gone.append(record)
@@ -94,11 +94,11 @@ def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[Missing]]:
         (old, "are from before evaluations kept what each picture scored.", again),
         (gone, "have no folder below this one, or a later evaluation took its place.",
          "Start the report where the folders lie, or evaluate again:"),
-        (broken, f"have a {FILE} that cannot be read.", again),
+        (broken, f"have a {SCORES_FILE} that cannot be read.", again),
         (unkept, "kept scores but no label maps, which the gallery needs.", "Evaluate with --save-labels:"),
     )  # fmt: skip
     missing = [
-        Missing(
+        MissingPart(
             "gallery",
             f"{len(those)} of {len(records)} evaluations {why}",
             how,

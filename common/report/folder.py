@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import records, results
 from common.errors import UserError
 from common.report import curves, evaluations, gallery, tables
-from common.report.tables import Missing, Record
+from common.report.tables import MissingPart, Record
+from common.results import records
+from common.results.tables import record_order, shown_records
 
 OWN = Path(__file__).parent
 INDEX, ASSETS, RECORDS = "index.html", "assets", "records"
@@ -32,7 +33,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> P
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = sorted(results.current(records.read_records()), key=results.order)
+    found = sorted(shown_records(records.read_records()), key=record_order)
     temporary = Path(tempfile.mkdtemp(prefix=f".writing-{out.name}-", dir=out.parent))
     try:
         new = temporary / "new"
@@ -59,14 +60,14 @@ def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: 
     if not found:
         what = f"Records: there is none in {records.shown(records.results_dir() / 'runs')}."
         how = "Train and evaluate on the sample set, or on your own data:"
-        missing.append(Missing("results", what, how, ("make eval-all", "make reproduce-v2 DATA=path/to/VOC2012")))
+        missing.append(MissingPart("results", what, how, ("make eval-all", "make reproduce-v2 DATA=path/to/VOC2012")))
     evaluated, without_folder = evaluations.find(found)
     runs, without_run = curves.training_runs(found)
     shown, without_picture = gallery.galleries(evaluated, data, assets, quiet)
     bench = tables.bench()
     if bench is None:
         what = "The bench's figures: results/bench.json is not there."
-        missing.append(Missing("speed", what, "Measure them:", ("make bench",)))
+        missing.append(MissingPart("speed", what, "Measure them:", ("make bench",)))
     return {
         "newest": max((record["finished"] for record in found), default=None),
         "marks": list(tables.MARKS.items()),

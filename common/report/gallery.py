@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common import cli
 from common.console import Progress
 from common.data.card import DatasetCard
-from common.data.cards import CARDS
-from common.data.lists import Split, is_sample_set, read_split
+from common.data.lists import is_sample_set, open_split
 from common.data.masks import IGNORE_COLOURS
-from common.data.own import locate
+from common.data.sample import SAMPLE, data_dir
+from common.data.split import Split
 from common.errors import UserError
 from common.report.evaluations import Evaluated
-from common.report.tables import Missing
+from common.report.tables import MissingPart
 
 SIDE = 240  # pixels of a copy's longer side, at most
 PICTURES = 120  # of one data set; when there are more, those that some evaluation did worst and best
@@ -28,7 +27,7 @@ FOLDER = "pictures"
 
 def galleries(
     evaluated: Sequence[Evaluated], data: Sequence[Path], assets: Path, quiet: bool
-) -> tuple[list[dict[str, Any]], list[Missing]]:
+) -> tuple[list[dict[str, Any]], list[MissingPart]]:
     """One gallery for each data set and split that evaluations with label maps share; writes `assets/pictures/*`.
 
     A gallery: `title`, `classes`, `colours`, `evaluations` (places), and `pictures` with `name`, `image`, `label` and
@@ -51,7 +50,7 @@ def galleries(
         split = _find_split(group[0], names, data)
         if split is None:
             missing.append(
-                Missing(
+                MissingPart(
                     "gallery",
                     f"The pictures of {title} ({dataset}) that {len(group)} evaluations have label maps of.",
                     "Name the folder of the data set:",
@@ -81,16 +80,15 @@ def _find_split(one: Evaluated, names: Sequence[str], data: Sequence[Path]) -> S
     is_sample = bool(one.record["marks"].get("sample"))
     folders = [folder for folder in data if is_sample_set(folder) == is_sample]
     if is_sample and not folders:
-        folders = [cli.data_dir(cli.SAMPLE)]
+        folders = [data_dir(SAMPLE)]
     candidates = []
     for folder in folders:
         try:
-            own, place = locate(folder)
-            card = own or CARDS.get(one.record["data"]["dataset"])
-            if card and card.name == one.record["data"]["dataset"]:
-                candidates.append(read_split(card, place, one.record["data"]["split"]))
+            split = open_split(str(folder), one.record["data"]["split"], one.record["data"]["dataset"])
         except UserError:  # another data set's folder
             continue
+        if split.card.name == one.record["data"]["dataset"]:
+            candidates.append(split)
     counts = [len(_positions(split).keys() & set(names)) for split in candidates]
     return candidates[int(np.argmax(counts))] if any(counts) else None
 
@@ -101,7 +99,7 @@ def _positions(split: Split) -> dict[str, int]:
     return stems | {name: i for i, name in enumerate(split.ids)}
 
 
-def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[str, Any], list[Missing], int]:
+def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[str, Any], list[MissingPart], int]:
     positions, pictures, used, unread = _positions(split), [], 0, []
     card, classes = split.card, group[0].scores.classes
     with Progress(f"pictures of {split.title}", len(names), quiet=quiet) as progress:
@@ -121,7 +119,7 @@ def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[s
     missing = []
     if unread:
         what = f"{len(unread)} pictures of {split.title}: {', '.join(unread[:5])}{' and others' * (len(unread) > 5)}."
-        missing.append(Missing("gallery", what, "Their files, or the evaluations' label maps, cannot be read."))
+        missing.append(MissingPart("gallery", what, "Their files, or the evaluations' label maps, cannot be read."))
     total = len({name for one in group for name in one.scores.names})
     return (
         {

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from common import results
 from common.files import read_json
-from common.recipe import format_value
-from common.records import results_dir
+from common.recipe.recipe import format_value
+from common.results.records import results_dir
+from common.results.tables import (
+    is_paper,
+    matching_record,
+    protocol_text,
+    read_published,
+    repository_figures,
+    what_it_needs,
+)
 
 Record = Mapping[str, Any]
 
@@ -25,7 +32,7 @@ MARKS = {
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingPart:
     """Something that a section of the page cannot show.
 
     Attributes:
@@ -56,7 +63,7 @@ def evaluation(record: Record) -> dict[str, Any]:
         **{name: record.get(name) for name in own},
         "data": record["data"]["title"],
         "images": record["data"]["images"],
-        "protocol": results.protocol_text(record["protocol"]),
+        "protocol": protocol_text(record["protocol"]),
         "untrained": record.get("miou_before_training"),
         "start": start,
         "marks": [_mark(name, value) for name, value in record["marks"].items()],
@@ -96,23 +103,23 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
     says what a missing one takes.
     """
     places = {record["id"]: place for place, record in enumerate(records)}
-    tables, rows = results.read_published(), []
+    tables, rows = read_published(), []
     for table in tables:
+        from_paper = is_paper(table)
         for row in table["rows"]:
-            ours = results.matching_record(table, row, records)
-            is_paper = results.is_paper(table)
+            ours = matching_record(table, row, records)
             rows.append(
                 {
                     "model": row["model"],
                     "reproduction": table["reproduction"],
                     "data": table["data"],
                     "protocol": row.get("protocol", "single scale"),
-                    "paper": row["miou"] if is_paper else None,
-                    "repository": results.repository_figures(table, row, tables) if is_paper else f"{row['miou']:.2f}",
+                    "paper": row["miou"] if from_paper else None,
+                    "repository": repository_figures(table, row, tables) if from_paper else f"{row['miou']:.2f}",
                     "uncertain": bool(row.get("uncertain")),
                     "ours": places[ours["id"]] if ours else None,
                     "difference": round(100 * ours["miou"] - row["miou"], 4) if ours else None,
-                    "needs": "" if ours else results.what_it_needs(table, row),
+                    "needs": "" if ours else what_it_needs(table, row),
                     "source": table["source"],
                     "note": table.get("note", ""),
                 }

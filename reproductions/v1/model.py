@@ -1,8 +1,8 @@
 """DeepLab-LargeFOV: dilated VGG-16 and three convolutions in place of its fully connected layers."""
 
-from common import layers
-from common.backbones.vgg16 import LARGE_FOV, vgg16
-from common.network import Outputs
+from common.nets import layers
+from common.nets.backbones.vgg16 import LARGE_FOV, vgg16
+from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v1.recipe import V1Recipe
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from common.errors import UserError
-from common.recipe import CAFFE_PREPROCESSING, Recipe
+from common.recipe.recipe import CAFFE_PREPROCESSING, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """DeepLab v2: a dilated ResNet, ASPP as a sum, and multi-scale inputs fused by the maximum."""
 
-from common import heads, layers
-from common.backbones import resnet_v1 as resnet
-from common.backbones.units import UNITS
-from common.network import Outputs
+from common.nets import heads, layers
+from common.nets.backbones import resnet_v1 as resnet
+from common.nets.backbones.units import UNITS
+from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v2.recipe import V2Recipe
 

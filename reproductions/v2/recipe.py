@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from common.errors import UserError
-from common.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, Recipe
+from common.recipe.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,10 @@ class V2Recipe(Recipe):
             raise UserError("atrous_rates: needs rates of at least 1")
         if len(self.multi_grid) not in (0, 3) or min(self.multi_grid, default=1) < 1:
             raise UserError("multi_grid: needs a factor of at least 1 for each of 3 units, or none")
+
+    def protocol(self) -> dict[str, Any]:
+        inputs = {"msc_scales": list(self.msc_scales)} if len(self.msc_scales) > 1 else {}
+        return {**inputs, **super().protocol()}
 
 
 DEEPLAB = V2Recipe(variant="deeplab")
@@ -136,7 +140,7 @@ VARIANTS = {
 }
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the names in a weight file settle: encoder, preprocessing, smoothing, classes."""
     encoder = next((e for e, name in ENCODER_MARKS.items() if any(n.startswith(name) for n in shapes)), None)
     if encoder is None:

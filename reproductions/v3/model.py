@@ -1,8 +1,8 @@
 """DeepLab v3: an atrous ResNet with multi-grid, and ASPP with image pooling, or a cascade of further blocks."""
 
-from common import heads, layers
-from common.backbones import resnet_v1 as resnet
-from common.network import Outputs
+from common.nets import heads, layers
+from common.nets.backbones import resnet_v1 as resnet
+from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v3.recipe import V3Recipe
 

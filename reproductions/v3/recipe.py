@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from common.backbones.units import UNITS
-from common.encoder_recipe import EncoderRecipe
 from common.errors import UserError
-from common.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, format_value
+from common.nets.backbones.units import UNITS
+from common.recipe.encoder import EncoderRecipe
+from common.recipe.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, format_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ VARIANTS = {
 }
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the names in a weight file settle: depth, head, preprocessing, classes."""
     depth = next((d for d in UNITS if any(n.startswith(f"resnet_v1_{d}/") for n in shapes)), None)
     if depth is None:

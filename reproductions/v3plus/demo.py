@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _demo(args: argparse.Namespace) -> int:
     started = time.monotonic()
     # Here, not above: TensorFlow takes seconds that a misspelt flag need not wait for.
-    from common import prediction
     from common.data.lists import card_by_name
+    from common.inference import prediction
 
     pictures = prediction.find_pictures(args.pictures or _photographs(args.quiet))
     for path in pictures:
@@ -105,20 +104,20 @@ class AtTrainedSize:
     """
 
     def __init__(self, weights: Path):
-        from common.checkpoints import Weights
-        from common.inference import Segmenter
-        from reproductions.v3plus.__main__ import REPRODUCTION
+        from common.inference.segmenter import Segmenter
+        from common.weights.weights import Weights
+        from reproductions.v3plus import REPRODUCTION
 
         given = Weights(str(weights))
         self.recipe = REPRODUCTION.recipe_to_run(["eval_output_stride=8", f"eval_size={SIDE}"], given)
         self._segmenter = Segmenter(REPRODUCTION.load_network(), self.recipe, given)
 
-    def label(self, picture: np.ndarray, scales: Sequence[float], flip: bool) -> np.ndarray:
+    def label(self, picture: np.ndarray) -> np.ndarray:
         """uint8 class ids [h, w] of a uint8 RGB picture; see `Segmenter.label`."""
         photograph = Image.fromarray(picture)
         factor = SIDE / max(photograph.size)
         size = [max(1, int(factor * side)) for side in photograph.size]
-        label = self._segmenter.label(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)), scales, flip)
+        label = self._segmenter.label(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)))
         return np.asarray(Image.fromarray(label).resize(photograph.size, Image.Resampling.NEAREST))
 
 
@@ -131,7 +130,7 @@ class _Sheet:
 
     def add(self, path: Path, picture: np.ndarray, label: np.ndarray) -> None:
         """One more picture: uint8 [h, w, 3] and class ids [h, w]."""
-        from common.visualize import overlay
+        from common.data.drawing import overlay
 
         ids, counts = np.unique(label, return_counts=True)
         largest = sorted(zip(counts, ids, strict=True), reverse=True)
@@ -146,7 +145,7 @@ class _Sheet:
 
     def save(self, path: Path) -> None:
         """Write the sheet, two pictures a row, as its suffix says."""
-        from common.visualize import sheet, two_a_row
+        from common.data.drawing import sheet, two_a_row
 
         page = sheet(*two_a_row(self.rows, ["picture", "overlay"]), sorted(self._legend), self.card, PANEL)
         with atomic(path) as temporary:

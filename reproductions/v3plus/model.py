@@ -1,9 +1,9 @@
 """DeepLab v3+: an atrous backbone, ASPP of separable convolutions with image pooling, and a decoder."""
 
-from common import heads, layers
-from common.backbones.registry import BACKBONES
-from common.cell import build_cell
-from common.network import Outputs
+from common.nets import heads, layers
+from common.nets.backbones.registry import BACKBONES
+from common.nets.heads import build_cell
+from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v3plus.recipe import NAMES, V3PlusRecipe
 

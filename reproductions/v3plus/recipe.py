@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from common.cell import Branch, given_cell, read_cell
-from common.encoder_recipe import EncoderRecipe
 from common.errors import UserError
+from common.recipe.cell import Branch, given_cell, read_cell
+from common.recipe.encoder import EncoderRecipe
 
 Backbone = Literal[
     "xception_41",
@@ -279,7 +279,7 @@ VARIANTS = {
 }
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the names and shapes in a weight file settle: backbone, head, decoder, preprocessing, classes."""
     shapes = {n: s for n, s in shapes.items() if len(s) == 4 or not n.endswith("weights")}  # others fit no network
     settled = _backbone(shapes)

@@ -5,11 +5,11 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from common.cell import ENCODER_MIDDLE_CONF
 from common.console import say
 from common.errors import UserError
-from common.recipe import format_value
-from common.recipe_values import checked
+from common.recipe.cell import ENCODER_MIDDLE_CONF
+from common.recipe.recipe import format_value
+from common.recipe.values import checked
 from reproductions.v3plus_simplified.recipe import BASE, SimplifiedRecipe
 
 BASE_NUMBERS = {0: "mobilenetv2", 1: "xception"}  # until January 2021

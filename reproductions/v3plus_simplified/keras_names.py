@@ -8,8 +8,8 @@ fusion, the refinement, the scores.
 import re
 from collections.abc import Iterable, Mapping
 
-from common.cell import ENCODER_MIDDLE_CONF, Branch, read_cell
 from common.errors import UserError
+from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, read_cell
 from reproductions.v3plus_simplified.recipe import MOBILENETV2, XCEPTION
 
 VARIABLES = {

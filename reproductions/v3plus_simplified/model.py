@@ -1,13 +1,13 @@
 """The simplified v3+: a Keras base network cut at a layer, ASPP from JSON, and features of that same layer refined."""
 
-from common import layers
-from common.backbones.densenet import BLOCKS, densenet
-from common.backbones.keras_layers import separable_conv2d
-from common.backbones.keras_xception import keras_xception
-from common.backbones.mobilenet_v2 import KERAS, UNITS_TO, mobilenet_v2
-from common.backbones.nasnet import nasnet_mobile
-from common.cell import apply_branches
-from common.network import Outputs
+from common.nets import layers
+from common.nets.backbones.densenet import BLOCKS, densenet
+from common.nets.backbones.keras_layers import separable_conv2d
+from common.nets.backbones.keras_xception import keras_xception
+from common.nets.backbones.mobilenet_v2 import KERAS, UNITS_TO, mobilenet_v2
+from common.nets.backbones.nasnet import nasnet_mobile
+from common.nets.heads import apply_branches
+from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v3plus_simplified.recipe import SimplifiedRecipe
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from common.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
 from common.errors import UserError
-from common.recipe import EPOCH, Recipe
+from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
+from common.recipe.recipe import EPOCH, Recipe
 
 BaseModel = Literal["xception", "mobilenetv2", "densenet121", "densenet169", "densenet201", "nasnetmobile"]
 
@@ -155,6 +155,9 @@ class SimplifiedRecipe(Recipe):
     def live_batch_norm(self) -> bool:
         return not self.freeze_bn
 
+    def protocol(self) -> dict[str, Any]:
+        return {"output_stride": self.output_stride, **super().protocol()}
+
 
 DEFAULT = SimplifiedRecipe(variant="xception")
 BASE = {
@@ -233,7 +236,7 @@ VARIANTS = {
 }
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the names and shapes in a weight file settle: base network, stride, design, channels, classes."""
     settled = _base(shapes)
     if not settled or "concat_projection/weights" not in shapes:
@@ -278,7 +281,7 @@ def _base(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         units = sum(re.fullmatch(r"conv4_block\d+_1_conv/weights", n) is not None for n in shapes)
         settled["base_model"] = {32: "densenet169", 48: "densenet201"}.get(units, name)
     if name == "mobilenetv2":
-        from common.backbones.mobilenet_v2 import UNITS, divisible
+        from common.nets.backbones.mobilenet_v2 import UNITS, divisible
 
         depths = {c: s[3] for i, (_, c, _) in enumerate(UNITS) if (s := shapes.get(f"block_{i}_project/weights"))}
         fitting = [a for a in ALPHAS if all(divisible(count * a, 8) == depth for count, depth in depths.items())]

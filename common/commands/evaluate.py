@@ -1,0 +1,159 @@
+"""`evaluate`: mIoU of a checkpoint on a split, with a record."""
+
+import argparse
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import program
+from common.commands.options import add_data, add_inference, with_protocol
+from common.data.drawing import overlay, picture_row, png_bytes
+from common.data.lists import open_data, open_split
+from common.data.masks import save_label_png
+from common.data.split import Split
+from common.files import atomic, write_text
+from common.inference import trimap
+from common.inference.evaluation import evaluate
+from common.inference.metrics import METRICS_FILE
+from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
+from common.recipe.recipe import Recipe
+from common.reproduction import Reproduction
+from common.results import records
+from common.training import run_folder
+from common.weights.weights import Weights
+
+ABOUT = "mIoU of a checkpoint on a split, with a record"
+TRIMAP_WIDTHS = "1,2,5,10,20,40"  # a bare --trimap; arXiv 1802.02611 figure 5 goes to 40
+PANELS_FOLDER = "results"  # of --save-results
+
+
+def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add the options of `evaluate`."""
+    add_data(parser, "val_split")
+    add_inference(parser, reproduction)
+    parser.add_argument("--limit", type=program.whole_number(1), metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--save-results", action="store_true",
+        help=f"picture, label, result and overlay of each, in {PANELS_FOLDER}/ below --out",
+    )  # fmt: skip
+    parser.add_argument("--save-labels", action="store_true", help="label maps, in labels/ below --out, for reports")
+    parser.add_argument(
+        "--trimap", type=_widths, nargs="?", const=TRIMAP_WIDTHS, default=(), metavar="W,W",
+        help=f"also mIoU within W pixels of the labels' boundaries, with a plot (without W: {TRIMAP_WIDTHS})",
+    )  # fmt: skip
+    seen = parser.add_mutually_exclusive_group()
+    seen.add_argument(
+        "--val-seen", action="store_true", default=None, help="the weights were trained on these pictures"
+    )
+    seen.add_argument(
+        "--val-unseen", dest="val_seen", action="store_false",
+        help="they were not; weights from elsewhere are marked val_seen? unless one of the two is said",
+    )  # fmt: skip
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers of pixels, 1 to 9999, like 1,2,5")
+    return tuple(sorted({int(part) for part in text.split(",")}))
+
+
+def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
+    """Evaluate, record, and print the figures."""
+    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    weights = Weights(args.checkpoint)
+    recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
+    split = open_split(args.data, args.split or recipe.val_split, recipe.dataset)
+    if split.card.source:
+        recipe = recipe.derive(dataset=split.card.source)
+    metrics, record = evaluate_and_record(
+        reproduction, recipe, split, weights, args.out,
+        trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
+        save_results=args.save_results, save_labels=args.save_labels, command=args.command_line,
+    )  # fmt: skip
+    for name, iou in metrics["per_class_iou"].items():
+        if iou is not None:
+            print(f"{name:>15s} {iou:.4f}")
+    for width, band in metrics.get("trimap", {}).items():
+        print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
+    print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
+    print(f"{args.out / METRICS_FILE}\n{record}")
+    if args.save_results:
+        print(args.out / PANELS_FOLDER)
+    if args.trimap:
+        print(args.out / trimap.PLOT)
+
+
+def evaluate_and_record(
+    reproduction: Reproduction,
+    recipe: Recipe,
+    split: Split,
+    weights: Weights,
+    out: Path,
+    *,
+    trimap_widths: Sequence[int] = (),
+    limit: int | None = None,
+    val_seen: bool | None = None,
+    save_results: bool = False,
+    save_labels: bool = False,
+    quiet: bool = False,
+    command: str = "",
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate by the recipe's protocol; write `out/metrics.json`, `out/pictures.npz` and the record.
+
+    Args:
+      reproduction: whose network it is.
+      recipe: the whole recipe, with the protocol.
+      split: the pictures.
+      weights: the checkpoint.
+      out: folder for the results.
+      trimap_widths: measure mIoU in these bands around the boundaries too, and plot it.
+      limit: only so many of the pictures.
+      val_seen: whether the weights have seen the pictures; None when nobody said.
+      save_results: write picture, label, result and overlay of each picture side by side, `out/results/<stem>.png`.
+      save_labels: write the label maps, `out/labels/<stem>.png`.
+      quiet: no progress.
+      command: the command line, for the record.
+
+    Returns:
+      The metrics, and the record's path.
+    """
+    palette, scores = split.card.palette, PictureScores(recipe.num_classes, split.card.ignore_label)
+
+    def keep(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
+        name = split.pairs[index][0].stem
+        scores.add(name, mask, label)
+        if save_results:
+            panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
+            with atomic(out / PANELS_FOLDER / f"{name}.png") as temporary:
+                temporary.write_bytes(png_bytes(panels))
+        if save_labels:
+            with atomic(out / LABELS_FOLDER / f"{name}.png") as temporary:
+                save_label_png(temporary, label, palette)
+
+    from common.inference.segmenter import Segmenter
+
+    started = time.monotonic()
+    run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
+    with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
+        out.mkdir(parents=True, exist_ok=True)
+        metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=keep, quiet=quiet)
+    write_text(out / METRICS_FILE, records.dumps(metrics))
+    scores.save(out / SCORES_FILE)
+    record = records.write_record(
+        reproduction=reproduction,
+        recipe=recipe,
+        split=split,
+        weights=weights,
+        metrics=metrics,
+        seconds=time.monotonic() - started,
+        command=command,
+        val_seen=val_seen,
+        evaluation=out,
+    )
+    if trimap_widths:
+        trimap.plot(out / trimap.PLOT, [metrics], [f"{reproduction.title} {recipe.variant}"])
+    return metrics, record

@@ -1,0 +1,51 @@
+"""Options that several subcommands share, and what they do to the recipe."""
+
+import argparse
+from pathlib import Path
+
+from common.data.own import locate, training_settings
+from common.data.sample import SAMPLE, data_dir
+from common.recipe.recipe import Recipe
+from common.reproduction import Reproduction
+from common.weights.weights import Weights
+
+
+def add_data(parser: argparse.ArgumentParser, split: str) -> None:
+    """Add `--data` and `--split`; the recipe's field `split` is the default of the latter."""
+    parser.add_argument(
+        "--data", required=True, metavar="DIR",
+        help=f"data set folder, folder of TFRecords, your own dataset.yaml, or '{SAMPLE}' for the drawn sample set",
+    )  # fmt: skip
+    parser.add_argument("--split", help=f"split name or list file (default: the recipe's {split})")
+
+
+def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add what evaluate and predict share: weights, the folder of the results, and the protocol."""
+    formats = "checkpoint prefix, V1 file or .npz"
+    if reproduction.keras_names:
+        formats += ", or Keras .h5"
+    parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help=formats)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
+    parser.add_argument("--flip", action="store_true", default=None, help="mirror too")
+    parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a list of numbers like 0.5,0.75,1") from None
+
+
+def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """The recipe with the protocol that `--scales`, `--flip` and `--crf` ask for."""
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf}
+    return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
+
+
+def add_own_settings(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None = None) -> None:
+    """Put what a person's own data set settles before `args.settings`, where `--data` names a dataset.yaml."""
+    card, _ = locate(data_dir(args.data))
+    if card:
+        args.settings = [*training_settings(card), *reproduction.settings_for_own_classes(init), *args.settings]

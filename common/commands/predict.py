@@ -1,0 +1,38 @@
+"""`predict`: label maps and overlays of pictures."""
+
+import argparse
+import sys
+
+from common.commands.options import add_inference, with_protocol
+from common.data.lists import card_by_name
+from common.data.own import DATASET_FILE
+from common.inference.prediction import find_pictures, predict
+from common.reproduction import Reproduction
+from common.weights.weights import Weights
+
+ABOUT = "label maps and overlays of pictures"
+
+
+def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add the options of `predict`."""
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
+    add_inference(parser, reproduction)
+    parser.add_argument("--save-logits", action="store_true", help="also <stem>.npy: the network's own scores")
+
+
+def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    """Segment every picture; returns the exit status: 2 when one of them failed."""
+    pictures = find_pictures(args.pictures)
+    weights = Weights(args.checkpoint)
+    recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
+    kept = weights.path.parent / DATASET_FILE
+    card = card_by_name(str(kept) if kept.is_file() else recipe.dataset)
+
+    from common.inference.segmenter import Segmenter
+
+    with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
+        failures = predict(segmenter, pictures, card, args.out, save_logits=args.save_logits, quiet=args.quiet)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    print(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
+    return 2 if failures else 0

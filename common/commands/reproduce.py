@@ -1,0 +1,177 @@
+"""`reproduce`: train, evaluate, record and draw in one go."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import program
+from common.commands.evaluate import evaluate_and_record
+from common.commands.options import add_own_settings
+from common.commands.train import report_training
+from common.console import say
+from common.data.drawing import few_colours, overlay, sheet, two_a_row
+from common.data.lists import is_sample_set, open_data, open_split
+from common.data.masks import colour_labels
+from common.data.sample import SAMPLE
+from common.data.split import Split
+from common.errors import UserError
+from common.files import atomic, read_json, write_text
+from common.inference import evaluation
+from common.inference.metrics import METRICS_FILE
+from common.inference.prediction import write_prediction
+from common.recipe.recipe import Recipe
+from common.reproduction import Reproduction
+from common.results import records
+from common.results.tables import write_results
+from common.training import run_folder
+from common.weights.checkpoint_files import delete, newest_checkpoint
+from common.weights.weights import Weights
+
+if TYPE_CHECKING:
+    from common.training.train import Trained
+
+ABOUT = "train, evaluate and draw, on the sample set or on real data"
+SHEET_PICTURES = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add the options of `reproduce`."""
+    whole = program.whole_number
+    parser.add_argument(
+        "--data", default=SAMPLE, metavar="DIR",
+        help="data set folder, or your own dataset.yaml (default: the sample set)",
+    )  # fmt: skip
+    parser.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps (default: the recipe's)")
+    parser.add_argument("--limit", type=whole(1), metavar="N", help="evaluate only the first N pictures")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
+
+
+def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
+    """Train (or go on training), evaluate before and after, record, draw; returns the exit status.
+
+    The sample set takes the sample variants, one after the other, real data without `--init` the
+    scratch variant, real data with weights to start from the default one; `--set` changes any of it.
+    """
+    started = time.monotonic()
+    init = Weights(args.init) if args.init else None
+    add_own_settings(reproduction, args, init)
+    for variant in _variants(reproduction, args, init):
+        trained, recipe, summary = _reproduce(reproduction, args, variant, init)
+        if trained.stopped_by:
+            return report_training(trained, recipe, args)
+        print(summary)
+    write_results()
+    print(f"table {records.results_dir()}/RESULTS.md\ndone in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _variants(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None) -> tuple[str, ...]:
+    is_sample = is_sample_set(open_data(args.data)[1])
+    variants = reproduction.sample_variants if is_sample else (reproduction.scratch_variant,)
+    if init:
+        variants = (reproduction.default_variant,)
+    if any(setting.strip().startswith("variant=") for setting in args.settings):
+        variants = variants[:1]  # --set names another
+    if args.run_dir and len(variants) > 1:
+        raise UserError(
+            f"--run-dir: one folder for {len(variants)} runs; choose one of them by --set variant={variants[0]}"
+        )
+    if not init and not is_sample:
+        say("no --init: training starts from random weights, which no published number does", args.quiet)
+    return variants
+
+
+def _reproduce(
+    reproduction: Reproduction, args: argparse.Namespace, variant: str, init: Weights | None
+) -> tuple["Trained", Recipe, str]:
+    """Make one run and all that follows from it; the text is what a person reads at its end."""
+    steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
+    recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
+    train_split, val_split = (
+        open_split(args.data, name, recipe.dataset) for name in (recipe.train_split, recipe.val_split)
+    )
+
+    from common.training.start import with_data_fields
+    from common.training.train import train
+
+    recipe = with_data_fields(recipe, train_split, args.quiet)
+    run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, args)
+    trained = train(
+        reproduction.load_network(), recipe, train_split, run_dir,
+        init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
+        val_split=val_split, val_limit=args.limit,
+    )  # fmt: skip
+    if trained.stopped_by:
+        return trained, recipe, ""
+
+    untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)
+    before = f" (before training {untrained})" if untrained is not None else ""
+    weights = Weights(trained.checkpoint)
+    lines = []
+    for changes in ({}, *reproduction.protocols):
+        metrics, record = evaluate_and_record(
+            reproduction, recipe.derive(**changes), val_split, weights, run_folder.evaluation_dir(run_dir, changes),
+            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line,
+        )  # fmt: skip
+        how = f" with {', '.join(changes)}" if changes else before
+        lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
+    figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
+    _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)
+    title = f"{reproduction.title} {recipe.variant} on {val_split.title}"
+    figures = [f"pictures {figure}, {run_dir}/predictions", f"curve {run_dir / run_folder.CURVE}"]
+    return trained, recipe, "\n".join([title, *lines, *figures])
+
+
+def _run_dir(reproduction: Reproduction, recipe: Recipe, split: Split, args: argparse.Namespace) -> Path:
+    words = [reproduction.name, recipe.variant]
+    if not split.is_sample:
+        words.append(open_data(args.data)[1].resolve().name)
+    if args.steps:
+        words.append(str(args.steps))
+    return run_folder.RUNS / "-".join(words)
+
+
+def _miou_before_training(
+    reproduction: Reproduction, recipe: Recipe, start: Path, split: Split, args: argparse.Namespace
+) -> float | None:
+    """mIoU of the network as training found it; measured once, then its checkpoint makes room."""
+    from common.inference.segmenter import Segmenter
+
+    known = start / METRICS_FILE
+    checkpoint = newest_checkpoint(start)
+    if checkpoint:
+        say("the network before training:", args.quiet)
+        with Segmenter(reproduction.load_network(), recipe.at_one_scale(), Weights(checkpoint)) as segmenter:
+            metrics = evaluation.evaluate(segmenter, split, limit=args.limit, quiet=args.quiet)
+        write_text(known, records.dumps(metrics))
+        delete(checkpoint)
+    return (read_json(known) or {}).get("miou")
+
+
+def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, split: Split, run_dir: Path) -> Path:
+    """Predict the first pictures of `split` into `run_dir/predictions` and put them on one sheet."""
+    from common.inference.segmenter import Segmenter
+
+    palette, rows, present = split.card.palette, [], set()
+    with Segmenter(reproduction.load_network(), recipe, Weights(checkpoint)) as segmenter:
+        for index, (image_path, _) in enumerate(split.pairs[:SHEET_PICTURES]):
+            image, mask = split.read(index)
+            label = segmenter.label(image)
+            write_prediction(run_dir / "predictions", image_path.stem, image, label, split.card)
+            maps = colour_labels(mask, palette), colour_labels(label, palette)
+            rows.append([image, *maps, overlay(image, label, palette)])
+            present |= set(label.ravel().tolist()) | set(mask.ravel().tolist())
+    legend = sorted(present - {split.card.ignore_label})
+    path = run_dir / "overlays.png"
+    with atomic(path) as temporary:
+        pairs, titles = two_a_row(rows, ["picture", "label", "prediction", "overlay"])
+        few_colours(sheet(pairs, titles, legend, split.card), palette).save(temporary)
+    return path
+
+
+def _publish_figures(name: str, *figures: Path) -> None:
+    for figure in figures:
+        with atomic(records.results_dir() / "figures" / f"{name}-{figure.name}") as temporary:
+            temporary.write_bytes(figure.read_bytes())

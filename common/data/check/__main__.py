@@ -1,0 +1,86 @@
+"""`python -m common.data.check DIR`: whether a data set is fit for training and evaluation, and what is in it.
+
+Prints the splits, the classes and every fault with its file, and draws the classes' frequencies. Pictures and masks are
+read by training's own readers, so that what passes here trains. The kinds of fault are listed in `faults.py`.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from common import program
+from common.data.card import DatasetCard
+from common.data.check.faults import find_faults
+from common.data.check.survey import survey_folder
+from common.data.check.tables import as_json, class_table, fault_list, plot_classes, split_table
+from common.data.lists import card_by_name
+from common.data.own import DATASET_FILE, locate
+from common.data.sets.cards import CARDS
+from common.data.sets.voc import VOC2012
+from common.errors import UserError
+from common.files import write_json
+
+CHART = "class_frequencies.png"
+
+
+def find_data(path: Path, dataset: str | None) -> tuple[DatasetCard, Path]:
+    """The card and the folder that `path` means. Raises UserError for a name without a card, and as `own.read_card`."""
+    if dataset:
+        return card_by_name(dataset), path
+    card, folder = locate(path)
+    return card or VOC2012, folder
+
+
+def check(args: argparse.Namespace) -> int:
+    """Look, print, draw; returns the exit status: 2 when there are errors."""
+    card, folder = find_data(args.data, args.dataset)
+    chart = _chart_path(args.out, folder)
+    survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet)
+    faults = find_faults(survey)
+    print(f"{split_table(survey)}\n\n{class_table(survey)}\n")
+    if faults:
+        print(f"{fault_list(faults)}\n")
+    plot_classes(chart, survey)
+    if args.json:
+        write_json(args.json, as_json(survey, faults))
+    errors = sum(fault.kind.is_error for fault in faults)
+    print(f"{folder}: {errors:,} errors, {len(faults) - errors:,} notes; class frequencies in {chart}")
+    return 2 if errors else 0
+
+
+def _chart_path(out: Path | None, folder: Path) -> Path:
+    if out is None:
+        return Path("runs") / "check" / folder.resolve().name / CHART
+    if out.is_dir() or not out.suffix:
+        return out / CHART
+    if out.suffix != ".png":
+        raise UserError(f"--out {out}: the chart is a PNG; name a file that ends in .png, or a folder")
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = program.ArgumentParser(prog="python -m common.data.check", description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, metavar="DIR", help="data set folder, or a dataset.yaml")
+    parser.add_argument(
+        "--dataset", metavar="NAME",
+        help=f"{', '.join(CARDS)} (default: the folder's {DATASET_FILE}, or else {VOC2012.name})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split", nargs="+", action="extend", metavar="NAME", help="split names or list files (default: all)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR|FILE.png", help="the chart (default: runs/check/<DIR's name>/)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write tables and faults there too")
+    parser.add_argument(
+        "--workers", type=program.whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: check(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Masks from polygons: `python -m common.data.polygons JSON|DIR... --out DIR`.
+
+Takes labelme's JSON files, one a picture, or COCO's, as CVAT exports it ("COCO 1.0"), and writes `masks/<stem>.png` and
+a dataset.yaml that trains: class 0 is the background. In labelme's files later shapes cover earlier ones; in COCO's,
+where the order says nothing, smaller ones cover larger ones. The label `ignore` (or `__ignore__`) is no class, its
+pixels are left out of training. `iscrowd` is painted as its class, because CVAT sets it for every object that was drawn
+with the brush; `--crowds ignore` is for files in which it means a crowd, as in COCO's own.
+
+A picture that only lies in labelme's JSON is unpacked to `images`, and then all others are copied there.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common import program
+from common.data import own
+from common.data.polygons.annotations import read_annotations
+from common.data.polygons.painting import CROWDS, PaintedSet, class_names, paint_set
+
+
+def _report(made: PaintedSet) -> None:
+    empty = sum(not picture.shapes for picture in made.annotated)
+    print(f"{len(made.annotated)} pictures; {empty} of them without shapes, all background")
+    total = made.pixels.sum()
+    for i, name in [*enumerate(made.classes), (own.IGNORE_LABEL, "ignored")]:
+        print(f"{name:>15s} {made.pictures[i]:7,d} pictures {made.pixels[i]:14,d} pixels {made.pixels[i] / total:7.2%}")
+    print(made.path)
+
+
+def _run(args: argparse.Namespace) -> None:
+    annotated, labels = read_annotations(args.json, args.images, args.boxes, args.quiet)
+    classes = class_names(labels, args.classes)
+    _report(paint_set(annotated, classes, args.out, name=args.name, crowds=args.crowds, quiet=args.quiet))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different names like apple,pear")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = program.ArgumentParser(prog="python -m common.data.polygons", description="Masks and a dataset.yaml.")
+    parser.add_argument(
+        "json", type=Path, nargs="+", metavar="JSON|DIR", help="labelme's or COCO's files, or their folder"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help=f"folder for masks and {own.DATASET_FILE}"
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the pictures' folder (default: as the files say)")
+    parser.add_argument(
+        "--classes",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="the classes behind the background, in this order (default: all labels)",
+    )
+    parser.add_argument("--name", default="", help="the data set's name (default: the folder's)")
+    parser.add_argument(
+        "--crowds", choices=CROWDS, default=CROWDS[0], help="what COCO's iscrowd becomes (default: %(default)s)"
+    )
+    parser.add_argument("--boxes", action="store_true", help="COCO's boxes without an outline are objects")
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

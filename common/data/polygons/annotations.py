@@ -1,0 +1,275 @@
+"""Outlines of objects as people draw them: labelme's JSON, one file a picture, and COCO's, as CVAT exports it.
+
+A point (x, y) lies between pixels: the box from (1, 1) to (4, 3) holds 3 x 2 of them. Shapes become COCO's
+segmentations, so that one rasteriser draws all of them, pycocotools by way of `regions.region_mask`: over random
+polygons of 30 pixels it differs from "the pixel's centre is inside" by 1 % of the area. PIL.ImageDraw, which draws the
+outline itself too and lets every object grow, differs by 8 %.
+"""
+
+import base64
+import binascii
+import io
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from common.console import Progress
+from common.data.masks import Encoded, picture_size
+from common.errors import UserError
+from common.files import read_json
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object: its place in labelme's file or its id in COCO's, its label, and COCO's polygons or RLE."""
+
+    number: Any
+    label: str
+    segmentation: Any
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A picture and its shapes, in the order of the file.
+
+    Attributes:
+      source: the JSON file.
+      name: the picture's name in it, with slashes.
+      image: its file, from the root on, links not followed; None when it lies in the JSON.
+      height, width: in pixels, upright.
+      in_order: whether a shape covers those before it; otherwise smaller ones cover larger ones.
+    """
+
+    source: Path
+    name: str
+    image: Path | None
+    height: int
+    width: int
+    shapes: tuple[Shape, ...]
+    in_order: bool
+
+    def where(self, shape: Shape) -> str:
+        """What messages call a shape."""
+        return f"{'shape' if self.in_order else 'annotation'} {shape.number} ('{shape.label}') of {self.name}"
+
+
+def read_annotations(
+    paths: Sequence[Path], images: Path | None = None, boxes: bool = False, quiet: bool = False
+) -> tuple[list[Annotated], list[str]]:
+    """All pictures of the JSON files and folders (with those below) in `paths`, and the labels' names.
+
+    Args:
+      images: the pictures' folder; by default they are looked for beside the JSON file and in CVAT's `images`.
+      boxes: whether COCO annotations that only have a box are that rectangle.
+
+    Returns:
+      Pictures by file and by name. Labels of labelme are sorted; COCO's are its categories in the order of the file,
+      also those that no picture shows.
+
+    Raises:
+      UserError: nothing there, a file that is no JSON or of another kind, a picture that is missing or of another size,
+      a shape without an area, one picture twice.
+    """
+    pictures, labels = [], {}
+    files = _json_files(paths)
+    with Progress("reading", len(files), quiet=quiet) as progress:
+        for path in files:
+            data = read_json(path)
+            kind = next((kind for kind, keys in _KINDS.items() if isinstance(data, dict) and keys <= set(data)), None)
+            if kind is None:
+                raise UserError(
+                    f"{path}: is neither labelme's JSON (with `shapes`) nor COCO's (with `images`, `annotations` and "
+                    f"`categories`); leave it out"
+                )
+            found, names = (
+                _read_coco(path, data, images, boxes) if kind == "COCO" else _read_labelme(path, data, images)
+            )
+            pictures += found
+            labels |= dict.fromkeys(names)
+            progress.advance()
+    labels |= dict.fromkeys(sorted({s.label for p in pictures if p.in_order for s in p.shapes}))
+    if not pictures:
+        raise UserError(f"{files[0]}: lists no pictures; export the annotations of some")
+    seen: dict[Path, Path] = {}
+    for picture in pictures:
+        key = picture.image or picture.source
+        if key in seen:
+            raise UserError(f"{picture.source}: is of {picture.image}, as is {seen[key]}; leave one of the two out")
+        seen[key] = picture.source
+    return pictures, list(labels)
+
+
+def embedded_picture(path: Path) -> bytes:
+    """The picture file in labelme's JSON. Raises UserError when it can't be decoded."""
+    try:
+        return base64.b64decode(read_json(path)["imageData"], validate=True)
+    except (binascii.Error, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: imageData is no base64 ({error}); save it again, or add the picture") from None
+
+
+def _json_files(paths: Sequence[Path]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder; name what labelme or CVAT wrote")
+        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        files = [file for file in files if not file.name.startswith(".")]
+        if not files:
+            raise UserError(f"{path}: holds no JSON files; name the folder or files that labelme or CVAT wrote")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+_KINDS = {"labelme": {"shapes"}, "COCO": {"images", "annotations", "categories"}}
+
+
+def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> tuple[list[Annotated], list[str]]:
+    try:
+        name = PureWindowsPath(data["imagePath"]).as_posix()
+        shapes = [(s["label"].strip(), str(s.get("shape_type") or "polygon"), s["points"], s) for s in data["shapes"]]
+        stated = data.get("imageHeight"), data.get("imageWidth")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is not as labelme writes it ({error!r}); save it again in labelme") from None
+    folders = [images] if images else [path.parent]
+    image = _find(folders, name)
+    if image is None and not data.get("imageData"):
+        raise UserError(f"{path}: its picture {name} is not there; put it beside it, or name its folder by --images")
+    height, width = picture_size(image or Encoded(f"{path}: imageData", embedded_picture(path)))
+    _check_size(path, name, stated, (height, width))
+    found = []
+    for number, (label, kind, points, shape) in enumerate(shapes, 1):
+        where = f"{path}: shape {number} ('{label}')"
+        if not label:
+            raise UserError(f"{where} has no label; give it one or delete it")
+        if kind not in _SHAPES:
+            raise UserError(f"{where} is a {kind}, which has no area; draw a polygon or delete it")
+        try:
+            segmentation = _SHAPES[kind](_points(points), shape, height, width)
+        except Exception as error:  # whatever numpy, base64 and Pillow meet in broken values
+            raise UserError(f"{where} is no {kind} ({error}); draw it again") from None
+        found.append(Shape(number, label, segmentation))
+    return [Annotated(path, name, image, height, width, tuple(found), in_order=True)], []
+
+
+def _points(points: Any) -> np.ndarray:
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise ValueError("its points are not pairs of numbers")
+    return points
+
+
+def _polygon(points: np.ndarray, shape: dict, height: int, width: int) -> list:
+    if len(points) < 3:
+        raise ValueError(f"it has {len(points)} points")
+    return [points.ravel().tolist()]
+
+
+def _rectangle(points: np.ndarray, shape: dict, height: int, width: int) -> list:
+    """Two opposite corners, or all four."""
+    if len(points) == 2:
+        (x, y), (x_end, y_end) = points
+        points = np.array([(x, y), (x_end, y), (x_end, y_end), (x, y_end)])
+    return _polygon(points, shape, height, width)
+
+
+def _circle(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
+    """The centre, and a point of the circle."""
+    (x, y), (x_there, y_there) = points
+    ys, xs = np.mgrid[:height, :width] + 0.5
+    return _rle((xs - x) ** 2 + (ys - y) ** 2 <= (x_there - x) ** 2 + (y_there - y) ** 2)
+
+
+def _mask(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
+    """A small picture, what labelme's assistants make, and where its corner lies."""
+    with Image.open(io.BytesIO(base64.b64decode(shape["mask"] or "", validate=True))) as image:
+        patch = np.asarray(image.convert("L")) > 0
+    x, y = np.rint(points[0]).astype(int)
+    inside = np.zeros((height, width), bool)
+    top, left = max(y, 0), max(x, 0)
+    seen = patch[top - y : max(height - y, 0), left - x : max(width - x, 0)]
+    inside[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    return _rle(inside)
+
+
+_SHAPES = {
+    "polygon": _polygon,
+    "rectangle": _rectangle,
+    "rotation": _polygon,
+    "oriented_rectangle": _polygon,
+    "circle": _circle,
+    "mask": _mask,
+}
+
+
+def _rle(inside: np.ndarray) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.encode(np.asfortranarray(inside.astype(np.uint8)))
+
+
+def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: bool) -> tuple[list[Annotated], list[str]]:
+    try:
+        names = {c["id"]: c["name"].strip() for c in data["categories"]}
+        listed = [
+            (i["id"], PureWindowsPath(i["file_name"]).as_posix(), i["height"], i["width"]) for i in data["images"]
+        ]
+        shapes = defaultdict(list)
+        for number, a in enumerate(data["annotations"], 1):
+            number, label = a.get("id", number), names[a["category_id"]]
+            segmentation = a.get("segmentation")
+            if not segmentation:
+                if not boxes:
+                    raise UserError(
+                        f"{path}: annotation {number} ('{label}') has a box and no outline; draw one, or take boxes "
+                        f"for outlines by --boxes"
+                    )
+                segmentation = _box(*a["bbox"])
+            if not isinstance(segmentation, dict) and any(not isinstance(p, list) or len(p) % 2 for p in segmentation):
+                raise UserError(f"{path}: annotation {number} ('{label}') has neither polygons nor an RLE; correct it")
+            shapes[a["image_id"]].append(Shape(number, label, segmentation, bool(a.get("iscrowd"))))
+        strange = list(shapes.keys() - {image_id for image_id, *_ in listed})
+        if strange:
+            raise KeyError(f"image {strange[0]}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: is not as COCO's instances files are ({error!r}); export it again") from None
+    subset = path.stem.removeprefix("instances_")
+    up = path.parent.parent
+    folders = [images] if images else [path.parent, path.parent / "images", up / "images", up / "images" / subset,
+                                       up / subset, up]  # fmt: skip
+    found = {name: _find(folders, name) for _, name, _, _ in listed}
+    missing = [name for name, image in found.items() if image is None]
+    if missing:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise UserError(f"{path}: {len(missing)} of its pictures are not there, name their folder, --images: {first}")
+    pictures = []
+    for image_id, name, height, width in sorted(listed, key=lambda entry: entry[1]):
+        size = picture_size(found[name])
+        _check_size(path, name, (height, width), size)
+        pictures.append(Annotated(path, name, found[name], *size, tuple(shapes[image_id]), in_order=False))
+    return pictures, list(names.values())
+
+
+def _box(x: float, y: float, width: float, height: float) -> list[list[float]]:
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def _find(folders: Sequence[Path], name: str) -> Path | None:
+    """The first that is there: by its path below one of the folders, then by its bare name."""
+    candidates = [folder / part for part in (name, PurePosixPath(name).name) for folder in folders]
+    found = next((path for path in candidates if path.is_file()), None)
+    return found and Path(os.path.normpath(found.absolute()))
+
+
+def _check_size(path: Path, name: str, stated: tuple[Any, Any], actual: tuple[int, int]) -> None:
+    if stated != (None, None) and stated != actual:
+        raise UserError(
+            f"{path}: was drawn on {stated[1]}x{stated[0]} pixels, but {name} has {actual[1]}x{actual[0]}; take the "
+            f"picture it was drawn on"
+        )

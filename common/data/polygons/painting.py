@@ -1,0 +1,230 @@
+"""Painting outlines as masks, and the dataset.yaml that goes with them."""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from common.console import Progress, say
+from common.data import own
+from common.data.masks import save_label_png
+from common.data.polygons.annotations import Annotated, embedded_picture
+from common.data.polygons.regions import Picture, Region, paint, region_mask
+from common.data.sets.voc import voc_palette
+from common.errors import UserError
+from common.files import atomic
+
+MASKS, IMAGES = "masks", "images"
+BACKGROUND = ("background", "_background_", "__background__")
+IGNORED = ("ignore", "__ignore__", "_ignore_")
+CROWDS = ("class", "ignore")
+STAGE = ".writing-"
+
+
+@dataclass(frozen=True)
+class PaintedSet:
+    """What came out.
+
+    Attributes:
+      path: the dataset.yaml.
+      pixels, pictures: int64 [256], per mask value: pixels that hold it, pictures that show it.
+      annotated: what went in.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    pictures: np.ndarray
+    annotated: Sequence[Annotated]
+
+
+def paint_set(
+    pictures: Sequence[Annotated],
+    classes: Sequence[str],
+    out: Path,
+    *,
+    name: str = "",
+    crowds: str = "class",
+    quiet: bool = False,
+) -> PaintedSet:
+    """Paint the masks of `pictures` and write the dataset.yaml; `out` gets all of it, or stays as it was.
+
+    Into the folder of an earlier run masks are painted anew; its dataset.yaml is kept, with what was changed by hand.
+
+    Args:
+      pictures: as `annotations.read_annotations` gives them.
+      classes: the background's name, then those of the labels.
+      out: the data folder.
+      name: of the data set, by default the folder's.
+      crowds: one of CROWDS.
+
+    Raises:
+      UserError: a label that is no class, a shape that can't be drawn, two pictures of one name, or masks or a
+      dataset.yaml in `out` that are of other pictures or classes.
+    """
+    ids = {label: i for i, label in enumerate(classes)} | dict.fromkeys(BACKGROUND, 0)
+    ids |= dict.fromkeys(IGNORED, own.IGNORE_LABEL)
+    _check_labels(pictures, ids)
+    embedded = any(picture.image is None for picture in pictures)
+    root = None if embedded else os.path.commonpath([p.image.parent for p in pictures])
+    stems = _stems(pictures, root)
+    content = {
+        "name": name or out.resolve().name,
+        "classes": list(classes),
+        "images": Path(os.path.relpath(root, out)).as_posix() if root else IMAGES,
+        "masks": MASKS,
+        "val_share": own.VAL_SHARE,
+        "seed": own.SEED,
+    }
+    again = _refuse_other_set(out, content)
+    pixels, shown = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    palette = voc_palette(len(classes))
+    with _staged(out) as stage, Progress("masks", len(pictures), quiet=quiet) as progress:
+        if not again:
+            _write_card(stage / own.DATASET_FILE, content, out)
+        for picture, stem in zip(pictures, stems, strict=True):
+            label = _paint(picture, ids, crowds)
+            counts = np.bincount(label.ravel(), minlength=256)
+            pixels += counts
+            shown += counts > 0
+            with atomic(stage / MASKS / f"{stem}.png") as temporary:
+                save_label_png(temporary, label, palette)
+            if embedded:
+                _write_picture(picture, stage / IMAGES, stem)
+            progress.advance()
+    others = {p.relative_to(out / MASKS) for p in (out / MASKS).rglob("*.png")} - {Path(f"{s}.png") for s in stems}
+    if others:
+        say(f"{out / MASKS}: {len(others)} masks are of pictures without annotations now, such as {min(others)}", quiet)
+    return PaintedSet(out / own.DATASET_FILE, tuple(classes), pixels, shown, pictures)
+
+
+def class_names(labels: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
+    """The background's name and then the classes: `wanted` in its order, or else all `labels` that are one.
+
+    Raises UserError when there is none, or the background stands elsewhere than first.
+    """
+    names = list(wanted or (label for label in labels if label not in (*BACKGROUND, *IGNORED)))
+    if not names:
+        raise UserError("no shape has a label that is a class; draw some, or name them by --classes")
+    if names[0] not in BACKGROUND:
+        names.insert(0, BACKGROUND[0])
+    later = [name for name in names[1:] if name in (*BACKGROUND, *IGNORED)]
+    if later:
+        raise UserError(f"--classes: {later[0]} can't be there; the background is first, `{IGNORED[0]}` is no class")
+    return names
+
+
+def _check_labels(pictures: Sequence[Annotated], ids: Mapping[str, int]) -> None:
+    for picture in pictures:
+        for shape in picture.shapes:
+            if shape.label not in ids:
+                raise UserError(
+                    f"{picture.source}: the label of {picture.where(shape)} is none of --classes; correct it, or add "
+                    f"it there"
+                )
+
+
+def _stems(pictures: Sequence[Annotated], root: str | None) -> list[str]:
+    """What each mask is called: the picture's path below `root`, or its bare name, without the suffix."""
+    stems: dict[str, Path] = {}
+    for picture in pictures:
+        path = os.path.relpath(picture.image, root) if root else PurePosixPath(picture.name).name
+        stem = PurePosixPath(path).with_suffix("").as_posix()
+        if stem in stems:
+            raise UserError(f"{picture.source}: {picture.name} has the stem of a picture of {stems[stem]}; rename one")
+        stems[stem] = picture.source
+    return list(stems)
+
+
+def _refuse_other_set(out: Path, content: Mapping[str, Any]) -> bool:
+    """Whether `out` has a dataset.yaml of these classes and folders already. Another one is not written over."""
+    path = out / own.DATASET_FILE
+    if path.is_file():
+        card = own.read_card(path)
+        split = next(iter(card.splits.values()))
+        there = {"classes": list(card.classes), "images": split.images, "masks": split.masks}
+        for key, value in there.items():
+            if value != content[key]:
+                raise UserError(
+                    f"{path}: has {key} {value}, now it is {content[key]}; delete it or choose another --out"
+                )
+        return True
+    for folder in (MASKS, content["images"]):
+        if folder in (MASKS, IMAGES) and (out / folder).is_dir() and any((out / folder).iterdir()):
+            raise UserError(f"--out {out}: holds {folder} already, but no {own.DATASET_FILE}; choose another folder")
+    return False
+
+
+def _write_card(path: Path, content: Mapping[str, Any], out: Path) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    path.write_text(
+        f"# Written by `python -m common.data.polygons`; see common/data/README.md\n{text}", encoding="utf-8"
+    )
+    try:
+        own.read_card(path)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), str(out / own.DATASET_FILE))) from None
+
+
+def _paint(picture: Annotated, ids: Mapping[str, int], crowds: str) -> np.ndarray:
+    """uint8 class ids [h, w]. Raises UserError for a segmentation that can't be drawn."""
+    height, width = picture.height, picture.width
+    if not picture.in_order:
+        regions = tuple(
+            Region(s.number, ids[s.label], s.is_crowd and crowds == "ignore", s.segmentation) for s in picture.shapes
+        )
+        try:
+            return paint(Picture(picture.image, Path(), height, width, regions))
+        except UserError as error:
+            raise UserError(f"{picture.source}: {error}") from None
+    label = np.zeros((height, width), np.uint8)
+    for shape in picture.shapes:
+        try:
+            label[region_mask(shape.segmentation, height, width)] = ids[shape.label]
+        except ValueError as error:
+            raise UserError(f"{picture.source}: {picture.where(shape)} can't be drawn ({error}); correct it") from None
+    return label
+
+
+def _write_picture(picture: Annotated, folder: Path, stem: str) -> None:
+    folder.mkdir(exist_ok=True)
+    if picture.image:
+        shutil.copyfile(picture.image, folder / f"{stem}{picture.image.suffix.lower()}")
+        return
+    data = embedded_picture(picture.source)
+    with Image.open(io.BytesIO(data)) as image:
+        suffix = {"JPEG": ".jpg"}.get(image.format, f".{image.format.lower()}")
+    (folder / f"{stem}{suffix}").write_bytes(data)
+
+
+@contextlib.contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A hidden folder in `out`, whose files move there when the block succeeds; else nothing is left of it."""
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{STAGE}*"):  # by a process that was killed
+        shutil.rmtree(left)
+    try:
+        with tempfile.TemporaryDirectory(prefix=STAGE, dir=out) as name:
+            stage = Path(name)
+            yield stage
+            files = sorted(path for path in stage.rglob("*") if path.is_file())
+            # The card comes last: where it lies, everything is there.
+            for path in sorted(files, key=lambda path: path.name == own.DATASET_FILE):
+                target = out / path.relative_to(stage)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+    except BaseException:
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise

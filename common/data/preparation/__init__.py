@@ -1,1 +1,0 @@
-"""Preparing the public data sets, a module each; `common.data.prepare` is the command."""

@@ -1,0 +1,74 @@
+"""`python -m common.data.prepare NAME`: a public data set, fetched, unpacked, checked, and ready to train on.
+
+What is there and right is kept: stopped at any point, the same command goes on, and ends with the same files.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from common import program
+from common.data.prepare import voc
+from common.data.prepare.datasets import DATA, PREPARATIONS, prepare
+from common.data.prepare.job import PreparedSet
+from common.downloads.manifest import MANIFEST, read_manifest
+from common.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 all done, 2 wrong arguments or something missing, 130 on Ctrl-C."""
+    parser = program.ArgumentParser(
+        prog="python -m common.data.prepare",
+        description="Fetch, unpack, check and prepare a public data set; what is there and right is kept.",
+    )
+    parser.add_argument("name", nargs="?", choices=PREPARATIONS, metavar="NAME", help=", ".join(PREPARATIONS))
+    parser.add_argument("--out", type=Path, default=DATA, metavar="DIR",
+                        help="the folder that the data sets lie in (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--from", dest="source", choices=voc.SOURCES,
+                        help="of voc-aug: where its masks come from (default: the first, else SBD)")  # fmt: skip
+    parser.add_argument("--allow-partial", action="store_true", help="take splits that are not of the official size")
+    parser.add_argument("--workers", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
+                        help="how many files to work on at once (default: as many as processors)")  # fmt: skip
+    parser.add_argument("--manifest", type=Path, default=MANIFEST, metavar="FILE",
+                        help="where the files come from, for mirrors of your own (default: the suite's)")  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="list the data sets")
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    if bool(args.name) == args.list:
+        parser.error("give either a NAME or --list")
+    if args.source and args.name != "voc-aug":
+        parser.error("--from is for voc-aug")
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.list:
+        for name, preparation in PREPARATIONS.items():
+            print(f"{name:12} {preparation.about}")
+        return
+    prepared = prepare(
+        args.name,
+        args.out,
+        source=args.source,
+        allow_partial=args.allow_partial,
+        workers=args.workers,
+        quiet=args.quiet,
+        manifest=read_manifest(args.manifest),
+    )
+    print("\n".join(_table(prepared)))
+    if prepared.unfinished:
+        raise UserError(prepared.unfinished)
+
+
+def _table(prepared: PreparedSet) -> Iterator[str]:
+    yield str(prepared.folder)
+    for split, count in prepared.splits.items():
+        yield f"  {split:12} {count:9,d} pictures"
+    yield from (f"  {note}" for note in prepared.notes)
+    yield f"next: {prepared.following}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+import os
+import random
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from common.data import masks
+from common.data.card import DatasetCard
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a data set on disk; `shards.examples.RecordSplit` is one in TFRecords.
+
+    Attributes:
+      card: the data set.
+      name: the split's name, or its list file's stem.
+      pairs: (picture, mask), existing files, in the list's order; of TFRecords only the files' names.
+      is_sample: whether the pictures are of the drawn sample set.
+      root: the folder that the pictures of a person's own set share; folders below may repeat a stem.
+    """
+
+    card: DatasetCard
+    name: str
+    pairs: tuple[tuple[PurePath, PurePath], ...]
+    is_sample: bool
+    root: Path | None = field(default=None, kw_only=True)
+
+    @property
+    def title(self) -> str:
+        return f"{'sample set' if self.is_sample else self.card.title} {self.name}"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What tells each picture from all others of the data set: its stem, or its path below `root`."""
+        images = [image for image, _ in self.pairs]
+        if self.root is None:
+            return tuple(image.stem for image in images)
+        return tuple(os.path.relpath(image.with_suffix(""), self.root) for image in images)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
+        return masks.read_pair(*self.pairs[index], self.card)
+
+
+SOURCES = ("train_aug", "val")
+SEED = 1024
+VAL_SHARE = 0.1
+NAMES = ("random_train", "random_val")
+
+
+def divide(pairs: list, name: str) -> list:
+    """The part `random_train` or `random_val` of all `pairs`; each picture once, in an order that SEED settles."""
+    pairs = list(dict.fromkeys(pairs))
+    random.Random(SEED).shuffle(pairs)
+    cut = int(len(pairs) * (1 - VAL_SHARE))
+    return pairs[:cut] if name == NAMES[0] else pairs[cut:]
+
+
+MARKER = "sample.json"

@@ -1,0 +1,214 @@
+"""The fully connected CRF that DeepLab v1 and v2 sharpen their scores with.
+
+`python -m common.inference.crf` runs it on files.
+
+Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS
+2011 (arXiv 1210.5644): mean-field inference (algorithm 1) with a Gaussian and a bilateral kernel (equation 3)
+and the Potts model. Normalisation and constants are those of pydensecrf's defaults, which give its answers:
+each kernel is divided on both sides by the square root of its sum, and a pixel's message to itself stays in.
+"""
+
+import argparse
+import dataclasses
+import functools
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common import program
+from common.data.masks import read_image, save_label_png
+from common.data.sets.voc import voc_palette
+from common.errors import UserError
+from common.files import atomic
+from common.inference.permutohedral import PermutohedralLattice
+
+MIN_PROBABILITY = 1e-5  # pydensecrf's clip: an energy stays finite where a probability is 0
+TOLERANCE = 1e-2  # of saved probabilities and their sum, for half precision and resizing
+
+
+def _number(default: float, about: str):
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfParameters:
+    """The CRF's numbers. DeepLab's papers tune them for each model; w1, sigma_alpha, sigma_beta there are the
+    bilateral kernel's weight and standard deviations, w2 and sigma_gamma the Gaussian's.
+
+    Standard deviations ("s...") are 0.001 to a million, compatibilities (the weights of the Potts model) 0 to
+    a million; a kernel of compatibility 0 is left out. Raises UserError on anything else.
+    """
+
+    iterations: int = _number(10, "mean-field iterations; 0 gives the unary's own probabilities")
+    gaussian_sxy: float = _number(3.0, "Gaussian kernel: standard deviation of the position, pixels")
+    gaussian_compat: float = _number(3.0, "Gaussian kernel: weight")
+    bilateral_sxy: float = _number(67.0, "bilateral kernel: standard deviation of the position, pixels")
+    bilateral_srgb: float = _number(3.0, "bilateral kernel: standard deviation of the colour, of 0..255")
+    bilateral_compat: float = _number(4.0, "bilateral kernel: weight")
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if name == "iterations":
+                if type(value) is not int or value < 0:
+                    raise UserError(f"{name}={value}: must be a whole number, 0 or above")
+                continue
+            low = 0 if name.endswith("compat") else 0.001
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 1e6:
+                raise UserError(f"{name}={value}: must be a number from {low} to 1000000")
+
+
+def dense_crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParameters = CrfParameters()) -> np.ndarray:
+    """Mean-field marginals of the fully connected CRF (algorithm 1 of the paper).
+
+    Args:
+      image: uint8 RGB [h, w, 3].
+      probabilities: float32 [h, w, classes] in 0..1; the unary energy is -log of them, at most -log 1e-5.
+      parameters: the kernels and the number of iterations.
+
+    Returns:
+      float32 [h, w, classes], summing to 1 over the classes.
+
+    Raises:
+      ValueError: shapes or types that are not the above.
+      UserError: standard deviations too small for the picture's size.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image: needs uint8 [h, w, 3], got {image.dtype} {list(image.shape)}")
+    if probabilities.ndim != 3 or probabilities.shape[:2] != image.shape[:2] or 0 in probabilities.shape:
+        raise ValueError(f"probabilities: needs [h, w, classes] of {image.shape[:2]}, got {list(probabilities.shape)}")
+    log_unary = np.log(np.clip(probabilities, MIN_PROBABILITY, 1), dtype=np.float32)
+    log_unary = log_unary.reshape(-1, probabilities.shape[2])
+    kernels = _kernels(image, parameters)
+    marginals = _softmax(log_unary.copy())
+    for _ in range(parameters.iterations):
+        scores = log_unary.copy()
+        for kernel in kernels:  # Potts: a label gains from the pixels that share it
+            scores += kernel.filter(marginals)
+        marginals = _softmax(scores)
+    return marginals.reshape(probabilities.shape)
+
+
+def _kernels(image: np.ndarray, parameters: CrfParameters) -> list[PermutohedralLattice]:
+    """The two kernels of equation 3, normalised symmetrically and weighted."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    position = np.stack([x, y], axis=1).astype(np.float32)
+    colour = image.reshape(-1, 3).astype(np.float32)
+    kernels = []
+    if parameters.gaussian_compat:
+        features = position / np.float32(parameters.gaussian_sxy)
+        kernels.append(_normalised(features, parameters.gaussian_compat))
+    if parameters.bilateral_compat:
+        features = [position / np.float32(parameters.bilateral_sxy), colour / np.float32(parameters.bilateral_srgb)]
+        kernels.append(_normalised(np.concatenate(features, axis=1), parameters.bilateral_compat))
+    return kernels
+
+
+def _normalised(features: np.ndarray, weight: float) -> PermutohedralLattice:
+    """weight * D^-1/2 K D^-1/2, D being K's row sums: half of each factor goes to either side of K."""
+    kernel = PermutohedralLattice(features)
+    row_sums = kernel.filter(np.ones((len(features), 1), np.float32))[:, 0]
+    kernel.scale(np.sqrt(np.float32(weight) / row_sums))
+    return kernel
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    """Over the last axis of [pixels, classes], in place.
+
+    Maximum and sum are written as numpy does them fastest over a short axis, without the threads of its BLAS.
+    """
+    scores -= functools.reduce(np.maximum, scores.T)[:, None]
+    np.exp(scores, out=scores)
+    scores /= np.einsum("ij->i", scores)[:, None]
+    return scores
+
+
+def read_probabilities(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A saved array of a picture's class probabilities, as float32 [h, w, classes].
+
+    Args:
+      path: a .npy file of floating-point numbers.
+      size: the picture's (height, width).
+
+    Raises:
+      UserError: no such file, no .npy of numbers, another size than the picture's, or no probabilities.
+    """
+    try:
+        # A map reads no more than the header yet, and never unpickles.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # numpy raises whatever a broken header leads it to
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{path}: cannot be read as a .npy file of numbers ({reason}); write it with numpy.save"
+        ) from None
+    if array.ndim != 3 or array.dtype.kind != "f":
+        raise UserError(
+            f"{path}: holds {array.dtype} {list(array.shape)}; save probabilities as float32 [height, width, classes]"
+        )
+    height, width, classes = array.shape
+    if (height, width) != size:
+        raise UserError(
+            f"{path}: is {width}x{height} but the picture is {size[1]}x{size[0]}; "
+            f"resize the scores bilinearly to the picture's size before the softmax"
+        )
+    if not 1 <= classes <= 255:
+        raise UserError(f"{path}: has {classes} classes; a label picture holds 1 to 255")
+    array = np.array(array, np.float32)
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: holds NaN or infinite values; save finite probabilities")
+    low, high = array.min(), array.max()
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        raise UserError(f"{path}: values run from {low:g} to {high:g}; save probabilities in 0..1 (after the softmax)")
+    sums = array.sum(axis=2)
+    if abs(sums - 1).max() > TOLERANCE:
+        raise UserError(
+            f"{path}: a pixel's values sum to between {sums.min():g} and {sums.max():g}; "
+            f"save probabilities that sum to 1 over the last axis"
+        )
+    return array
+
+
+def _run(args: argparse.Namespace) -> None:
+    parameters = CrfParameters(**{f.name: getattr(args, f.name) for f in dataclasses.fields(CrfParameters)})
+    label_path, marginals_path = (args.out / f"{args.image.stem}{suffix}" for suffix in (".png", ".npy"))
+    results = [label_path, marginals_path] if args.save_marginals else [label_path]
+    for path in (args.image, args.probabilities):
+        if path.resolve() in [result.resolve() for result in results]:
+            raise UserError(f"--out {args.out}: {path} would be overwritten by the result; choose another folder")
+    image = read_image(args.image)
+    marginals = dense_crf(image, read_probabilities(args.probabilities, image.shape[:2]), parameters)
+    if args.save_marginals:
+        with atomic(marginals_path) as temporary:
+            np.save(temporary, marginals)
+    with atomic(label_path) as temporary:
+        save_label_png(temporary, marginals.argmax(axis=2).astype(np.uint8), voc_palette(256))
+    print(label_path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 2 wrong arguments or input."""
+    parser = program.ArgumentParser(
+        prog="python -m common.inference.crf",
+        description="Sharpen saved class probabilities of a picture with the dense CRF.",
+    )
+    parser.add_argument("--image", required=True, type=Path, metavar="IMAGE", help="the picture")
+    parser.add_argument(
+        "--probabilities", required=True, type=Path, metavar="NPY",
+        help="float32 [height, width, classes] at the picture's size, written by numpy.save",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for <stem>.png, the label map")
+    parser.add_argument("--save-marginals", action="store_true", help="also <stem>.npy: float32, as --probabilities")
+    for f in dataclasses.fields(CrfParameters):
+        parser.add_argument(
+            f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, metavar="N",
+            help=f"{f.metadata['about']} (default: %(default)s)",
+        )  # fmt: skip
+    return program.run(lambda: _run(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

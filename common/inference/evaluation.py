@@ -1,0 +1,81 @@
+"""Evaluation: the label map of every picture of a split against its mask."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from common.console import Progress
+from common.data.lists import check_classes
+from common.data.split import Split
+from common.inference.metrics import ConfusionMatrix
+from common.inference.trimap import BandMatrices
+
+if TYPE_CHECKING:
+    from common.inference.segmenter import Segmenter
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def evaluate(
+    segmenter: "Segmenter",
+    split: Split,
+    *,
+    trimap: Sequence[int] = (),
+    limit: int | None = None,
+    with_loss: bool = False,
+    then: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Segment the first `limit` pictures (all by default) of `split` and compare.
+
+    With `with_loss`, at scale 1, the mean over the pictures of the recipe's loss is measured too. `then` gets the
+    index, the picture, the mask and the label map of each.
+
+    Returns:
+      `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and `protocol`, as
+      written to metrics.json; with the band widths `trimap` also `trimap`, as `BandMatrices.summary`, and `loss`.
+
+    Raises:
+      UserError: the classes don't fit the data set, or a file is bad.
+    """
+    recipe, card = segmenter.recipe, split.card
+    check_classes(recipe, card)
+    count = len(split.pairs[:limit])
+    matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
+    bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
+    losses = []
+    with Progress("evaluating", count, quiet=quiet) as progress:
+        for index, (image, mask) in enumerate(read_ahead(split.read, range(count))):
+            mask = recipe.class_ids(mask)
+            if with_loss:
+                label, loss = segmenter.label_and_loss(image, mask)
+                losses.append(float(loss))
+            else:
+                label = segmenter.label(image)
+            if then:
+                then(index, image, mask, label)
+            matrix.update(mask, label)
+            bands.update(mask, label)
+            progress.advance(f"mIoU {matrix.miou:.3f}")
+    return {
+        **matrix.summary(card.classes),
+        **({"trimap": bands.summary(card.classes)} if trimap else {}),
+        **({"loss": float(np.mean(losses))} if with_loss else {}),
+        "images": count,
+        "protocol": recipe.protocol(),
+    }
+
+
+def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4) -> Iterator[Result]:
+    """`map(read, items)` in order, reading up to `ahead` items in the background."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,67 @@
+"""The metric: one confusion matrix over a whole split."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+METRICS_FILE = "metrics.json"  # in an evaluation's folder: what `ConfusionMatrix.summary` found, and its protocol
+
+
+def count_pairs(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_label: int = 255) -> np.ndarray:
+    """int64 [classes ** 2]: pixels by label * classes + prediction, those of the ignore label left out."""
+    counted = label != ignore_label
+    pairs = label[counted].astype(np.int64) * num_classes + prediction[counted]
+    return np.bincount(pairs, minlength=num_classes**2)
+
+
+@dataclass
+class ConfusionMatrix:
+    """Streaming counts: rows are labels, columns predictions, int64 [classes, classes]."""
+
+    num_classes: int
+    ignore_label: int = 255
+
+    def __post_init__(self):
+        self.counts = np.zeros((self.num_classes, self.num_classes), np.int64)
+
+    def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Count the pixels of one picture whose label is not the ignore label.
+
+        Args:
+          label, prediction: integer class ids of the same shape.
+        """
+        self.counts += count_pairs(label, prediction, self.num_classes, self.ignore_label).reshape(self.counts.shape)
+
+    @property
+    def iou(self) -> np.ndarray:
+        """Intersection over union per class, float64 [classes]; nan for classes that no label holds."""
+        hit = np.diag(self.counts)
+        union = self.counts.sum(0) + self.counts.sum(1) - hit
+        return np.where(self.counts.sum(1) > 0, hit / np.maximum(union, 1), np.nan)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur in the labels; nan when none does."""
+        iou = self.iou
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of counted pixels that are right; nan when none is counted."""
+        total = self.counts.sum()
+        return float(np.diag(self.counts).sum() / total) if total else float("nan")
+
+    def summary(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """The figures as JSON types; an IoU or mean that does not exist is None."""
+        iou = {c: _number(v) for c, v in zip(classes, self.iou, strict=True)}
+        return {
+            "miou": _number(self.miou),
+            "pixel_accuracy": _number(self.pixel_accuracy),
+            "per_class_iou": iou,
+            "confusion_matrix": self.counts.tolist(),
+        }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)

@@ -1,0 +1,76 @@
+"""What a network got right picture by picture: what comparisons and reports ask of an evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import scipy.sparse
+
+from common.errors import UserError
+from common.files import atomic
+from common.inference.metrics import count_pairs
+
+SCORES_FILE = "pictures.npz"
+LABELS_FOLDER = "labels"  # folder of label maps beside it
+
+
+class PictureScores:
+    """Confusion matrices of single pictures, sparse: a picture has few classes.
+
+    Attributes:
+      names: of the pictures, in the order of the split: their stems.
+      counts: scipy CSR matrix [pictures, K * K], int64: pixels by label and prediction, label * K + prediction.
+      classes: K.
+    """
+
+    def __init__(self, classes: int, ignore_label: int = 255):
+        self.classes, self.ignore_label = classes, ignore_label
+        self.names: list[str] = []
+        self._rows: list[scipy.sparse.csr_matrix] = []
+
+    def add(self, name: str, label: np.ndarray, prediction: np.ndarray) -> None:
+        """One picture: integer [h, w] both; the ignore label is left out."""
+        counts = count_pairs(label, prediction, self.classes, self.ignore_label)
+        self.names.append(name)
+        self._rows.append(scipy.sparse.csr_matrix(counts.reshape(1, -1)))
+
+    @property
+    def counts(self) -> scipy.sparse.csr_matrix:
+        return scipy.sparse.vstack(self._rows, format="csr")
+
+    def matrix(self, pictures: Sequence[int] | None = None) -> np.ndarray:
+        """int64 [K, K]: the confusion matrix of all pictures, or of those, each as often as it is named."""
+        counts = self.counts if pictures is None else self.counts[list(pictures)]
+        return np.asarray(counts.sum(axis=0)).reshape(self.classes, self.classes)
+
+    def unions(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [pictures, K] twice: intersections and unions of labels and predictions by picture and class."""
+        cells = self.counts.toarray().reshape(-1, self.classes, self.classes)
+        hits = np.diagonal(cells, axis1=1, axis2=2)
+        return hits, cells.sum(axis=1) + cells.sum(axis=2) - hits
+
+    def save(self, path: Path) -> None:
+        """Write the file that `load` reads."""
+        counts = self.counts.tocoo()
+        with atomic(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(
+                stream, names=np.array(self.names), classes=self.classes,
+                picture=counts.row.astype(np.int32), cell=counts.col.astype(np.int32), pixels=counts.data,
+            )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises UserError when there is no such file, or it is no such file."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                scores = cls(int(stored["classes"]))
+                scores.names = stored["names"].tolist()
+                shape = len(scores.names), scores.classes**2
+                counts = scipy.sparse.csr_matrix((stored["pixels"], (stored["picture"], stored["cell"])), shape)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; `evaluate` writes it") from None
+        except Exception as error:  # numpy, zip and scipy each have their own
+            raise UserError(f"{path}: cannot be read ({error}); evaluate again") from None
+        scores._rows = [counts[i] for i in range(counts.shape[0])]
+        return scores

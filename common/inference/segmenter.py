@@ -1,0 +1,174 @@
+"""From a picture to scores and a label map, at any size, over scales and mirrored."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import scipy.special
+
+from common.data.masks import read_image
+from common.errors import UserError
+from common.nets import layers, losses
+from common.nets.network import Network, build, padding_colour, preprocess
+from common.recipe.recipe import Recipe
+from common.tf1 import session, tf
+from common.weights import checkpoints
+from common.weights.weights import Weights
+
+Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
+
+
+class Segmenter:
+    """A network with its weights, ready to segment pictures one by one.
+
+    The picture is preprocessed, brought into `recipe.resize_range` if there is one, padded to
+    `recipe.eval_size` by the mean (or larger already) as `recipe.eval_padding` says, scaled, and segmented;
+    the scores are resized to the padded size, cropped, and brought back to the picture's own size.
+    With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's
+    eval.py compares at the resized size instead, with masks resized as the pictures.)
+
+    Raises UserError when the weights don't fit.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, weights: Weights | None):
+        """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
+        self.recipe = recipe = recipe.at_evaluation()
+        self._loss: tf.Tensor | None = None
+        with tf.Graph().as_default() as graph:
+            self._picture = tf.placeholder(tf.uint8, [None, None, 3])
+            self._scale = tf.placeholder_with_default(1.0, [])
+            self._mirror = tf.placeholder_with_default(False, [])
+            self._build(network)
+            self._session = session(graph)
+            if weights is None:
+                self._session.run(tf.global_variables_initializer())
+            else:
+                checkpoints.restore(self._session, weights, tf.global_variables())
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Take the values of all variables, by name."""
+        variables = self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        feeds = {v.initializer.inputs[1]: values[v.op.name] for v in variables}
+        self._session.run([v.initializer for v in variables], feeds)
+
+    def _build(self, network: Network) -> None:
+        recipe, own = self.recipe, tf.shape(self._picture)[:2]
+        image, size = preprocess(self._picture, recipe), own
+        if recipe.eval_resize_range:
+            size = layers.size_in_range(own, recipe.eval_resize_range, recipe.resize_factor, recipe.resize_rule)
+            resize = layers.RESIZES[recipe.picture_interpolation]
+            image = resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
+        padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
+        colour, missing = padding_colour(recipe), padded - size
+        corner = missing // 2 if recipe.eval_padding == "around" else tf.zeros_like(missing)
+        image = tf.pad(image - colour, tf.pad(tf.stack([corner, missing - corner], 1), [[0, 1], [0, 0]])) + colour
+        image.set_shape([None, None, 3])
+        scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
+        batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
+        batch.set_shape([1, None, None, 3])
+        batch = self._mirrored(batch)
+        logits = self._mirrored(build(network, batch, recipe).logits)
+        scores = logits
+        if recipe.scores_stride:
+            size_at_scale_1 = (padded - 1) // recipe.scores_stride + 1
+            enlarged = tf.maximum(tf.shape(logits)[1:3], size_at_scale_1)
+            scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
+        scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
+        scores = tf.slice(scores, tf.pad(corner, [[0, 1]]), tf.pad(size, [[0, 1]], constant_values=-1))
+        if recipe.eval_resize_range:
+            scores = layers.resize_bilinear(scores[None], own, align_corners=recipe.resize_align_corners)[0]
+        self._logits, self._scores = logits[0], scores
+        self._probabilities = tf.nn.softmax(scores)
+        self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
+
+    def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
+        return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
+
+    def _run(self, fetches, feeds):
+        try:
+            return self._session.run(fetches, feeds)
+        except tf.errors.InvalidArgumentError:
+            height, width = feeds[self._picture].shape[:2]
+            raise UserError(
+                f"a picture of {width}x{height} pixels is too small for this network at its own size; "
+                f"--set eval_size=N pads it"
+            ) from None
+
+    def logits(self, picture: np.ndarray) -> np.ndarray:
+        """float32 [h / os, w / os, classes]: what the network gives for uint8 RGB [h, w, 3] at scale 1."""
+        return self._run(self._logits, {self._picture: picture})
+
+    def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+        """The label map (without CRF) at scale 1, and the recipe's mean loss of its scores against `mask` [h, w]."""
+        if self._loss is None:  # few ask for it
+            with self._session.graph.as_default():
+                self._mask = tf.placeholder(tf.uint8, [None, None])
+                self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
+        return self._run((self._label, self._loss), {self._picture: picture, self._mask: mask})
+
+    def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The label map (without CRF) and `logits` from one pass at scale 1."""
+        return tuple(self._run((self._label, self._logits), {self._picture: picture}))
+
+    def label(self, picture: Picture) -> np.ndarray:
+        """uint8 class ids [h, w] of a picture, by the recipe's scales, mirror and CRF."""
+        picture = _pixels(picture)
+        if self.recipe.crf:
+            return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
+        if self.recipe.is_single_pass:
+            return self._run(self._label, {self._picture: picture})
+        return self.fused(picture).argmax(axis=-1).astype(np.uint8)
+
+    def probabilities(self, picture: Picture) -> np.ndarray:
+        """float32 [h, w, classes], sum 1 over the classes: what `label` is the greatest of.
+
+        With a CRF they are its marginals; fused by the greatest scores (`max_logits`), the softmax of these.
+        """
+        picture = _pixels(picture)
+        probabilities = self.fused(picture)
+        if self.recipe.scale_fusion == "max_logits":
+            probabilities = scipy.special.softmax(probabilities, axis=-1)
+        if not self.recipe.crf:
+            return probabilities
+        from common.inference.crf import CrfParameters, dense_crf
+
+        return dense_crf(picture, probabilities, CrfParameters(**self.recipe.crf_parameters()))
+
+    def fused(self, picture: np.ndarray) -> np.ndarray:
+        """float32 [h, w, classes]: mean probabilities, or greatest scores, as `recipe.scale_fusion` says.
+
+        The passes are one for each of `recipe.eval_scales`, and with `recipe.eval_flip` one more, mirrored.
+        """
+        mean = self.recipe.scale_fusion == "mean_probability"
+        tensor = self._probabilities if mean else self._scores
+        total, passes = None, 0
+        for scale in self.recipe.eval_scales:
+            for mirror in (False, True) if self.recipe.eval_flip else (False,):
+                feed = {self._picture: picture, self._scale: scale, self._mirror: mirror}
+                value = self._run(tensor, feed)
+                total = value if total is None else total + value if mean else np.maximum(total, value)
+                passes += 1
+        return total / passes if mean else total
+
+    def close(self) -> None:
+        """Free the session's memory."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _pixels(picture: Picture) -> np.ndarray:
+    """uint8 RGB [h, w, 3] of a picture or its file. Raises UserError for what is neither."""
+    if isinstance(picture, str | Path):
+        return read_image(Path(picture))
+    pixels = np.asarray(picture)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UserError(
+            f"the picture is {pixels.dtype} of shape {pixels.shape}; give a path, or uint8 RGB of shape [h, w, 3]"
+        )
+    return pixels

@@ -1,0 +1,155 @@
+"""ResNet v1 (arXiv 1512.03385) as a table of blocks, under Caffe's or tf-slim's variable names."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from common.nets import layers
+from common.nets.backbones.dense import dense_strides
+from common.tf1 import tf
+
+ROOT_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of bottleneck units of `depth` output channels.
+
+    `stride` lies in one unit, the first or the last (see `resnet_v1`); every unit's 3x3 has atrous
+    rate `rate`, times its own factor in `multi_grid` when there is one.
+    """
+
+    depth: int
+    units: int
+    stride: int = 1
+    rate: int = 1
+    multi_grid: tuple[int, ...] = ()
+
+    def unit_rate(self, unit: int) -> int:
+        """The atrous rate of unit number `unit`, from 1."""
+        return self.rate * (self.multi_grid[unit - 1] if self.multi_grid else 1)
+
+
+def at_output_stride(blocks: tuple[Block, ...], output_stride: int) -> tuple[Block, ...]:
+    """A nominal table, strides in last units, made dense: past `output_stride` strides turn into rates.
+
+    Raises ValueError when the strides don't lead to `output_stride`.
+    """
+    dense = dense_strides((block.stride for block in blocks), ROOT_STRIDE, output_stride)
+    return tuple(
+        dataclasses.replace(block, stride=stride, rate=block.rate * rate)
+        for block, (stride, rate) in zip(blocks, dense, strict=True)
+    )
+
+
+def slim_blocks(
+    units: tuple[int, ...], output_stride: int, multi_grid: tuple[int, ...] = (), last_block: int = 4
+) -> tuple[Block, ...]:
+    """slim's ResNet at `output_stride`, strides in last units; blocks 5 to 7 copy block 4 (1706.05587, figure 3).
+
+    Multi-grid acts in block 4 and what follows it.
+    """
+    nominal = [Block(256 * 2**i, units[i], stride=2) for i in range(3)]
+    nominal += [Block(2048, 3, stride=2, multi_grid=multi_grid) for _ in range(4, last_block)]
+    nominal += [Block(2048, 3, multi_grid=multi_grid)]
+    return at_output_stride(tuple(nominal), output_stride)
+
+
+def dilated_blocks(units: tuple[int, int, int, int], multi_grid: tuple[int, ...] = ()) -> tuple[Block, ...]:
+    """The blocks of a ResNet whose last two strides are turned into rates 2 and 4 (times `multi_grid`): stride 8."""
+    return (
+        Block(256, units[0]),
+        Block(512, units[1], stride=2),
+        Block(1024, units[2], rate=2),
+        Block(2048, units[3], rate=4, multi_grid=multi_grid),
+    )
+
+
+# Names: (block, unit, part) from 1, part in shortcut, conv1, conv2, conv3 -> (conv scope, batch norm scope).
+Names = Callable[[int, int, str], tuple[str, str]]
+
+
+def slim_names(prefix: str) -> Names:
+    """tf-slim: resnet_v1_101/block3/unit_2/bottleneck_v1/conv2 and its BatchNorm; block 0 is the root."""
+
+    def names(block, unit, part):
+        scope = f"{prefix}/block{block}/unit_{unit}/bottleneck_v1/{part}" if block else f"{prefix}/{part}"
+        return scope, f"{scope}/BatchNorm"
+
+    return names
+
+
+def caffe_names(units: tuple[int, ...]) -> Names:
+    """Caffe: res4b2_branch2b and bn4b2_branch2b; blocks of three units are a, b, c, longer ones a, b1, b2, ..."""
+    branch = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
+
+    def names(block, unit, part):
+        if not block:
+            return "conv1", "bn_conv1"
+        letter = "abc"[unit - 1] if units[block - 1] == 3 else "a" if unit == 1 else f"b{unit - 1}"
+        name = f"{block + 1}{letter}_{branch[part]}"
+        return f"res{name}", f"bn{name}"
+
+    return names
+
+
+def resnet_v1(
+    images: tf.Tensor,
+    blocks: tuple[Block, ...],
+    names: Names,
+    residual_gamma: float = 1.0,
+    strided: Literal["first", "last"] = "first",
+    beta: bool = False,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Root (7x7 at stride 2, max pool at stride 2) and `blocks`.
+
+    Options of the layers (batch norm mode and epsilon, dilated type, initialiser) come from the
+    arg scope around the call.
+
+    Args:
+      images: float32 [n, h, w, 3], preprocessed.
+      blocks: the table.
+      names: the variables' scopes.
+      residual_gamma: initial gamma of each unit's last batch norm (1 in the paper).
+      strided: which unit of a block holds its stride: the first, in its first 1x1 and the shortcut
+        (Caffe; every block then has a projection), or the last, in its 3x3 (tf-slim, which also pads
+        strided layers evenly; a block that keeps the depth has none). ResNet's weights are the same for
+        both, and so are the features where every size is odd.
+      beta: three 3x3 convolutions, `conv1_1` to `conv1_3`, in the root's place (research/deeplab).
+
+    Returns:
+      Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
+      name: `root`, `block1/unit_1`, ..., `block4/unit_3`, and `<unit>/conv3`, a unit's residual before the sum.
+    """
+
+    padding = "even" if strided == "last" else "tensorflow"
+
+    def conv_bn(inputs, depth, size, where, *, stride=1, rate=1, relu=True, gamma=1.0):
+        conv_scope, bn_scope = names(*where)
+        outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
+        return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
+
+    if beta:
+        net = images
+        for i, depth in enumerate((64, 64, 128), 1):
+            net = conv_bn(net, depth, 3, (0, 0, f"conv1_{i}"), stride=2 if i == 1 else 1)
+    else:
+        net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
+    net = layers.max_pool(net, 3, 2)
+    end_points = {"root": net}
+    for b, block in enumerate(blocks, 1):
+        for u in range(1, block.units + 1):
+            width = block.depth // 4
+            first = block.stride if strided == "first" and u == 1 else 1
+            last = block.stride if strided == "last" and u == block.units else 1
+            if u == 1 and (strided == "first" or net.shape[3] != block.depth):
+                shortcut = conv_bn(net, block.depth, 1, (b, u, "shortcut"), stride=first * last, relu=False)
+            else:
+                shortcut = layers.max_pool(net, 1, last) if last > 1 else net
+            residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=first)
+            residual = conv_bn(residual, width, 3, (b, u, "conv2"), stride=last, rate=block.unit_rate(u))
+            residual = conv_bn(residual, block.depth, 1, (b, u, "conv3"), relu=False, gamma=residual_gamma)
+            end_points[f"block{b}/unit_{u}/conv3"] = residual
+            net = end_points[f"block{b}/unit_{u}"] = tf.nn.relu(shortcut + residual)
+    return net, end_points

@@ -1,0 +1,163 @@
+"""Heads: from the backbone's features to class scores at the same stride."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from common.nets import layers
+from common.recipe.cell import Branch
+from common.tf1 import tf
+
+if TYPE_CHECKING:
+    from common.tf1 import tf
+
+
+def aspp(
+    features: tf.Tensor,
+    atrous_rates: Sequence[int],
+    scopes: Sequence[str],
+    *,
+    fusion_scope: str,
+    image_pooling_scope: str | None,
+    image_pooling_first: bool = False,
+    separable: bool = False,
+    depth: int = 256,
+) -> tf.Tensor:
+    """ASPP of DeepLab v3 (arXiv 1706.05587, figure 5) and v3+: parallel convolutions, image pooling, fusion.
+
+    Args:
+      features: float32 [n, h, w, c].
+      atrous_rates: one per 3x3 branch, for this output stride.
+      scopes: of the 1x1 branch and of each 3x3 branch.
+      fusion_scope: of the 1x1 convolution over all branches.
+      image_pooling_scope: of the branch on the mean over the picture; None leaves it out.
+      image_pooling_first: whether that branch is the first of the concatenation, or the last.
+      separable: whether the 3x3 branches are atrous separable convolutions (v3+).
+      depth: channels of each branch and of the result.
+
+    Returns:
+      [n, h, w, depth].
+    """
+    atrous = layers.separable_conv2d if separable else layers.conv_bn_relu
+    branches = [layers.conv_bn_relu(features, depth, 1, scope=scopes[0])]
+    for rate, scope in zip(atrous_rates, scopes[1:], strict=True):
+        branches.append(atrous(features, depth, 3, rate=rate, scope=scope))
+    if image_pooling_scope:
+        pooled = image_pooling(features, depth, image_pooling_scope)
+        branches.insert(0 if image_pooling_first else len(branches), pooled)
+    return layers.conv_bn_relu(tf.concat(branches, axis=3), depth, 1, scope=fusion_scope)
+
+
+def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
+    """The mean of `features` [n, h, w, c] over the picture through a 1x1 convolution: [n, h, w, depth]."""
+    pooled = layers.conv_bn_relu(tf.reduce_mean(features, axis=[1, 2], keepdims=True), depth, 1, scope=scope)
+    pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=False)  # one pixel: constant
+    pooled.set_shape([*features.shape[:3], depth])
+    return pooled
+
+
+def pyramid_pooling(features: tf.Tensor, grid_size: tuple[int, int], depth: int, scope: str) -> tf.Tensor:
+    """Means over all windows of about [h, w] / grid_size, a 1x1 convolution, resized back: [n, h, w, depth]."""
+    size = tf.shape(features)[1:3]
+    window = (size - 1) // tf.constant(grid_size) + 1
+    # Sums over windows as differences of a table of sums: a window's size may be known at run time only.
+    table = tf.pad(tf.cumsum(tf.cumsum(features, axis=1), axis=2), [[0, 0], [1, 0], [1, 0], [0, 0]])
+    h, w = window[0], window[1]
+    sums = table[:, h:, w:] - table[:, :-h, w:] - table[:, h:, :-w] + table[:, :-h, :-w]
+    means = sums / tf.cast(h * w, tf.float32)
+    means.set_shape([features.shape[0], None, None, features.shape[3]])
+    pooled = layers.resize_bilinear(layers.conv_bn_relu(means, depth, 1, scope=scope), size, align_corners=True)
+    pooled.set_shape([*features.shape[:3], depth])
+    return pooled
+
+
+def decoder(
+    features: tf.Tensor,
+    low_level: tf.Tensor,
+    *,
+    projection_scope: str,
+    scopes: Sequence[str],
+    separable: bool = True,
+    depth: int = 256,
+    low_level_depth: int = 48,
+) -> tf.Tensor:
+    """DeepLab v3+'s decoder (arXiv 1802.02611, figure 2): features enlarged to low-level ones, both refined together.
+
+    Args:
+      features: float32 [n, h, w, c], from ASPP.
+      low_level: float32 [n, H, W, d], of stride 4.
+      projection_scope: of the 1x1 convolution that reduces `low_level` to `low_level_depth` channels.
+      scopes: of the 3x3 convolutions, two in the paper.
+      separable: whether those are separable.
+      depth: channels of each of them.
+
+    Returns:
+      [n, H, W, depth].
+    """
+    low_level = layers.conv_bn_relu(low_level, low_level_depth, 1, scope=projection_scope)
+    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
+    enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
+    net = tf.concat([enlarged, low_level], axis=3)
+    for scope in scopes:
+        net = (layers.separable_conv2d if separable else layers.conv_bn_relu)(net, depth, 3, scope=scope)
+    return net
+
+
+def aspp_sum(features: tf.Tensor, num_classes: int, atrous_rates: Sequence[int], scopes: Sequence[str]) -> tf.Tensor:
+    """DeepLab v2's ASPP (arXiv 1606.00915, figure 7): the sum of parallel 3x3 atrous classifiers.
+
+    Args:
+      features: float32 [n, h, w, c].
+      num_classes: classes K.
+      atrous_rates: one per branch.
+      scopes: one per branch; each holds `weights` [3, 3, c, K] and `biases` [K].
+
+    Returns:
+      Scores [n, h, w, K].
+    """
+    branches = [
+        # The classifier's own kernels stay regular even when the encoder's are smoothed.
+        layers.conv2d(features, num_classes, 3, rate=rate, bias=True, dilated_type="regular", scope=scope)
+        for rate, scope in zip(atrous_rates, scopes, strict=True)
+    ]
+    return tf.add_n(branches)
+
+
+Operation = Callable[["tf.Tensor", Branch, int], "tf.Tensor"]
+
+
+def apply_branches(
+    features: "tf.Tensor", branches: Sequence[Branch], operations: Mapping[str, Operation]
+) -> list["tf.Tensor"]:
+    """The output of every branch on `features` [n, h, w, c]; `operations` by op take (inputs, branch, its index)."""
+    outputs: list = []
+    for i, branch in enumerate(branches):
+        inputs = features if branch.input < 0 else outputs[branch.input]
+        outputs.append(operations[branch.op](inputs, branch, i))
+    return outputs
+
+
+def build_cell(
+    features: "tf.Tensor", branches: Sequence[Branch], rate_multiplier: int, scope: str = "meta_architecture"
+) -> "tf.Tensor":
+    """The dense prediction cell: branches of 256 channels on `features`, concatenated, dropped out, projected to 256.
+
+    Args:
+      features: the backbone's, [n, h, w, c].
+      branches: the cell.
+      rate_multiplier: of all rates: 2 at output stride 8.
+      scope: of `branch<i>` and `concat_projection`.
+    """
+    depth = 256
+
+    def convolve(inputs, branch, i):
+        if branch.kernel == 1:
+            return layers.conv_bn_relu(inputs, depth, 1, scope=f"{scope}/branch{i}")
+        rate = tuple(r * rate_multiplier for r in branch.rate)
+        return layers.separable_conv2d(inputs, depth, 3, rate=rate, scope=f"{scope}/branch{i}")
+
+    def pool(inputs, branch, i):
+        return pyramid_pooling(inputs, branch.grid_size, depth, f"{scope}/branch{i}")
+
+    outputs = apply_branches(features, branches, {"conv": convolve, "pyramid_pooling": pool})
+    net = layers.dropout(tf.concat(outputs, axis=3), 0.9, scope=f"{scope}/concat_projection_dropout")
+    return layers.conv_bn_relu(net, depth, 1, scope=f"{scope}/concat_projection")

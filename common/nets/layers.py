@@ -1,0 +1,303 @@
+"""The layers that every reproduction shares, under the variable names of tf-slim checkpoints."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+from common.nets.dilation import ATROUS
+from common.tf1 import slim, tf
+
+Padding = Literal["tensorflow", "even", "none"]
+ResizeRule = Literal["mended", "original", "fit"]
+
+
+@slim.add_arg_scope
+def conv2d(
+    inputs: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    scope: str,
+    stride: int = 1,
+    rate: int = 1,
+    bias: bool = False,
+    dilated_type: str = "regular",
+    padding: Padding = "tensorflow",
+    weights_initializer: Callable | None = None,
+    names: tuple[str, str] = ("weights", "biases"),
+) -> tf.Tensor:
+    """SAME convolution without normalisation or activation.
+
+    Args:
+      inputs: float32 [n, h, w, c].
+      filters: output channels d.
+      kernel_size: side of the square kernel.
+      scope: variables are `<scope>/weights` [k, k, c, d] and, with `bias`, `<scope>/biases` [d].
+      stride: output is [n, ceil(h / stride), ceil(w / stride), d].
+      rate: atrous rate; a rate above 1 needs stride 1.
+      dilated_type: how a rate above 1 is computed, a key of `common.nets.dilation.ATROUS`.
+      padding: at a stride, `even` puts as much before as after whatever the size (slim's conv2d_same), so
+        that the result is the dense one subsampled; `tensorflow` does so for odd sizes only. `none` is VALID
+        convolution: output is [n, ceil((h - k + 1) / stride), ...].
+      weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
+      names: the variables' last names, where a checkpoint has others.
+    """
+    if stride > 1 and rate > 1:
+        raise ValueError(f"{scope}: stride {stride} and rate {rate} together")
+    with tf.variable_scope(scope):
+        weights = slim.model_variable(
+            names[0],
+            [kernel_size, kernel_size, int(inputs.shape[3]), filters],
+            initializer=weights_initializer,
+        )
+        if rate > 1:
+            outputs = ATROUS[dilated_type](inputs, weights, rate)
+        else:
+            outputs = strided(tf.nn.conv2d, inputs, weights, stride, padding)
+        if bias:
+            biases = slim.model_variable(names[1], [filters], initializer=tf.initializers.zeros())
+            outputs = tf.nn.bias_add(outputs, biases)
+    return outputs
+
+
+@slim.add_arg_scope
+def depthwise_conv2d(
+    inputs: tf.Tensor,
+    kernel_size: int,
+    *,
+    scope: str,
+    stride: int = 1,
+    rate: int | tuple[int, int] = 1,
+    padding: Padding = "tensorflow",
+    weights_initializer: Callable | None = None,
+) -> tf.Tensor:
+    """SAME convolution of each channel by itself, as `conv2d`; it has `<scope>/depthwise_weights` [k, k, c, 1].
+
+    `rate` may differ for height and width.
+    """
+    rates = (rate, rate) if isinstance(rate, int) else tuple(rate)
+    if stride > 1 and rates != (1, 1):
+        raise ValueError(f"{scope}: stride {stride} and rate {rate} together")
+    with tf.variable_scope(scope):
+        shape = [kernel_size, kernel_size, int(inputs.shape[3]), 1]
+        weights = slim.model_variable("depthwise_weights", shape, initializer=weights_initializer)
+    if rates == (1, 1):
+        return strided(tf.nn.depthwise_conv2d, inputs, weights, stride, padding)
+    outputs = tf.nn.depthwise_conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME", dilations=rates)
+    outputs.set_shape(inputs.shape)
+    return outputs
+
+
+@slim.add_arg_scope
+def separable_conv2d(
+    inputs: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    scope: str,
+    stride: int = 1,
+    rate: int | tuple[int, int] = 1,
+    padding: Padding = "tensorflow",
+    activation_fn: Callable | None = tf.nn.relu,
+    stddevs: tuple[float, float] | None = None,
+) -> tf.Tensor:
+    """Atrous separable convolution (arXiv 1802.02611, figure 3): `<scope>_depthwise`, then `<scope>_pointwise`.
+
+    Both are followed by batch norm and `activation_fn`, and both start by truncated normals of `stddevs`,
+    if given. Shapes as `conv2d`.
+    """
+    initial = [{"weights_initializer": tf.initializers.truncated_normal(stddev=s)} for s in stddevs or ()] or [{}, {}]
+    net = depthwise_conv2d(
+        inputs, kernel_size, stride=stride, rate=rate, padding=padding, scope=f"{scope}_depthwise", **initial[0]
+    )
+    net = batch_norm(net, scope=f"{scope}_depthwise/BatchNorm", activation_fn=activation_fn)
+    net = conv2d(net, filters, 1, scope=f"{scope}_pointwise", **initial[1])
+    return batch_norm(net, scope=f"{scope}_pointwise/BatchNorm", activation_fn=activation_fn)
+
+
+def strided(convolve: Callable, inputs: tf.Tensor, weights: tf.Tensor, stride: int, padding: Padding) -> tf.Tensor:
+    """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule, evenly or not."""
+    strides = [1, stride, stride, 1]
+    if padding == "none":
+        return convolve(inputs, weights, strides=strides, padding="VALID")
+    if stride == 1 or padding == "tensorflow":
+        return convolve(inputs, weights, strides=strides, padding="SAME")
+    total = int(weights.shape[0]) - 1
+    return convolve(_pad(inputs, total // 2, [total - total // 2] * 2, 0.0), weights, strides=strides, padding="VALID")
+
+
+@slim.add_arg_scope
+def batch_norm(
+    inputs: tf.Tensor,
+    *,
+    scope: str,
+    epsilon: float = 0.001,
+    decay: float = 0.999,
+    is_training: bool = False,
+    trainable: bool = False,
+    scale: bool = True,
+    gamma: float = 1.0,
+    activation_fn: Callable | None = None,
+    biases_instead: bool = False,
+) -> tf.Tensor:
+    """Batch normalisation; the defaults are frozen: stored statistics, constant gamma and beta.
+
+    Args:
+      inputs: float32 [n, h, w, c].
+      scope: variables are `<scope>/{gamma,beta,moving_mean,moving_variance}`, each [c].
+      epsilon: added to the variance. TensorFlow raises anything below 1.001e-5 to that value.
+      decay: of the moving statistics, when live.
+      is_training: normalise by the batch's statistics and put the updates of the moving ones in UPDATE_OPS.
+      trainable: whether gamma and beta are trained.
+      scale: whether there is a gamma.
+      gamma: initial value of gamma.
+      activation_fn: applied to the result.
+      biases_instead: no batch norm but the biases [c] of a layer without it, beside its weights.
+    """
+    if biases_instead:
+        with tf.variable_scope(scope.removesuffix("/BatchNorm")):
+            biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
+        outputs = tf.nn.bias_add(inputs, biases)
+        return activation_fn(outputs) if activation_fn else outputs
+    return slim.batch_norm(
+        inputs,
+        scale=scale,
+        epsilon=epsilon,
+        decay=decay,
+        is_training=is_training,
+        trainable=trainable,
+        param_initializers={"gamma": tf.initializers.constant(gamma)},
+        activation_fn=activation_fn,
+        scope=scope,
+    )
+
+
+def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: str, **options: Any) -> tf.Tensor:
+    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU: slim's usual layer."""
+    outputs = conv2d(inputs, filters, kernel_size, scope=scope, **options)
+    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=tf.nn.relu)
+
+
+@slim.add_arg_scope
+def dropout(inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Dropout whose mask is a function of (seed, scope), so that a resumed run repeats it.
+
+    Args:
+      inputs: any float tensor.
+      keep_prob: share of the values that stay, scaled by 1 / keep_prob.
+      scope: tells one layer's mask from another's.
+      seed: int64 [2], set by `common.nets.network.build` in training; None is inference: nothing is dropped.
+    """
+    if seed is None or keep_prob >= 1:
+        return inputs
+    seed = seed + tf.constant([0, zlib.crc32(scope.encode()) << 24], tf.int64)
+    return tf.nn.experimental.stateless_dropout(inputs, rate=1 - keep_prob, seed=seed)
+
+
+def max_pool(inputs: tf.Tensor, size: int, stride: int, rule: str = "tensorflow") -> tf.Tensor:
+    """Max pooling of [n, h, w, c] with padding.
+
+    By rule `tensorflow` (SAME) the result is [n, ceil(h / stride), ...], padded evenly with one more
+    pixel below and to the right; by rule `caffe` (pad size // 2, sizes rounded up) it is
+    [n, ceil((h - 1) / stride) + 1, ...] for odd sizes of the window. They agree where h = 1 modulo stride.
+    """
+    if rule == "tensorflow":
+        return tf.nn.max_pool2d(inputs, ksize=size, strides=stride, padding="SAME")
+    pad = size // 2
+    sides = tf.shape(inputs)[1:3]
+    outputs = -(-(sides + 2 * pad - size) // stride) + 1
+    outputs -= tf.cast((outputs - 1) * stride >= sides + pad, tf.int32)  # the last window must start inside
+    after = (outputs - 1) * stride + size - sides - pad
+    inputs = _pad(inputs, pad, tf.maximum(after, 0), inputs.dtype.min)
+    return tf.nn.max_pool2d(inputs, ksize=size, strides=stride, padding="VALID")
+
+
+def average_pool(inputs: tf.Tensor, size: int, rule: str = "tensorflow") -> tf.Tensor:
+    """Average pooling of [n, h, w, c] at stride 1, same size.
+
+    At the borders `tensorflow` divides by what lies inside the picture, `caffe` by the whole window.
+    """
+    if rule == "tensorflow":
+        return tf.nn.avg_pool2d(inputs, ksize=size, strides=1, padding="SAME")
+    return tf.nn.avg_pool2d(_pad(inputs, size // 2, [size // 2] * 2, 0.0), ksize=size, strides=1, padding="VALID")
+
+
+def _pad(inputs, before, after, value):
+    return tf.pad(inputs, [[0, 0], [before, after[0]], [before, after[1]], [0, 0]], constant_values=value)
+
+
+def resize_bilinear(
+    inputs: tf.Tensor,
+    size: tf.Tensor | tuple[int, int],
+    *,
+    align_corners: bool = False,
+    half_pixel_centers: bool = False,
+) -> tf.Tensor:
+    """Bilinear resize of [n, h, w, c] to `size` [height, width] by TensorFlow's rules; the result is float32.
+
+    With `align_corners` the corner pixels' centres coincide; without, source = target * (in / out),
+    which is what the TensorFlow 1 originals use unless they say otherwise. With `half_pixel_centers`, TensorFlow 2's
+    rule, it is the pictures' edges that coincide.
+    """
+    return tf.raw_ops.ResizeBilinear(
+        images=inputs, size=size, align_corners=align_corners, half_pixel_centers=half_pixel_centers
+    )
+
+
+def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: bool = False) -> tf.Tensor:
+    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as TensorFlow originals compute it.
+
+    With `align_corners` the distance of the corners is scaled, size - 1 (research/deeplab's scale_dimension).
+    """
+    edge = 1 if align_corners else 0
+    return tf.maximum(tf.cast(tf.cast(size - edge, tf.float32) * scale + edge, tf.int32), 1)
+
+
+def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rule: ResizeRule = "mended") -> tf.Tensor:
+    """int32 [2]: `size` scaled into a range, the aspect kept but for rounding (research/deeplab's resize_to_range).
+
+    The short side becomes the lower limit unless the long one would exceed the upper; then that is the long side.
+
+    Args:
+      size: int32 [2].
+      limits: of the short side, and of the long one.
+      factor: sides are rounded up to a multiple of it plus 1, the upper limit first down to one; 0 rounds neither.
+      rule: `original` is research/deeplab's of 2018: it takes a limit that is such a number, as 513 for 16, down to
+        the one before (497), and rounds scaled sides up, where float32 turns some 497 into 498 and so 513. `mended`
+        is what followed it: such a limit stays, scaled sides are rounded down. `fit` makes the long side the upper
+        limit, whatever the short one becomes.
+    """
+    original = rule == "original"
+    shortest, longest = limits
+    if rule == "fit":
+        sides = tf.cast(size, tf.float64)  # exact where float32 may be a pixel short
+        return tf.maximum(tf.cast(sides / tf.reduce_max(sides) * longest, tf.int32), 1)
+    if factor:
+        longest -= (longest - 2) % factor + 1 if original else (longest - 1) % factor
+    sides = tf.cast(size, tf.float32)
+    whole = tf.ceil if original else tf.floor
+    large = whole(sides * (shortest / tf.reduce_min(sides)))
+    small = whole(sides * (longest / tf.reduce_max(sides)))
+    sides = tf.maximum(tf.cast(tf.where(tf.reduce_max(large) > longest, small, large), tf.int32), 1)
+    return sides + (1 - sides) % factor if factor else sides
+
+
+def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:
+    """Bilinear resize of [n, h, w, c] to [n, int(scale * h), int(scale * w), c], at least one pixel."""
+    if scale == 1:
+        return images
+    static = images.shape[1:3]
+    if static.is_fully_defined():
+        size = [max(1, int(int(side) * scale)) for side in static]
+    else:
+        size = scaled_size(tf.shape(images)[1:3], scale)
+    return resize_bilinear(images, size, align_corners=align_corners)
+
+
+def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool = False) -> tf.Tensor:
+    """Nearest-neighbour resize, of labels [n, h, w, 1] or pictures, as TensorFlow 1: floor, or corners aligned."""
+    return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)
+
+
+# How pictures are brought to a size, by what a recipe calls it.
+RESIZES = {"bilinear": resize_bilinear, "nearest": resize_labels}

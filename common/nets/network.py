@@ -1,0 +1,84 @@
+"""What every reproduction's network takes and gives."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.nets import layers
+from common.recipe.recipe import Recipe
+from common.tf1 import slim, tf
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Class scores [n, h / os, w / os, classes], and further scores that carry a loss of their own."""
+
+    logits: tf.Tensor
+    auxiliary: tuple[tf.Tensor, ...] = ()
+
+
+class Network(Protocol):
+    """A reproduction's network: preprocessed images [n, h, w, 3] to `Outputs`.
+
+    With `batch_statistics` every batch norm normalises by the batch and puts the updates of its
+    stored statistics in UPDATE_OPS.
+    """
+
+    def __call__(self, images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs: ...
+
+
+INITIALIZERS = {
+    "glorot_uniform": tf.initializers.glorot_uniform,
+    "he_normal": tf.initializers.he_normal,
+    "truncated_normal": lambda: tf.initializers.truncated_normal(stddev=0.09),
+}
+
+
+def build(
+    network: Network,
+    images: tf.Tensor,
+    recipe: Recipe,
+    batch_statistics: bool = False,
+    step: tf.Tensor | None = None,
+) -> Outputs:
+    """The network on the default graph, its weights starting as the recipe says.
+
+    Args:
+      network: a reproduction's network.
+      images: float32 [n, h, w, 3], preprocessed.
+      recipe: of the run.
+      batch_statistics: see `Network`.
+      step: int64 scalar, in training: dropout is on, its masks a function of (recipe.seed, step).
+    """
+    tf.set_random_seed(recipe.seed)
+    seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
+    with (
+        slim.arg_scope(
+            [layers.conv2d, layers.depthwise_conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()
+        ),
+        slim.arg_scope([layers.dropout], seed=seed),
+    ):
+        return network(images, recipe, batch_statistics)
+
+
+def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """RGB pixels 0..255 [..., 3], any number type -> float32 as the network reads them."""
+    images = tf.cast(images, tf.float32)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    # In this order, as research/deeplab: its smallest gradients feel the last bit.
+    return images * recipe.pixel_scale - tf.constant([mean * recipe.pixel_scale for mean in recipe.pixel_mean])
+
+
+def padding_colour(recipe: Recipe) -> tf.Tensor:
+    """What lies around a picture, preprocessed: 0, that is the mean, unless the recipe names a pixel."""
+    if recipe.padding_pixel == "mean":
+        return tf.constant(0.0)
+    return preprocess(tf.constant(recipe.padding_pixel), recipe)
+
+
+def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """The inverse of `preprocess`, as uint8 RGB."""
+    images = images / recipe.pixel_scale + tf.constant(recipe.pixel_mean)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

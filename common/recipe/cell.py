@@ -1,0 +1,111 @@
+"""A head designed as data: a graph of convolutions and pools in ASPP's place, from its JSON.
+
+Two programs have such designs: research/deeplab's dense prediction cell (arXiv 1809.04184) and the
+`encoder_middle_conf` of tonandr/deeplabv3plus_keras.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import UserError
+
+DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
+MOST = 99  # pixels of a kernel
+PAIRS = ("rate", "grid_size", "target_size_factor")
+# By design: the keys of a branch besides `op` and `input`, and which of them an operation must have.
+KEYS = {
+    DENSE_PREDICTION_CELL: ("kernel", "rate", "grid_size"),
+    ENCODER_MIDDLE_CONF: ("kernel", "rate", "target_size_factor"),
+}
+NEEDED = {
+    (ENCODER_MIDDLE_CONF, "conv"): ("kernel",),
+    (ENCODER_MIDDLE_CONF, "pyramid_pooling"): ("kernel", "target_size_factor"),
+}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One operation of a cell.
+
+    Attributes:
+      op: a convolution, or pyramid pooling: window means, a 1x1 convolution, resized back.
+      input: the branch it reads, -1 for the backbone's features.
+      kernel: side of a convolution (separable above 1), or of a pool's window.
+      rate: of a convolution above 1x1, [height, width], at the output stride that the design is for.
+      grid_size: of a dense prediction cell's pool: its window is about 1 / grid_size of the features.
+      target_size_factor: of an encoder_middle_conf's pool: its means are enlarged so many times.
+    """
+
+    op: Literal["conv", "pyramid_pooling"]
+    input: int = -1
+    kernel: int = 3
+    rate: tuple[int, int] = (1, 1)
+    grid_size: tuple[int, int] = (1, 1)
+    target_size_factor: tuple[int, int] = (1, 1)
+
+    def __str__(self) -> str:
+        if self.op == "conv":
+            return f"conv {self.kernel}x{self.kernel}" + f" rate {self.rate[0]},{self.rate[1]}" * (self.kernel > 1)
+        if self.target_size_factor != (1, 1) or self.grid_size == (1, 1):
+            rows, columns = self.target_size_factor
+            return f"pool {self.kernel}x{self.kernel}, enlarged {rows}x" + f"{columns}" * (rows != columns)
+        return f"pool grid {self.grid_size[0]}x{self.grid_size[1]}"
+
+
+def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, ...]:
+    """The branches of a cell's JSON: a list of {"op", "input", ...} with the keys of `design`.
+
+    Raises UserError naming the branch that refers to one not before it, or that has an unknown op or number.
+    """
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{design}: is not JSON ({error}); give the file or its text") from None
+    if not isinstance(config, list) or not config:
+        raise UserError(f"{design}: needs a list of branches")
+    return tuple(_branch(i, entry, design) for i, entry in enumerate(config))
+
+
+def _branch(index: int, entry: Any, design: str) -> Branch:
+    def refuse(reason):
+        raise UserError(f"{design}: branch {index} {reason}")
+
+    if not isinstance(entry, dict) or entry.get("op") not in ("conv", "pyramid_pooling"):
+        refuse("has no op that is known (conv, pyramid_pooling)")
+    if unknown := entry.keys() - {"op", "input", *KEYS[design]}:
+        refuse(f"has unknown keys: {', '.join(sorted(unknown))}")
+    if missing := [key for key in NEEDED.get((design, entry["op"]), ()) if key not in entry]:
+        refuse(f"lacks {' and '.join(missing)}")
+    source = entry.get("input")
+    if not _is_whole(source) or not -1 <= source < index:
+        refuse(f"reads input {source}; it must be -1 (the features) or a branch before it")
+    kernel = entry.get("kernel", 3)
+    kernel = kernel[0] if isinstance(kernel, list) and len(kernel) == 2 and kernel[0] == kernel[1] else kernel
+    if not _is_whole(kernel) or not 1 <= kernel <= MOST:
+        refuse(f"has kernel {kernel}; it must be a whole number from 1 to {MOST}")
+    if design == DENSE_PREDICTION_CELL and entry["op"] == "conv" and kernel not in (1, 3):
+        refuse(f"has kernel {kernel}; it must be 1 or 3")
+    pairs = {}
+    for key in PAIRS:
+        pair = entry.get(key, [1, 1])
+        if not isinstance(pair, list) or len(pair) != 2 or not all(_is_whole(n) and n > 0 for n in pair):
+            refuse(f"has {key} {pair}; it must be [height, width]")
+        pairs[key] = tuple(pair)
+    return Branch(entry["op"], source, kernel, **pairs)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def given_cell(value: str, design: str = DENSE_PREDICTION_CELL) -> str:
+    """The JSON text that a recipe stores, from itself or from the path of its file."""
+    if not value or value.lstrip().startswith("["):
+        return value
+    path = Path(value)
+    try:
+        return json.dumps(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{design}={value}: cannot be read as JSON ({error})") from None

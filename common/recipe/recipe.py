@@ -1,0 +1,432 @@
+"""The recipe: one frozen dataclass that holds every number a run depends on.
+
+A reproduction subclasses `Recipe` with its network's options and names its variants; `--set
+key=value` derives one more. A run's record stores the whole recipe, so it can be run again from it.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from common.errors import UserError
+from common.recipe.cell import Branch
+from common.recipe.values import checked, format_value, parse
+
+# Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
+CAFFE_PREPROCESSING = {
+    "channel_order": "bgr",
+    "pixel_mean": (104.00698793, 116.66876762, 122.67891434),
+    "pixel_scale": 1.0,
+}
+SLIM_PREPROCESSING = {"channel_order": "rgb", "pixel_mean": (123.68, 116.78, 103.94), "pixel_scale": 1.0}
+
+
+# What the numbers of a protocol say. A record holds it word for word.
+METRIC = (
+    "one confusion matrix over all pictures, whole pictures at their own size, ignore label removed, "
+    "mean over the classes that occur in the labels"
+)
+
+_COUNTS = (
+    "num_classes",
+    "num_steps",
+    "batch_size",
+    "grad_update_every",
+    "step_size",
+    "plateau_patience",
+)
+_AMOUNTS = (
+    "weight_decay",
+    "power",
+    "momentum",
+    "residual_gamma",
+    "calibration_batches",
+    "step_factor",
+    "plateau_tolerance",
+    "plateau_min_delta",
+    "min_learning_rate",
+    "epochs",
+    "hard_example_mining_step",
+    "gradient_clip",
+    "scale_step",
+    "resize_factor",
+)
+EPOCH = -1  # an interval of steps that is a pass over the data
+INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
+RANGES = {
+    **dict.fromkeys(_COUNTS, (1, math.inf)),
+    **dict.fromkeys(_AMOUNTS, (0, math.inf)),
+    "seed": (0, 2**31 - 1),
+    "ignore_label": (0, 255),
+}
+ABOVE_ZERO = ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every number of a run; units and ranges stand beside the fields."""
+
+    # What belongs to weights rather than to the run that uses them: it follows them into other variants.
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
+
+    # What a variant brings to weights that were trained by another recipe: how they are evaluated.
+    EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
+        "resize_range",
+        "resize_factor",
+        "resize_rule",
+        "picture_interpolation",
+        "eval_size",
+        "eval_padding",
+        "eval_scales",
+        "eval_flip",
+        "scale_fusion",
+        "crf",
+        "crf_iterations",
+        "crf_gaussian_sxy",
+        "crf_gaussian_compat",
+        "crf_bilateral_sxy",
+        "crf_bilateral_srgb",
+        "crf_bilateral_compat",
+    )
+
+    variant: str
+
+    # What the network reads: (pixel - pixel_mean) * pixel_scale, channels in channel_order, pixels 0..255.
+    num_classes: int = 21
+    ignore_label: int = 255
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pixel_scale: float = 1.0
+    align_corners: bool = False  # of the network's bilinear resizes and of the scores' to the picture's size
+
+    # Data: a dataset card by name, and the split to train on.
+    dataset: str = "voc2012"
+    train_split: str = "train_aug"
+    val_split: str = "val"
+
+    # Pictures and masks are first brought into a range: (least short side, greatest long side), or () for none. With
+    # a factor f, sides become multiples of f plus 1; for the rules see layers.size_in_range.
+    resize_range: tuple[int, ...] = ()
+    resize_factor: int = 0
+    resize_rule: Literal["mended", "original", "fit"] = "mended"
+    mask_interpolation: Literal["nearest", "bilinear"] = "nearest"  # bilinear mixes class ids, as an original did
+    picture_interpolation: Literal["bilinear", "nearest"] = "bilinear"
+
+    # Augmentation: one factor for both sides, uniform in [min_scale, max_scale]; crop in pixels (height, width).
+    random_scale: bool = True
+    min_scale: float = 0.5
+    max_scale: float = 1.5
+    scale_step: float = 0.0  # factors are min_scale, min_scale + step, ...; 0 draws them continuously
+    random_mirror: bool = True
+    crop_size: tuple[int, int] = (321, 321)
+    crop_position: Literal["random", "centre"] = "random"
+    crop_padding: Literal["ignored", "background"] = "ignored"  # the class around a picture: none, or 0
+    padding_pixel: Literal["mean"] | tuple[float, float, float] = "mean"  # RGB, of crops and at evaluation
+
+    # Initialisation, where no weights are given for a variable.
+    initializer: Literal["glorot_uniform", "he_normal", "truncated_normal"] = "glorot_uniform"
+    residual_gamma: float = 1.0  # gamma of each residual branch's last batch norm
+    calibration_batches: int = 0  # batches whose statistics fill batch norm before the first step
+    init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
+
+    # Loss: class_balanced is the sum over the classes of weighted binary cross-entropies of the probabilities.
+    loss: Literal["softmax", "class_balanced"] = "softmax"
+    # One per class, or none; 'auto' measures 1 - the class's share of the training pixels.
+    class_weights: Literal["auto"] | tuple[float, ...] = ()
+    # Void pixels are left out of the mean, or count in it with a loss of 0 (averaged) or of log(num_classes)
+    # (constant), or are class 0, in evaluation too (background).
+    void_pixels: Literal["masked", "averaged", "constant", "background"] = "masked"
+    loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
+
+    # Hard pixels: the mean over this share of the greatest losses, reached linearly over so many updates (0: at once).
+    top_k_percent_pixels: float = 1.0
+    hard_example_mining_step: int = 0
+
+    # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
+    optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
+    momentum: float = 0.9
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = 1e-8
+    learning_rate: float = 2.5e-4
+    schedule: Literal["poly", "step", "constant", "plateau"] = "poly"
+    power: float = 0.9
+    step_size: int = 2000
+    step_factor: float = 0.1
+    # plateau: learning_rate times the next factor when the mean pixel loss of so many windows of updates in a row was
+    # not below the best by the tolerance (a share of it) and the delta. Without factors they are powers of step_factor.
+    plateau_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
+    plateau_window: int = 1000
+    plateau_patience: int = 1
+    plateau_tolerance: float = 0.01
+    plateau_min_delta: float = 0.0
+    min_learning_rate: float = 0.0
+    lr_multipliers: tuple[tuple[str, float], ...] = ()
+    gradient_clip: float = 0.0  # greatest global norm of the gradients; 0 is no limit
+    weight_decay: float = 5e-4
+    weight_decay_on: str = "weights"  # regular expression
+    weight_decay_fixed: tuple[tuple[str, float], ...] = ()  # (regular expression, its own decay), of those decayed
+    num_steps: int = 20000
+    epochs: int = 0  # passes over the data; num_steps then follows from it
+    batch_size: int = 10  # pictures per forward pass
+    grad_update_every: int = 1  # forward passes per update, gradients averaged
+    seed: int = 1234
+    save_interval: int = 1000  # steps; of this and the two other intervals -1 is an epoch
+    validation_interval: int = 0  # steps between measurements of loss and mIoU on `val_split`; 0 is never
+    best_by: Literal["miou", "loss"] = "miou"  # of validation: which checkpoint is kept as best.ckpt
+
+    # Evaluation: 'native' runs the picture at its own size, also out of resize_range; N brings it into that, if there
+    # is one, and pads it with the mean to N x N; the scores are cropped and brought back.
+    eval_size: Literal["native"] | int = "native"
+    eval_padding: Literal["after", "around"] = "after"  # below and to the right, or on all sides
+    eval_scales: tuple[float, ...] = (1.0,)
+    eval_flip: bool = False
+    scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+
+    # The dense CRF on the result (common/inference/crf.py): DeepLab v2's published parameters.
+    crf: bool = False
+    crf_iterations: int = 10
+    crf_gaussian_sxy: float = 3.0
+    crf_gaussian_compat: float = 3.0
+    crf_bilateral_sxy: float = 67.0
+    crf_bilateral_srgb: float = 3.0
+    crf_bilateral_compat: float = 4.0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse numbers that no run can mean. Raises UserError."""
+        for field in dataclasses.fields(self):
+            _check_range(field.name, getattr(self, field.name))
+        patterns = [self.weight_decay_on, *self.init_not_loaded]
+        patterns += [pattern for pattern, _ in (*self.lr_multipliers, *self.weight_decay_fixed)]
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
+        if min(self.plateau_factors, default=1) <= 0:
+            raise UserError(f"plateau_factors={format_value(self.plateau_factors)}: needs factors above 0")
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise UserError(f"adam_betas={format_value(self.adam_betas)}: must be at least 0 and below 1")
+        self._check_class_weights()
+        if not 0 < self.top_k_percent_pixels <= 1:
+            raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
+        if self.resize_range:
+            self._check_resize_range()
+        if self.max_scale < self.min_scale:
+            raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
+        if min(self.crop_size) <= 0:
+            raise UserError(f"crop_size={format_value(self.crop_size)}: both sides must be above 0")
+        if isinstance(self.eval_size, int) and self.eval_size <= 0:
+            raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
+        if not self.eval_scales or not all(0.01 <= s <= 16 for s in self.eval_scales):
+            raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
+        if self.num_classes > self.ignore_label:
+            raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+
+    def _check_class_weights(self) -> None:
+        weights = self.class_weights
+        if weights == "auto":
+            return
+        shown = f"class_weights={format_value(weights)}"
+        if self.loss == "class_balanced" and not weights:
+            raise UserError("loss=class_balanced: needs class_weights, one per class from 0 to 1, or 'auto'")
+        if weights and len(weights) != self.num_classes:
+            raise UserError(f"{shown}: {len(weights)} weights for {self.num_classes} classes; 'auto' measures them")
+        if weights and not 0 <= min(weights) <= max(weights) <= (1 if self.loss == "class_balanced" else math.inf):
+            raise UserError(f"{shown}: must be at least 0, and with loss=class_balanced at most 1")
+
+    def _check_resize_range(self) -> None:
+        if len(self.resize_range) != 2 or not 0 < self.resize_range[0] <= self.resize_range[1]:
+            raise UserError(
+                f"resize_range={format_value(self.resize_range)}: needs the least short side and the greatest long "
+                f"side, such as 513,513"
+            )
+        if self.resize_factor >= self.resize_range[1]:
+            raise UserError(
+                f"resize_factor={self.resize_factor}: must be below the greatest side of "
+                f"resize_range={format_value(self.resize_range)}"
+            )
+
+    @property
+    def resize_align_corners(self) -> bool:
+        """How pictures and masks are brought into `resize_range`: research/deeplab aligns corners."""
+        return self.resize_rule != "fit"
+
+    @property
+    def eval_resize_range(self) -> tuple[int, ...]:
+        """`resize_range`, unless evaluation takes pictures at their own size."""
+        return () if self.eval_size == "native" else self.resize_range
+
+    @property
+    def scores_stride(self) -> int | None:
+        """The stride to which scores of a reduced picture are brought first; None: straight to the picture's size."""
+        return None
+
+    @property
+    def cell(self) -> tuple[Branch, ...]:
+        """The branches of a head that is designed in JSON; none in others."""
+        return ()
+
+    @property
+    def live_batch_norm(self) -> bool:
+        """Whether training normalises by the batch's statistics and updates the stored ones."""
+        return False
+
+    def fields_set_by_data(self) -> set[str]:
+        """The fields that only the training pictures settle: see `training.start.with_data_fields`."""
+        steps = {"num_steps"} if self.epochs else set()
+        weights = {"class_weights"} if self.class_weights == "auto" else set()
+        return steps | weights | {name for name in INTERVALS if getattr(self, name) == EPOCH}
+
+    def class_ids(self, mask: np.ndarray) -> np.ndarray:
+        """A mask, uint8 [h, w], with what this recipe makes of its void pixels."""
+        if self.void_pixels != "background":
+            return mask
+        return np.where(mask == self.ignore_label, np.uint8(0), mask)
+
+    def at_evaluation(self) -> Self:
+        """The recipe of the network that evaluates."""
+        return self
+
+    def at_one_scale(self) -> Self:
+        """The recipe that evaluates each picture once: at scale 1, not mirrored."""
+        return self.derive(eval_scales=(1.0,), eval_flip=False)
+
+    @property
+    def is_single_pass(self) -> bool:
+        """Whether evaluation runs the network once a picture, at scale 1 and not mirrored."""
+        return self.eval_scales == (1.0,) and not self.eval_flip
+
+    def protocol(self) -> dict[str, Any]:
+        """How a recipe `at_evaluation` makes and compares labels, as a record states it in JSON types."""
+        resized = ("resize_range", "resize_factor", "resize_rule") if self.eval_resize_range else ()
+        return {
+            **{name: self.to_json()[name] for name in resized},
+            **({"void": "class 0"} if self.void_pixels == "background" else {}),
+            "eval_size": self.eval_size,
+            "scales": list(self.eval_scales),
+            "flip": self.eval_flip,
+            "scale_fusion": None if self.is_single_pass else self.scale_fusion,
+            "crf": self.crf_parameters(),
+            "metric": METRIC,
+        }
+
+    def derive(self, **changes: Any) -> Self:
+        """A recipe with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def crf_parameters(self) -> dict[str, float] | None:
+        """The CRF's parameters as `common.inference.crf.CrfParameters` takes them; None without a CRF."""
+        if not self.crf:
+            return None
+        return {f.name[4:]: getattr(self, f.name) for f in dataclasses.fields(self) if f.name.startswith("crf_")}
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON types; tuples become lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:
+        """The inverse of `to_json`. Raises UserError on an unknown, missing or mistyped field."""
+        for key in data:
+            _known(cls, key, source)
+        if "variant" not in data:
+            raise UserError(f"{source}: holds no recipe (no field 'variant')")
+        return cls(**data)
+
+
+def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
+    """Derive a recipe by `--set` arguments.
+
+    Args:
+      variants: the named recipes; `variant=NAME` starts over from one of them.
+      base: the recipe, or its name, when no `variant=` is given.
+      settings: `key=value` strings, applied after the choice of the variant, the last one winning.
+
+    Raises:
+      UserError: unknown key or variant (naming the nearest), or a value of the wrong type.
+    """
+    recipe = variants[base] if isinstance(base, str) else base
+    changes = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise UserError(f"--set {setting}: write it as key=value")
+        if key == "variant":
+            if text not in variants:
+                raise UserError(
+                    f"--set variant={text}: no such variant; {_nearest(text, variants)}there are {', '.join(variants)}"
+                )
+            recipe = variants[text]
+            continue
+        _known(type(recipe), key, "--set")
+        changes[key] = parse(_types(type(recipe))[key], text.strip())
+    if "num_steps" in changes and "epochs" not in changes:
+        changes["epochs"] = 0
+    return recipe.derive(**changes) if changes else recipe
+
+
+def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> None:
+    """Refuse `--set` arguments that are wrong whatever recipe they meet: unknown names, wrong types, out of range.
+
+    Raises UserError, as `apply_settings` does.
+    """
+    variants_first = sorted(settings, key=lambda setting: setting.partition("=")[0].strip() != "variant")
+    recipe = next(iter(variants.values()))
+    for setting in variants_first:
+        recipe = _checked_setting(variants, recipe, setting)
+
+
+def _checked_setting(variants: Mapping[str, Recipe], recipe: Recipe, setting: str) -> Recipe:
+    """Check one setting alone; returns the recipe that it starts from when it names a variant."""
+    key = setting.partition("=")[0].strip()
+    if key == "variant" or "=" not in setting:
+        return apply_settings(variants, recipe, [setting])
+    _known(type(recipe), key, "--set")
+    kind = _types(type(recipe))[key]
+    _check_range(key, checked(key, kind, parse(kind, setting.partition("=")[2].strip())))
+    return recipe
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Refuse a field's value that is wrong whatever the other fields are. Raises UserError."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+        raise UserError(f"{name}={format_value(value)}: must be finite")
+    least, most = RANGES.get(name, (-math.inf, math.inf))
+    if name in RANGES and not least <= value <= most:
+        limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise UserError(f"{name}={value}: must be {limits}")
+    if name in INTERVALS and value != EPOCH and value < INTERVALS[name]:
+        raise UserError(f"{name}={value}: must be at least {INTERVALS[name]}, or -1 for an epoch")
+    if name in ABOVE_ZERO and value <= 0:
+        raise UserError(f"{name}={value}: must be above 0")
+
+
+def _known(cls: type[Recipe], key: str, source: str) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    if key not in names:
+        raise UserError(f"{source} {key}: no such field in the recipe; {_nearest(key, names)}`describe` lists them all")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _types(cls: type[Recipe]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)

@@ -1,0 +1,26 @@
+"""`python -m common.results`: results/RESULTS.md and the README's table, from records and published numbers alone."""
+
+import argparse
+import sys
+
+from common import program
+from common.results.records import results_dir
+from common.results.tables import write_results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = program.ArgumentParser(
+        prog="python -m common.results", description="Write RESULTS.md and the README's table from the records."
+    )
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(_: argparse.Namespace) -> None:
+    write_results()
+    print(results_dir() / "RESULTS.md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

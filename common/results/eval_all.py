@@ -1,0 +1,273 @@
+"""`python -m common.results.eval_all`: every known checkpoint under every protocol that its paper reports, once.
+
+A job whose record is there, for this checkpoint, data, protocol and code, is done. The others run in processes of
+their own, as many at a time as memory allows; each writes its record when it ends, so that a run that was killed
+leaves only the rest to do.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from common import program
+from common.console import say
+from common.data.lists import is_sample_set, open_data, open_split
+from common.data.sample import SAMPLE
+from common.data.split import Split
+from common.downloads.manifest import read_manifest
+from common.errors import UserError
+from common.recipe.recipe import format_value
+from common.reproduction import Reproduction, reproductions
+from common.results import known, records
+from common.results.code_version import code_version
+from common.results.known import KnownCheckpoint
+from common.results.tables import protocol_text, write_results
+from common.training import run_folder
+from common.weights.checkpoint_files import newest_checkpoint, step_of
+from common.weights.weights import Weights
+
+DEFAULT_MEMORY = 3000  # MiB of an evaluation that nobody measured
+SPARE = 0.8  # share of the free memory that jobs may take together
+
+
+@dataclass
+class Job:
+    """One checkpoint under one protocol; `record` is there when it is done."""
+
+    checkpoint: KnownCheckpoint
+    changes: Mapping[str, Any]
+    recipe: dict[str, Any]
+    protocol: dict[str, Any]
+    sha256: str
+    memory: int  # MiB, as the last such evaluation took
+    record: dict[str, Any] | None = None
+    state: str = "was there"
+    process: subprocess.Popen | None = field(default=None, repr=False)
+    errors: IO[str] | None = field(default=None, repr=False)  # a file: a pipe that nobody reads fills up
+
+    @property
+    def title(self) -> str:
+        how = protocol_text(self.protocol)
+        return f"{self.checkpoint.reproduction.name} {self.checkpoint.path}: {how}"
+
+    def command(self, data: Path, split_name: str, split: Split) -> list[str]:
+        """The command line that evaluates it on `split`, which `split_name` names."""
+        out = run_folder.evaluation_dir(self.checkpoint.out, self.changes)
+        settings = [*self.checkpoint.settings, *(f"{key}={format_value(value)}" for key, value in self.changes.items())]
+        words = ["-m", self.checkpoint.reproduction.package, "evaluate", "--data", str(data)]
+        words += ["--split", split_name, "--checkpoint", str(self.checkpoint.path), "--out", str(out), "--save-labels"]
+        if (seen := self.checkpoint.val_seen.get(f"{split.card.name}/{split.name}")) is not None:
+            words.append("--val-seen" if seen else "--val-unseen")
+        return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
+
+
+def jobs_of(checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]]) -> list[Job]:
+    """One for each protocol of the checkpoint's paper; none when its classes are not the data set's."""
+    weights = Weights(checkpoint.path)
+    reproduction, settings = checkpoint.reproduction, list(checkpoint.settings)
+    recipe = reproduction.recipe_to_run(settings, weights)
+    if recipe.num_classes != len(split.card.classes) or recipe.dataset not in (split.card.name, split.card.source):
+        return []
+    sha256, code = weights.digest(), code_version(reproduction.module)
+    measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
+    found: list[Job] = []
+    for changes in ({}, *reproduction.protocols, *reproduction.further_protocols):
+        evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))
+        how = evaluated.at_evaluation().protocol()
+        if any(job.protocol == how for job in found):  # the recipe's own way is among the paper's
+            continue
+        memory = max(measured, default=DEFAULT_MEMORY)
+        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
+        job.record = next((r for r in done if _is_of(r, job, code, split)), None)
+        found.append(job)
+    return found
+
+
+def _is_of(record: dict, job: Job, code: str, split: Split) -> bool:
+    return (
+        record["checkpoint"]["sha256"] == job.sha256
+        and record["code"] == code
+        and record["data"]["title"] == split.title
+        and record["data"]["images"] == len(split.pairs)
+        and record["protocol"] == job.protocol
+        and record["recipe"] == job.recipe
+    )
+
+
+def missing_runs(ours: Iterable[Reproduction]) -> list[tuple[Reproduction, str]]:
+    """The sample variants whose run is not there or not at its end."""
+    found = []
+    for reproduction in ours:
+        for variant in reproduction.sample_variants:
+            newest = newest_checkpoint(run_folder.RUNS / f"{reproduction.name}-{variant}")
+            if not newest or step_of(newest) < reproduction.variants[variant].num_steps:
+                found.append((reproduction, variant))
+    return found
+
+
+def train(reproduction: Reproduction, variant: str, quiet: bool) -> None:
+    """Make a sample run, or go on with it. Raises UserError when that fails."""
+    say(f"{reproduction.name} {variant}: has no checkpoint yet; training it", quiet)
+    words = ["-m", reproduction.package, "reproduce", "--set", f"variant={variant}"]
+    words_and_flags = [sys.executable, *words, *(["--quiet"] if quiet else [])]
+    done = subprocess.run(words_and_flags, stdout=subprocess.DEVNULL, preexec_fn=end_with_parent)
+    if done.returncode:
+        raise UserError(
+            f"python {shlex.join(words)}: ended with status {done.returncode}; what is done stays, the same command "
+            f"goes on"
+        )
+
+
+def run(jobs: Sequence[Job], where: tuple[Path, str, Split], most: int, quiet: bool) -> None:
+    """Run the jobs that have no record, at most `most` at a time and no more than memory allows.
+
+    `where` is the data folder, the name that its split goes by, and the split.
+    """
+    waiting = sorted((job for job in jobs if job.record is None), key=lambda job: job.memory)
+    running: list[Job] = []
+    total, started, budget = len(waiting), time.monotonic(), SPARE * free_memory()
+    if waiting:
+        say(f"{total} evaluations, {len(jobs) - total} have their records", quiet)
+    try:
+        while waiting or running:
+            while waiting and len(running) < most:
+                if running and sum(job.memory for job in (*running, waiting[0])) > budget:
+                    break
+                running.append(_start(waiting.pop(0), *where))
+            for job in [job for job in running if job.process.poll() is not None]:
+                running.remove(job)
+                job.errors.seek(0)
+                failed = job.process.returncode != 0
+                job.state = f"failed: {_last_line(job.errors.read().strip())}" if failed else "evaluated"
+                job.errors.close()
+                ended = total - len(waiting) - len(running)
+                say(f"{ended}/{total} ({time.monotonic() - started:.0f} s) {job.state}: {job.title}", quiet)
+            time.sleep(0.2)
+    finally:
+        for job in running:  # this process is told to stop: so are they
+            job.process.terminate()
+            job.process.wait()
+
+
+def _start(job: Job, data: Path, split_name: str, split: Split) -> Job:
+    job.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it is closed when the job has ended)
+    job.process = subprocess.Popen(
+        job.command(data, split_name, split), stdout=subprocess.DEVNULL, stderr=job.errors, preexec_fn=end_with_parent
+    )
+    return job
+
+
+def end_with_parent() -> None:
+    """In a child: be told to stop when the parent is gone, even killed (Linux alone has a way)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.startswith("error: ")] or text.splitlines() or ["no word"]
+    return lines[-1].removeprefix("error: ")
+
+
+def free_memory() -> float:
+    """MiB that processes may still take."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -> str:
+    """A line for each job, with the mIoU of its record."""
+    lines = []
+    for job in jobs:
+        code = code_version(job.checkpoint.reproduction.module)
+        record = next((r for r in done if _is_of(r, job, code, split)), None)
+        score = f"{100 * record['miou']:6.2f}" if record and record["miou"] is not None else "     -"
+        lines.append(f"{score}  {job.state:10s} {job.title}")
+    return "\n".join([f"mIoU on {split.title}, {len(split.pairs)} pictures", *sorted(lines, key=lambda t: t[8:])])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 when every job has its record, 2 otherwise."""
+    parser = program.ArgumentParser(
+        prog="python -m common.results.eval_all",
+        description="Evaluate every known checkpoint under every protocol that its paper reports.",
+    )
+    parser.add_argument(
+        "--data", default=SAMPLE, metavar="DIR",
+        help="data set folder or dataset.yaml (default: the drawn sample set, whose missing runs are trained)",
+    )  # fmt: skip
+    parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
+    parser.add_argument("--split", default="val", help="split name or list file (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
+        help="evaluations at a time, if memory allows (default: one for each core)",
+    )  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="only say what there is to do")
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _eval_all(args))
+
+
+def _eval_all(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ours = reproductions()
+    _, data = open_data(args.data)
+    on_sample = is_sample_set(data)
+    broken = []
+    for reproduction, variant in missing_runs(ours.values()) if on_sample else ():
+        if args.list:
+            print(f"to train        {reproduction.name} {variant}")
+            continue
+        try:
+            train(reproduction, variant, args.quiet)
+        except UserError as error:  # the others can be made all the same
+            broken.append(str(error))
+    split = open_split(args.data, args.split, args.dataset)
+    checkpoint_list = [c for c in known.trained(ours, args.quiet) if c.sample == on_sample]
+    if not on_sample:
+        checkpoint_list += known.fetched(ours, read_manifest(), args.quiet)
+    if not checkpoint_list and not on_sample:
+        raise UserError(
+            f"no checkpoint to evaluate on {split.title}: train one (`make reproduce-v3 DATA=...`), or fetch one "
+            f"(`make weights NAME=max_image_segmenter`)"
+        )
+    done = records.read_records()
+    jobs = []
+    for checkpoint in checkpoint_list:
+        try:
+            jobs += jobs_of(checkpoint, split, done)
+        except UserError as error:
+            broken.append(str(error))
+    if args.list:
+        for job in jobs:
+            print("has its record" if job.record else "to evaluate   ", job.title)
+        return 0
+    run(jobs, (data, args.split, split), args.jobs, args.quiet)
+    write_results()
+    print(summary(jobs, records.read_records(), split))
+    failed = sum(job.state.startswith("failed") for job in jobs)
+    for error in broken:
+        print(f"error: {error}", file=sys.stderr)
+    if failed or broken:
+        raise UserError(
+            f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be made or read; the "
+            f"same command tries them again"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Every checkpoint on this disk that the suite knows: what runs trained, and what was fetched and converted."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.console import say
+from common.downloads.fetch import folder_of
+from common.downloads.manifest import Manifest
+from common.errors import UserError
+from common.reproduction import Reproduction
+from common.training import run_folder
+from common.weights import checkpoint_files
+from common.weights.checkpoint_files import BEST, newest_checkpoint
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint:
+    """A checkpoint, and how to evaluate it.
+
+    Attributes:
+      reproduction: whose network it is.
+      path: the checkpoint's prefix or file.
+      settings: `--set` arguments: the variant, for weights from elsewhere.
+      sample: whether a run on the drawn sample set trained it.
+      val_seen: val splits, `<data set>/<split>`, and whether its weights have seen them, where the manifest tells.
+      out: folder below which its evaluations lie.
+    """
+
+    reproduction: Reproduction
+    path: Path
+    settings: tuple[str, ...]
+    sample: bool
+    val_seen: Mapping[str, bool]
+    out: Path
+
+
+def trained(reproductions: Mapping[str, Reproduction], quiet: bool = False) -> Iterator[KnownCheckpoint]:
+    """The newest and the best checkpoint of every run below runs/."""
+    for folder in sorted(path.parent for path in run_folder.RUNS.glob(f"*/{run_folder.SUMMARY}")):
+        try:
+            summary = run_folder.read_summary(folder) or {}
+        except UserError as error:
+            say(f"{error}; left out", quiet)
+            continue
+        said = re.search(r"reproductions\.(\w+)", summary.get("command", ""))
+        if not said or said[1] not in reproductions:
+            say(f"{folder}: does not tell which reproduction trained it; left out", quiet)
+            continue
+        newest = newest_checkpoint(folder)
+        found = ([newest] if newest else []) + checkpoint_files.checkpoints(folder, BEST)
+        for path in found:
+            out = folder if path == newest else folder / BEST
+            yield KnownCheckpoint(reproductions[said[1]], path, (), bool(summary.get("sample")), {}, out)
+
+
+def fetched(
+    reproductions: Mapping[str, Reproduction], manifest: Manifest, quiet: bool = False
+) -> Iterator[KnownCheckpoint]:
+    """The weights of the manifest that are on the disk, converted where they need it, and that score classes."""
+    told = {split for splits in manifest.training_sets.values() for split in splits}
+    for entry in manifest.entries.values():
+        for weights in entry.weights:
+            paths = _on_disk(folder_of(entry), weights.checkpoint or weights.path) if weights.variant else []
+            if len(paths) > 1:
+                say(f"{folder_of(entry)}: holds {len(paths)} files like {weights.path}; left out, keep one", quiet)
+            if len(paths) != 1:
+                continue
+            path, seen = paths[0], {split: split in manifest.val_seen(weights) for split in told}
+            reproduction, out = reproductions[weights.reproduction], Path("out") / entry.name / path.name
+            yield KnownCheckpoint(reproduction, path, (f"variant={weights.variant}",), False, seen, out)
+
+
+def _on_disk(folder: Path, pattern: str) -> list[Path]:
+    found = [*folder.glob(pattern), *folder.glob(f"{pattern}.index")] if folder.is_dir() else []
+    return sorted({path.with_suffix("") if path.suffix == ".index" else path for path in found})

@@ -1,0 +1,225 @@
+"""Records: what a run did and what came of it, one JSON file each in `results/runs`.
+
+A record carries the sha256 of its own content, so that a number changed by hand is noticed.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from common.data.split import NAMES, Split
+from common.errors import UserError
+from common.files import read_json, write_text
+from common.paths import ROOT
+from common.recipe.recipe import Recipe
+from common.reproduction import Reproduction
+from common.results.code_version import code_version
+from common.training import run_folder
+from common.weights.checkpoint_files import step_of
+from common.weights.weights import Weights
+
+SCHEMA = 2
+
+
+PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
+PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
+
+
+def results_dir() -> Path:
+    """`results/` of the checkout, or the folder named by RESULTS_DIR."""
+    return Path(os.environ.get("RESULTS_DIR", ROOT / "results"))
+
+
+def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None) -> dict[str, Any]:
+    """What stands in the way of comparing a number with a published one; empty when nothing does.
+
+    `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
+    weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `subset`: how
+    many pictures of the split were evaluated.
+
+    Args:
+      split: what is evaluated.
+      evaluated: how many of its pictures.
+      weights_dir: the checkpoint's folder, which lists the pictures it was trained on.
+      val_seen: what the user knows of it; None is nothing.
+    """
+    found: dict[str, Any] = {}
+    if split.is_sample:
+        found["sample"] = True
+    trained_on = run_folder.read_pictures(weights_dir)
+    if val_seen is None and (not trained_on or run_folder.UNKNOWN in trained_on):
+        val_seen = "unknown"
+    if any(name in trained_on for name in split.ids[:evaluated]):
+        val_seen = True
+    if val_seen:
+        found["val_seen"] = val_seen
+    if split.name in NAMES:
+        found["random_split"] = True
+    official = split.card.split_sizes.get(split.name, len(split.pairs))
+    if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
+        found["subset"] = evaluated
+    return found
+
+
+def write_record(
+    *,
+    reproduction: Reproduction,
+    recipe: Recipe,
+    split: Split,
+    weights: Weights,
+    metrics: dict[str, Any],
+    seconds: float,
+    command: str,
+    val_seen: bool | None = None,
+    evaluation: Path,
+) -> Path:
+    """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
+
+    Args:
+      reproduction: whose network it is.
+      recipe: the whole recipe; what differs from its variant, but for the protocol, is said too.
+      split: the pictures.
+      weights: the checkpoint.
+      metrics: what `evaluation.evaluate` returned.
+      seconds: the evaluation took.
+      command: the command line.
+      val_seen: whether the weights have seen the pictures, if the caller knows.
+      evaluation: the folder of what else it wrote.
+    """
+    training = run_folder.read_summary(weights.path.parent)
+    if training:
+        start = training.get("init")
+        training |= {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
+    untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
+    variant = reproduction.variants.get(recipe.variant, recipe)
+    named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.fields_set_by_data()}
+    changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
+    checkpoint = {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
+    data = {
+        "title": split.title,
+        "dataset": split.card.name,
+        "split": split.name,
+        "images": metrics["images"],
+    }
+    protocol = metrics["protocol"]
+    what = json.dumps([reproduction.name, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
+    run_id = "-".join(
+        (reproduction.name, recipe.variant, _slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
+    )
+    record = {
+        "schema": SCHEMA,
+        "id": run_id,
+        "reproduction": reproduction.name,
+        "title": reproduction.title,
+        "variant": recipe.variant,
+        "changed": changed,
+        "marks": marks(split, metrics["images"], weights.path.parent, val_seen),
+        "data": data,
+        "checkpoint": checkpoint,
+        "protocol": protocol,
+        **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
+        **({"miou_before_training": untrained["miou"]} if untrained else {}),
+        "evaluation": shown(evaluation),
+        "training": training,
+        "recipe": recipe.to_json(),
+        "seconds": round(seconds, 1),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": _public(command),
+        "code": code_version(reproduction.module),
+        "commit": _commit(),
+        "versions": versions(),
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+    }
+    path = results_dir() / "runs" / f"{run_id}.json"
+    write_text(path, dumps({**record, "digest": digest(record)}))
+    return path
+
+
+def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
+    """All records, in the order of their names. Raises UserError for one that was changed by hand."""
+    records = []
+    for path in sorted((folder or results_dir() / "runs").glob("*.json")):
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("digest") != digest(record):
+            raise UserError(f"{path}: was changed after its run wrote it; run it again or delete it")
+        if record["schema"] > SCHEMA:
+            raise UserError(f"{path}: is of schema {record['schema']}, newer than this checkout; update it")
+        records.append({**ABSENT, **record})
+    return records
+
+
+# What records of earlier schemas don't tell.
+ABSENT = {"code": None, "evaluation": None, "peak_memory_mib": None}
+
+
+def digest(record: dict[str, Any]) -> str:
+    """sha256 over the record without its digest, as canonical JSON."""
+    content = {k: v for k, v in record.items() if k != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def dumps(data: Any) -> str:
+    """JSON with one line per field and per innermost list, to be read and compared by people."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
+
+
+def shown(path: Path) -> str:
+    """Relative to the working folder when below it; the name alone otherwise: records hold no one's home."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _public(command: str) -> str:
+    """The command line without anyone's absolute paths."""
+    words = shlex.split(command)
+    return shlex.join(shown(Path(w)) if Path(w).is_absolute() else w for w in words)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _commit() -> str | None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # results/ itself changes with every record
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!README.md")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,134 @@
+"""Training batches by tf.data: decode, scale, mirror, crop, preprocess, batch, prefetch.
+
+Example e of a run (e = step * batch + position) is picture `order(e)` under augmentation
+`numbers(e)`, both functions of (seed, e) alone: a run stopped anywhere and resumed sees what the
+run that never stopped sees.
+"""
+
+from typing import Self
+
+import numpy as np
+
+from common.data.split import Split
+from common.errors import UserError
+from common.nets import layers
+from common.nets.network import padding_colour, preprocess
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+
+
+def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
+    """Indices into `count` pictures for the examples first..last-1; each epoch is a permutation of its own."""
+    epochs = range(first // count, -(-last // count))
+    order = [np.random.RandomState([seed, epoch]).permutation(count) for epoch in epochs]
+    start = first - epochs.start * count
+    return np.concatenate([*order, np.zeros(0, int)])[start : start + last - first].astype(np.int64)
+
+
+class TrainingBatches:
+    """Iterator over the batches of `split` from `first_step` on, read in the background.
+
+    Yields:
+      images: float32 [batch, crop h, crop w, 3], preprocessed; padding is the mean, that is 0.
+      labels: uint8 [batch, crop h, crop w, 1]; padding is the ignore label.
+
+    Raises UserError, while iterating, for a file that can't be read.
+    """
+
+    def __init__(self, split: Split, recipe: Recipe, first_step: int = 0, last_step: int | None = None):
+        self._split, self._recipe = split, recipe
+        self._error: UserError | None = None
+        per_step = recipe.batch_size * recipe.grad_update_every
+        first, last = first_step * per_step, (last_step or recipe.num_steps) * per_step
+        order = example_order(recipe.seed, len(split.pairs), first, last)
+        # A graph and session of its own: see common.tf1.session.
+        with tf.Graph().as_default() as graph:
+            examples = tf.data.Dataset.from_tensor_slices((np.arange(first, last, dtype=np.int64), order))
+            examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+            iterator = tf.data.make_initializable_iterator(batches)
+            self._next = iterator.get_next()
+            self._session = tf.Session(graph=graph)
+            self._session.run(iterator.initializer)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return self._session.run(self._next)
+        except tf.errors.OutOfRangeError:
+            raise StopIteration from None
+        except tf.errors.OpError:
+            if self._error:  # as it was, not as TensorFlow wraps it
+                raise self._error from None
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reading."""
+        self._session.close()
+
+    def _read(self, index):
+        try:
+            image, mask = self._split.read(index)
+        except UserError as error:
+            self._error = error
+            raise
+        return image, self._recipe.class_ids(mask)[..., None]
+
+    def _example(self, number, index):
+        image, label = tf.numpy_function(self._read, [index], (tf.uint8, tf.uint8), stateful=False)
+        image.set_shape([None, None, 3])
+        label.set_shape([None, None, 1])
+        numbers = tf.random.stateless_uniform([4], seed=tf.stack([np.int64(self._recipe.seed), number]))
+        return augment(preprocess(image, self._recipe), label, numbers, self._recipe)
+
+
+def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bring into range, scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
+
+    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture
+    smaller than the crop is padded, by the mean and by the ignore label unless the recipe says
+    otherwise: below and to the right, or for a centred crop on all sides.
+    """
+    if recipe.resize_range:
+        sides = layers.size_in_range(tf.shape(image)[:2], recipe.resize_range, recipe.resize_factor, recipe.resize_rule)
+        image = layers.RESIZES[recipe.picture_interpolation](
+            image[None], sides, align_corners=recipe.resize_align_corners
+        )[0]
+        label = _resized_mask(label[None], sides, recipe)[0]
+    if recipe.random_scale:
+        scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
+        if recipe.scale_step:
+            choices = int((recipe.max_scale - recipe.min_scale) / recipe.scale_step + 1e-6) + 1
+            scale = recipe.min_scale + recipe.scale_step * tf.floor(numbers[0] * choices)
+        sides = layers.scaled_size(tf.shape(image)[:2], scale)
+        image = layers.resize_bilinear(image[None], sides, align_corners=recipe.align_corners)[0]
+        label = layers.resize_labels(label[None], sides, align_corners=recipe.align_corners)[0]
+    if recipe.random_mirror:
+        mirror = numbers[1] < 0.5
+        image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
+        label = tf.cond(mirror, lambda: tf.reverse(label, [1]), lambda: label)
+    crop = tf.constant(recipe.crop_size)
+    centred = recipe.crop_position == "centre"
+    missing = tf.maximum(crop - tf.shape(image)[:2], 0)
+    before = missing // 2 if centred else tf.zeros_like(missing)
+    padding = tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
+    colour = padding_colour(recipe)
+    image = tf.pad(image - colour, padding) + colour
+    class_id = 0 if recipe.crop_padding == "background" else recipe.ignore_label
+    label = tf.pad(label, padding, constant_values=class_id)
+    spare = tf.shape(image)[:2] - crop
+    corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
+    corner = tf.pad(corner, [[0, 1]])
+    return tf.slice(image, corner, [*recipe.crop_size, 3]), tf.slice(label, corner, [*recipe.crop_size, 1])
+
+
+def _resized_mask(masks: tf.Tensor, sides: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    if recipe.mask_interpolation == "nearest":
+        return layers.resize_labels(masks, sides, align_corners=recipe.resize_align_corners)
+    mixed = layers.resize_bilinear(masks, sides, align_corners=recipe.resize_align_corners)
+    return tf.cast(tf.floor(mixed + 0.5), tf.uint8)

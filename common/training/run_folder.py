@@ -1,0 +1,106 @@
+"""A training run's folder: its lock, recipe, log and summary."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import read_json, write_json, write_text
+from common.inference.metrics import METRICS_FILE
+from common.recipe.recipe import Recipe
+
+RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", ".lock"
+START = "start"  # folder of a run's step 0
+UNTRAINED = f"{START}/{METRICS_FILE}"  # what the network scored there, if that was measured
+CURVE = "training_curve.png"
+RUNS = Path("runs")  # where runs lie, below the working folder
+LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
+
+
+def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
+    """A run's own folder: the same numbers, data and start (`inputs`) give the same one, anything else another."""
+    text = json.dumps([recipe.to_json(), inputs], sort_keys=True)
+    return RUNS / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def evaluation_dir(folder: Path, changes: Iterable[str]) -> Path:
+    """Where an evaluation of a checkpoint in `folder` lies; `changes` are the recipe fields of its protocol."""
+    return folder / "-".join(["evaluation", *changes])
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Create `run_dir` and hold it; a second process is refused (UserError). A killed one leaves no lock."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        stream = (run_dir / LOCK).open("a+")
+    except OSError as error:
+        raise UserError(f"--run-dir {run_dir}: cannot be written ({error.strerror})") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise UserError(
+                f"--run-dir {run_dir}: process {stream.read().strip() or 'unknown'} is training in it; "
+                f"wait for it or choose another folder"
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        for left in [*run_dir.glob(".saving-*"), *run_dir.glob(".writing-*")]:  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+
+
+def write_recipe(run_dir: Path, recipe: Recipe) -> None:
+    """Write `recipe.json`: what the run trains by."""
+    write_json(run_dir / RECIPE, recipe.to_json())
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """What `train.json` says of the training; None for weights from elsewhere. Raises UserError when it is broken."""
+    summary = read_json(run_dir / SUMMARY)
+    if summary is not None and not isinstance(summary, dict):
+        raise UserError(f"{run_dir / SUMMARY}: is not what a training run writes; delete it or restore it")
+    return summary
+
+
+UNKNOWN = "?"  # among the pictures: weights from elsewhere were the start, and nobody knows theirs
+
+
+def read_pictures(run_dir: Path) -> set[str]:
+    """The stems of the pictures that weights in `run_dir` were trained on, those of their start included."""
+    path = run_dir / PICTURES
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
+
+
+def read_log(run_dir: Path, name: str = LOG) -> list[dict[str, Any]]:
+    """A log's entries in order; from a half-written or damaged line on they are dropped."""
+    path = run_dir / name
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            break
+        entries.append(entry)
+    return entries
+
+
+def rewind_log(run_dir: Path, step: int) -> None:
+    """Drop the logs' entries after `step`, which a resumed run writes again."""
+    for name in (LOG, VALIDATION):
+        if (run_dir / name).exists():
+            kept = [json.dumps(e) + "\n" for e in read_log(run_dir, name) if e["step"] <= step]
+            write_text(run_dir / name, "".join(kept))

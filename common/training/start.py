@@ -1,0 +1,107 @@
+"""Where a training call starts: from fresh variables, from given weights, or from its own newest checkpoint."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.data.class_weights import class_shares
+from common.data.own import DATASET_FILE
+from common.data.split import Split
+from common.errors import UserError
+from common.files import write_json, write_text
+from common.recipe.recipe import Recipe, format_value
+from common.training import run_folder
+from common.weights.checkpoint_files import newest_checkpoint, step_of
+from common.weights.weights import Weights
+
+
+def with_data_fields(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
+    """The recipe with what only the training pictures tell: the steps of an epoch, class weights that are 'auto'."""
+    changes: dict[str, Any] = {}
+    steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
+    for name in recipe.fields_set_by_data() - {"class_weights"}:
+        changes[name] = recipe.epochs * steps if name == "num_steps" else steps
+    if recipe.class_weights == "auto":
+        shares = class_shares(split, recipe, quiet=quiet)
+        changes["class_weights"] = tuple(round(float(1 - share), 8) for share in shares)
+    return recipe.derive(**changes)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+      checkpoint: the newest of the run's folder; None when the run begins.
+      step: updates that are done.
+      init: weights to begin with, if any were given.
+      val_limit: how many pictures a run that goes on was begun to validate on; None is all.
+    """
+
+    checkpoint: Path | None
+    step: int
+    init: Weights | None
+    val_limit: int | None = None
+
+
+def find_start(run_dir: Path, recipe: Recipe, split: Split, init: Weights | None, resume: bool) -> Start:
+    """Look for the run's newest checkpoint, and rewind the run's logs to it.
+
+    Raises:
+      UserError: the folder holds a run and `resume` is not said, or the run is of another recipe, data set or start.
+    """
+    newest = newest_checkpoint(run_dir)
+    if newest and not resume:
+        raise UserError(
+            f"--run-dir {run_dir}: already holds {newest.name}; go on with --resume or choose another folder"
+        )
+    if newest:
+        _refuse_other_run(run_dir, newest, recipe, split, init)
+    step = step_of(newest) if newest else 0
+    run_folder.rewind_log(run_dir, step)
+    summary = run_folder.read_summary(run_dir) if newest else None
+    return Start(newest, step, init, (summary or {}).get("val_limit"))
+
+
+def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Split, init: Weights | None) -> None:
+    """A run of two recipes, data sets or starting points would be none of them."""
+    stored, now = Weights(checkpoint).recipe() or {}, recipe.to_json()
+    changes = [f"{k} {format_value(stored.get(k))} -> {format_value(v)}" for k, v in now.items() if stored.get(k) != v]
+    summary, started = run_folder.read_summary(run_dir) or {}, _summary(split, init, "")
+    for key in ("data", "pictures_digest", *(("init_digest",) if init else ())):
+        if summary.get(key) != started[key]:
+            is_told = key != "pictures_digest"  # two digests tell nobody anything
+            changes.append(f"{key} {summary.get(key)} -> {started[key]}" if is_told else "the pictures changed")
+    if changes:
+        raise UserError(
+            f"{checkpoint}: belongs to another run ({', '.join(changes)}); resume with the same settings, data and "
+            f"--init, or choose another folder"
+        )
+
+
+def _summary(split: Split, init: Weights | None, command: str) -> dict:
+    """What a later record needs to know of the training: data, start, command."""
+    names = "\n".join(f"{image.name} {mask.name}" for image, mask in split.pairs)
+    return {
+        "data": split.title,
+        "split": split.name,
+        "images": len(split.pairs),
+        "pictures_digest": hashlib.sha256(names.encode()).hexdigest(),
+        "sample": split.is_sample,
+        "init": str(init.path) if init else None,
+        "init_digest": init.digest() if init else None,
+        "command": command,
+    }
+
+
+def write_summary(run_dir: Path, split: Split, init: Weights | None, command: str, val_limit: int | None) -> None:
+    """Write what records and later calls ask of a run that begins: its data, its start, and the pictures it sees."""
+    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
+    if split.card.source:  # a person's own card: predicting needs its classes and colours wherever it runs
+        write_text(run_dir / DATASET_FILE, Path(split.card.source).read_text(encoding="utf-8-sig"))
+    seen = set(split.ids)
+    if init:  # what the starting weights have seen, these have too
+        seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}
+    write_text(run_dir / run_folder.PICTURES, "".join(f"{stem}\n" for stem in sorted(seen)))

@@ -1,0 +1,115 @@
+"""The training step: a function from a batch to its loss and its updates, apart from the loop that runs it."""
+
+import re
+from dataclasses import dataclass
+
+from common.nets import losses
+from common.nets.network import Network, Outputs, build
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+from common.training.plateau import Plateau
+from common.weights.weights import ACCUMULATOR
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One update of the weights, as tensors and ops to run.
+
+    Attributes:
+      outputs: the network's scores on the batch.
+      loss: pixel loss plus weight decay, before the update.
+      pixel_loss: without weight decay.
+      learning_rate: before multipliers.
+      step: int64 variable `global_step`: updates done.
+      accumulate: ops that add one batch's gradients to the accumulators; None without accumulation.
+      update: op that applies the gradients (of this batch, or the accumulated ones, which it then
+        clears) and advances `step`.
+    """
+
+    outputs: Outputs
+    loss: tf.Tensor
+    pixel_loss: tf.Tensor
+    learning_rate: tf.Tensor
+    step: tf.Variable
+    accumulate: tf.Operation | None
+    update: tf.Operation
+
+
+def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
+    """The rate of update number `step` (from 0).
+
+    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates;
+    plateau is `common.training.plateau`'s.
+    """
+    base = tf.constant(recipe.learning_rate)
+    if recipe.schedule == "constant":
+        return base
+    if recipe.schedule == "step":
+        return base * recipe.step_factor ** tf.cast(step // recipe.step_size, tf.float32)
+    progress = tf.minimum(tf.cast(step, tf.float32) / recipe.num_steps, 1.0)
+    return base * (1.0 - progress) ** recipe.power
+
+
+def multiplier(recipe: Recipe, name: str) -> float:
+    """The learning-rate multiplier of the variable `name`: its first matching pattern's, or 1."""
+    return next((m for pattern, m in recipe.lr_multipliers if re.search(pattern, name)), 1.0)
+
+
+OPTIMIZERS = {
+    "momentum": lambda rate, recipe: tf.train.MomentumOptimizer(rate, recipe.momentum),
+    "adam": lambda rate, recipe: tf.train.AdamOptimizer(rate, *recipe.adam_betas, epsilon=recipe.adam_epsilon),
+    "sgd": lambda rate, recipe: tf.train.GradientDescentOptimizer(rate),
+}
+
+
+def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> TrainStep:
+    """Build the step on the default graph.
+
+    Args:
+      network: a reproduction's network.
+      images: float32 [n, h, w, 3], preprocessed.
+      labels: uint8 [n, h, w, 1].
+      recipe: loss, optimiser, schedule, multipliers, accumulation.
+    """
+    step = tf.train.get_or_create_global_step()
+    outputs = build(network, images, recipe, batch_statistics=recipe.live_batch_norm, step=step.read_value())
+    pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value())
+    loss = pixel_loss + losses.weight_decay(recipe)
+    pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)
+    gradients, variables = zip(*((g, v) for g, v in pairs if g is not None), strict=True)
+    plateau = Plateau(recipe) if recipe.schedule == "plateau" else None
+    rate = plateau.learning_rate() if plateau else learning_rate(recipe, step)
+
+    # Moving statistics are updated by each forward pass; the update itself then needs no batch.
+    observed = [plateau.observe(pixel_loss)] if plateau else []
+    with tf.control_dependencies([*tf.get_collection(tf.GraphKeys.UPDATE_OPS), *observed]):
+        gradients = [tf.identity(g) for g in gradients]
+    accumulate, sums = None, []
+    if recipe.grad_update_every > 1:
+        sums = [
+            tf.get_variable(f"{v.op.name}/{ACCUMULATOR}", v.shape, initializer=tf.initializers.zeros(), trainable=False)
+            for v in variables
+        ]
+        accumulate = tf.group(
+            *(s.assign_add(g / recipe.grad_update_every) for s, g in zip(sums, gradients, strict=True))
+        )
+        gradients = [s.read_value() for s in sums]
+
+    if recipe.gradient_clip:
+        gradients, _ = tf.clip_by_global_norm(gradients, recipe.gradient_clip)
+    applied = _apply(recipe, rate, list(zip(gradients, variables, strict=True)))
+    with tf.control_dependencies([applied]):
+        ended = [s.assign(tf.zeros_like(s)) for s in sums]
+        ended += [plateau.judge(step.read_value())] if plateau else []
+        with tf.control_dependencies(ended):
+            update = tf.group(applied, step.assign_add(1))
+    return TrainStep(outputs, loss, pixel_loss, rate, step, accumulate, update)
+
+
+def _apply(recipe: Recipe, rate: tf.Tensor, pairs: list[tuple[tf.Tensor, tf.Variable]]) -> tf.Operation:
+    """One optimiser per multiplier, as the original: its slots hold plain gradients, not multiplied ones."""
+    groups: dict[float, list] = {}
+    for gradient, variable in pairs:
+        groups.setdefault(multiplier(recipe, variable.op.name), []).append((gradient, variable))
+    make = OPTIMIZERS[recipe.optimizer]
+    return tf.group(*(make(rate * m, recipe).apply_gradients(group) for m, group in groups.items()))

@@ -1,0 +1,150 @@
+"""The network in training: its graph, its variables, one update at a time, and its checkpoints."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.console import say
+from common.data.split import Split
+from common.errors import UserError
+from common.nets.network import Network, restore_pixels
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+from common.training import run_folder
+from common.training.batches import TrainingBatches
+from common.training.calibration import calibrate
+from common.training.start import Start
+from common.training.step import train_step
+from common.weights import checkpoints
+from common.weights.checkpoint_files import BEST
+from common.weights.weights import RECIPE_KEY, Weights
+
+PREVIEWED = 2  # pictures of the batch in TensorBoard's image row, as the original
+
+Feed = Mapping[tf.Tensor, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update of the weights found.
+
+    Attributes:
+      step: its number, from 1.
+      figures: `loss`, `pixel_loss` and `learning_rate`.
+      feed: its last batch.
+      scores: float32 [n, h, w, classes] of the first pictures of that batch.
+    """
+
+    step: int
+    figures: dict[str, float]
+    feed: Feed
+    scores: np.ndarray
+
+
+class Trainer:
+    """Builds the training graph on the default one, which must be empty, and runs it.
+
+    Everything that a step needs is in the graph before it is finalised: an op added in the loop would have the whole
+    graph optimised anew, every step.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int):
+        self._network, self._recipe, self._run_dir, self._keep = network, recipe, run_dir, keep
+        self._images = tf.placeholder(tf.float32, [None, *recipe.crop_size, 3])
+        self._labels = tf.placeholder(tf.uint8, [None, *recipe.crop_size, 1])
+        self._step = train_step(network, self._images, self._labels, recipe)
+        # Fed, so that every step runs the same graph: a second one costs a large network half a minute.
+        self._scores = tf.placeholder(tf.float32, self._step.outputs.logits.shape)
+        self._shown_scores = self._step.outputs.logits[:PREVIEWED]
+        enlarged = tf.image.resize_bilinear(self._scores, recipe.crop_size)
+        self._preview = (
+            restore_pixels(self._images, recipe),
+            self._labels[..., 0],
+            tf.cast(tf.argmax(enlarged, axis=3), tf.uint8),
+        )
+        self._finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in tf.trainable_variables()])
+        self._state, self._model = tf.global_variables(), tf.model_variables()
+        stored_recipe = tf.get_variable(
+            RECIPE_KEY,
+            initializer=tf.constant(checkpoints.recipe_text(recipe)),
+            trainable=False,
+            collections=[],
+        )
+        self._saver = tf.train.Saver([*self._state, stored_recipe], max_to_keep=0)
+        self._initializers = [tf.global_variables_initializer(), stored_recipe.initializer]
+
+    def initialise(self, session: tf.Session, start: Start, split: Split, quiet: bool) -> None:
+        """Fill the variables: from the run's checkpoint, from given weights, or with calibrated batch norm."""
+        session.run(self._initializers)
+        if start.checkpoint:
+            checkpoints.restore(session, Weights(start.checkpoint), self._state, training_state=True)
+        elif start.init:
+            model = self._model
+            count = checkpoints.restore(session, start.init, model, self._recipe.init_not_loaded)
+            rest = f"; init_not_loaded leaves {len(model) - count} as they start" if count < len(model) else ""
+            say(f"{start.init.path}: {count} of {len(model)} variables loaded{rest}", quiet)
+        elif self._recipe.calibration_batches:
+            by_name = {v.op.name: v for v in self._model}
+            statistics = calibrate(self._network, self._recipe, split, session.run(by_name), quiet)
+            initializers = {by_name[n].initializer: value for n, value in statistics.items()}
+            session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
+
+    def update(self, session: tf.Session, batches: TrainingBatches, step: int) -> Update:
+        """Run update number `step` (from 1) on the next batches.
+
+        Raises:
+          UserError: the loss is not finite, or before a checkpoint a variable is not.
+        """
+        recipe = self._recipe
+        pictures = self._images, self._labels
+        feeds = [dict(zip(pictures, next(batches), strict=True)) for _ in range(recipe.grad_update_every)]
+        figures, scores = self._run(session, feeds)
+        is_finite = math.isfinite(figures["loss"]) and (not self.is_due(step) or session.run(self._finite))
+        if not is_finite:
+            raise UserError(
+                f"{self._run_dir}: loss or weights are not finite at step {step}; start again in a new folder with a "
+                f"learning_rate below {recipe.learning_rate}"
+            )
+        return Update(step, figures, feeds[-1], scores)
+
+    def _run(self, session: tf.Session, feeds: list[Feed]) -> tuple[dict[str, float], np.ndarray]:
+        """One update; losses are averaged over the accumulated batches, as the gradients are."""
+        step = self._step
+        losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
+        fetches = {**losses, "learning_rate": step.learning_rate, "scores": self._shown_scores}
+        if step.accumulate is None:
+            results = [session.run((fetches, step.update), feeds[0])[0]]
+        else:
+            results = [session.run((fetches, step.accumulate), feed)[0] for feed in feeds]
+            session.run(step.update)
+        means = {name: float(np.mean([r[name] for r in results])) for name in losses}
+        return {**means, "learning_rate": float(results[-1]["learning_rate"])}, results[-1]["scores"]
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is written after update number `step`."""
+        return step % self._recipe.save_interval == 0 or step == self._recipe.num_steps
+
+    def preview(self, session: tf.Session, update: Update) -> Iterator[tuple[np.ndarray, ...]]:
+        """Picture, label and prediction of the first pictures of an update's last batch, uint8."""
+        shown = {k: v[:PREVIEWED] for k, v in update.feed.items()} | {self._scores: update.scores}
+        return zip(*session.run(self._preview, shown), strict=True)
+
+    def save(self, session: tf.Session, step: int) -> Path:
+        """Write the run's newest checkpoint; returns its prefix."""
+        return checkpoints.save(session, self._saver, self._run_dir, step, self._keep)
+
+    def save_start(self, session: tf.Session) -> None:
+        """Write the network as training finds it."""
+        checkpoints.save(session, self._saver, self._run_dir / run_folder.START, 0, keep=1)
+
+    def save_best(self, session: tf.Session, step: int) -> None:
+        """Write the checkpoint that validation found best so far."""
+        checkpoints.save(session, self._saver, self._run_dir, step, keep=1, name=BEST)
+
+    def model_values(self, session: tf.Session) -> dict[str, Any]:
+        """The values of the network's variables, by name."""
+        return session.run({v.op.name: v for v in self._model})

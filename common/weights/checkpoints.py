@@ -1,0 +1,135 @@
+"""Weights in and out: strict restore from every accepted format, atomic saves.
+
+Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
+variable names and, for reproductions that know Keras' names, a Keras `.h5`.
+Restore is strict both ways; what is left out must be named.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError, one_line
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
+from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches
+
+
+def restore(
+    session: tf.Session,
+    weights: Weights,
+    variables: Iterable[tf.Variable],
+    not_loaded: Iterable[str] = (),
+    training_state: bool = False,
+) -> int:
+    """Assign every variable its value from `weights`, strictly both ways.
+
+    Args:
+      session: where the variables live.
+      weights: the file.
+      variables: all variables that must be filled.
+      not_loaded: regular expressions; variables and file entries they match are left alone.
+      training_state: whether optimiser slots and the step take part (`--resume`).
+
+    Returns:
+      How many variables were restored.
+
+    Raises:
+      UserError: listing every missing, extra and misshapen variable.
+    """
+    left_alone = [*not_loaded, *([rf"^{RECIPE_KEY}$"] if training_state else TRAINING_STATE)]
+    wanted = {v.op.name: v for v in variables if not _matches(v.op.name, left_alone)}
+    given = {n: s for n, s in weights.shapes.items() if not _matches(n, left_alone)}
+    if weights.left_over:
+        given = {n: s for n, s in given.items() if n in wanted or not re.search(weights.left_over, n)}
+    shapes = {n: tuple(v.shape.as_list()) for n, v in wanted.items()}
+    if difference := describe_difference(shapes, given):
+        hint = "; if Keras opens the file, save it there again: older ones have other names" * bool(weights.left_over)
+        raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
+    # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
+    values = {v.initializer.inputs[1]: weights.value(n) for n, v in wanted.items()}
+    session.run([v.initializer for v in wanted.values()], values)
+    return len(wanted)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """What our checkpoints store as RECIPE_KEY; `Weights.recipe` reads it."""
+    return json.dumps(recipe.to_json())
+
+
+def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
+    """What is missing, extra and misshapen in `given`, all of it; empty when nothing is."""
+    missing = sorted(wanted.keys() - given.keys())
+    extra = sorted(given.keys() - wanted.keys())
+    misshapen = [
+        f"{n} ({_shape(given[n])} in the file, {_shape(wanted[n])} in the network)"
+        for n in sorted(wanted.keys() & given.keys())
+        if tuple(wanted[n]) != tuple(given[n])
+    ]
+    parts = (("missing in the file", missing), ("extra in the file", extra), ("of another shape", misshapen))
+    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int, name: str = PREFIX) -> Path:
+    """Write `run_dir/<name>-<step>` atomically and drop the oldest of that name beyond `keep` (0 keeps all).
+
+    Raises UserError when it can't be written; the earlier checkpoints stay.
+    """
+    prefix = run_dir / f"{name}-{step}"
+    hint = f"; free space and go on with --resume from {newest_checkpoint(run_dir) or 'the start'}"
+    with _published(prefix, hint) as temporary:
+        saver.save(session, str(temporary), write_meta_graph=False, write_state=False)
+    for old in [c for c in checkpoints(run_dir, name) if c != prefix][: -keep + 1 or None] if keep else []:
+        delete(old)
+    return prefix
+
+
+def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None = None) -> None:
+    """Write arrays by variable name, with the recipe they belong to if there is one, as a V2 checkpoint, atomically.
+
+    Raises UserError when that fails.
+    """
+    if recipe:
+        values = {**values, RECIPE_KEY: np.array(recipe_text(recipe), object)}
+    with _published(prefix, "; free space or choose another folder") as temporary, tf.Graph().as_default():
+        fed = {
+            tf.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape): v
+            for v in values.values()
+        }
+        saved = tf.raw_ops.SaveV2(
+            prefix=str(temporary), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(fed)
+        )
+        with tf.Session() as session:
+            session.run(saved, fed)
+
+
+@contextlib.contextmanager
+def _published(prefix: Path, hint: str) -> Iterator[Path]:
+    """A prefix in a temporary folder, whose files become `prefix` when the block succeeds.
+
+    The index, without which there is no checkpoint, is renamed last.
+    """
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=prefix.parent))
+    except OSError as error:
+        raise UserError(f"{prefix.parent}: cannot be written ({error.strerror})") from None
+    try:
+        yield temporary / prefix.name
+        for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
+            file.replace(prefix.parent / file.name)
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(f"{prefix}: the checkpoint could not be written ({one_line(error)}){hint}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,112 @@
+"""Keras `.h5` files, weights or whole models of Keras 2 and 3, by layer name."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.paths import ROOT
+
+Layers = dict[str, dict[str, np.ndarray]]  # layer -> variable -> array
+
+EXPANSION = 20  # arrays may be compressed, but not without limit
+
+
+def read_h5(path: Path) -> Layers:
+    """Layer name -> variable (kernel, depthwise_kernel, bias, gamma, ...) -> array.
+
+    Layers of models inside the model are listed as its own. It is read in a process of its own, because libhdf5
+    crashes on some damaged files.
+
+    Raises:
+      ValueError: what is wrong with the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "layers.npz"
+        program = "import sys; from common.weights.keras_h5 import h5_to_npz; h5_to_npz(sys.argv[1], sys.argv[2])"
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(path.resolve()), str(out)],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["the HDF5 library crashed on it"]
+            raise ValueError(lines[-1].partition(": ")[2] or lines[-1])
+        return read_npz(out)
+
+
+def read_npz(path: Path) -> Layers:
+    """The same from an `.npz` keyed `layer/variable`."""
+    layers: Layers = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            layer, _, name = key.rpartition("/")
+            layers.setdefault(layer, {})[name.partition(":")[0]] = archive[key]
+    return layers
+
+
+def h5_to_npz(path: str, out: str) -> None:
+    """Read a Keras `.h5` and write its arrays as `layer/variable`."""
+    with h5py.File(path) as file:
+        declared = []
+        file.visititems(lambda _, item: declared.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+        if sum(declared) > EXPANSION * Path(path).stat().st_size:
+            raise ValueError(f"it declares {sum(declared)} bytes of weights")
+        root = file.get("model_weights", file)
+        layers = _keras2(root) if _texts(root, "layer_names") else _keras3(root)
+        np.savez(
+            out, **{f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
+        )
+
+
+def _keras2(root: h5py.Group) -> Layers:
+    """Groups by layer, their arrays named by the attribute `weight_names`: `res2a/kernel:0`.
+
+    A model inside the model is one such group; its arrays' names begin with their own layers'. Of a layer's own the
+    name may have gained a number (`conv2d_1/kernel:0` in group conv2d).
+    """
+    layers: Layers = {}
+    for group in _texts(root, "layer_names"):
+        for name in _texts(root[group], "weight_names"):
+            owner = name.split("/")[-2] if "/" in name else group
+            layer = group if re.fullmatch(rf"{re.escape(group)}(_\d+)?", owner) else owner
+            layers.setdefault(layer, {})[name.rpartition("/")[2].partition(":")[0]] = np.asarray(root[group][name])
+    return layers
+
+
+def _keras3(root: h5py.Group) -> Layers:
+    """Groups `vars` of numbered arrays; the attribute `name`, or the group around them, is the layer's name."""
+    layers: Layers = {}
+
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group) and path.endswith("/vars") and len(item):
+            layer = _text(item.attrs.get("name", path.split("/")[-2]))
+            arrays = [np.asarray(item[str(i)]) for i in range(len(item))]
+            layers[layer] = dict(zip(_names(arrays), arrays, strict=True))
+
+    root.visititems(visit)
+    return layers
+
+
+def _names(arrays: list[np.ndarray]) -> tuple[str, ...]:
+    """What Keras 3 gives only by position, in the order in which Keras lists a layer's variables."""
+    if arrays[0].ndim == 1:  # batch norm, without gamma when it does not scale
+        return ("gamma", "beta", "moving_mean", "moving_variance")[-len(arrays) :]
+    if len(arrays) > 1 and arrays[1].ndim == 4:
+        return ("depthwise_kernel", "pointwise_kernel", "bias")[: len(arrays)]
+    return ("kernel", "bias")[: len(arrays)]
+
+
+def _texts(group: h5py.Group, name: str) -> list[str]:
+    """A list attribute; beyond 64 kB Keras writes it in parts, `<name>0`, `<name>1`, ..."""
+    parts = [group.attrs[name]] if name in group.attrs else []
+    while f"{name}{len(parts)}" in group.attrs:
+        parts.append(group.attrs[f"{name}{len(parts)}"])
+    return [_text(value) for part in parts for value in part]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,172 @@
+"""A weight file of any accepted format, opened: names and shapes at once, values when asked for.
+
+Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
+variable names and, for reproductions that know Keras' names, a Keras `.h5`.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from common.errors import UserError, one_line
+from common.weights.array_pickle import is_pickle, read_array_pickle
+from common.weights.checkpoint_files import digest, newest_checkpoint
+from common.weights.keras_h5 import Layers, read_h5
+
+RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
+
+
+ACCUMULATOR = "accumulated_gradient"  # ends the names of the sums that an update gathers over several batches
+PLATEAU = "plateau"  # scope of the plateau schedule's state
+
+# What training programs keep beside the weights; neither missing nor extra when weights are read.
+# `Variable_3` is the original's name for its gradient accumulators.
+TRAINING_STATE = (
+    r"(^|/)(global_step|Momentum|Adam|Adam_1|beta[12]_power(_\d+)?|mean_rgb)$",
+    rf"/{ACCUMULATOR}$",
+    rf"^{PLATEAU}/",
+    r"^Variable(_\d+)?$",
+    rf"^{RECIPE_KEY}$",
+)
+
+
+class Weights:
+    """A weight file, opened: names and shapes at once, values when asked for.
+
+    Attributes:
+      path: the file, or the checkpoint's prefix.
+      shapes: by name.
+      is_keras: whether the names are a Keras file's, `layer/variable`.
+      left_over: regular expression of entries that a network may leave unused.
+
+    Raises UserError when the file is missing, of no accepted format, or broken.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.is_keras, self.left_over = self.path.suffix in (".h5", ".hdf5"), ""
+        if self.is_keras:
+            self._open_keras()
+        elif self.path.suffix == ".npz":
+            self._open_npz()
+        elif is_pickle(self.path):
+            self._open_pickle()
+        else:
+            self._open_checkpoint()
+
+    def _open_pickle(self):
+        values = read_array_pickle(self.path)
+        self.shapes = {name: value.shape for name, value in values.items()}
+        self._value = values.__getitem__
+
+    @classmethod
+    def of_keras(cls, path: Path, layers: Layers) -> Self:
+        """The layers of a Keras file of any format, read already."""
+        weights = cls.__new__(cls)
+        weights.path, weights.is_keras, weights.left_over = path, True, ""
+        weights._take_layers(layers)
+        return weights
+
+    def _open_keras(self):
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such weight file")
+        try:
+            layers = read_h5(self.path)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: cannot be read as Keras weights ({error}); fetch or write it again"
+            ) from None
+        self._take_layers(layers)
+
+    def _take_layers(self, layers: Layers) -> None:
+        values = {f"{layer}/{name}": value for layer, arrays in layers.items() for name, value in arrays.items()}
+        if not values:
+            raise UserError(f"{self.path}: holds no layer with weights")
+        self.shapes = {name: value.shape for name, value in values.items()}
+        self._value = values.__getitem__
+
+    def rename(self, names: Mapping[str, str], left_over: str) -> None:
+        """Call the entries of a Keras file as the network does: `names` are new -> old; others keep theirs."""
+        old = {name: name for name in self.shapes.keys() - set(names.values())} | dict(names)
+        shapes, value = self.shapes, self._value
+        self.shapes = {name: shapes[was] for name, was in old.items()}
+        self._value = lambda name: value(old[name])
+        self.is_keras, self.left_over = False, left_over
+
+    def _open_npz(self):
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such weight file")
+        try:
+            archive = np.load(self.path, allow_pickle=False)
+            self.shapes = {name: _npy_shape(archive, name) for name in archive.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.path}: is not a readable .npz file ({error}); fetch or write it again") from None
+        self._value = archive.__getitem__
+
+    def _open_checkpoint(self):
+        text = str(self.path)
+        for ending in (".index", ".meta"):  # people paste what the file manager shows
+            text = text.removesuffix(ending)
+        self.path = Path(re.sub(r"\.data-\d{5}-of-\d{5}$", "", text))
+        if not self.path.is_file() and not self.path.with_name(self.path.name + ".index").is_file():
+            hint = ""
+            if self.path.is_dir():
+                newest = newest_checkpoint(self.path)
+                hint = f"; did you mean {newest}?" if newest else "; it is a folder without checkpoints"
+            raise UserError(f"{self.path}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5){hint}")
+        from common.tf1 import tf  # a file that is not there is refused without it
+
+        try:
+            reader = tf.train.NewCheckpointReader(str(self.path))
+            self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
+        except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
+            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({one_line(error)})") from None
+        self._value = reader.get_tensor
+
+    def value(self, name: str) -> np.ndarray:
+        """One tensor. Raises UserError when its bytes are broken."""
+        try:
+            return self._value(name)
+        except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
+            raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
+
+    def recipe(self) -> dict | None:
+        """The recipe stored with the weights, if a run of this suite wrote them."""
+        if RECIPE_KEY not in self.shapes:
+            return None
+        stored = self.value(RECIPE_KEY)
+        stored = stored.item() if isinstance(stored, np.ndarray) else stored
+        try:
+            return dict(json.loads(stored))
+        except (TypeError, ValueError):
+            raise UserError(f"{self.path}: holds a recipe that is not JSON; remove {RECIPE_KEY} from it") from None
+
+    def names(self) -> set[str]:
+        """The names of the weights proper, without training state."""
+        return {n for n in self.shapes if not _matches(n, TRAINING_STATE)}
+
+    def digest(self) -> str:
+        """sha256 over the file, or over the checkpoint's index and data files in name order."""
+        return digest(self.path)
+
+
+def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
+    with archive.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(stream)[0]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.search(p, name) for p in patterns)
+
+
+ACCUMULATOR = "accumulated_gradient"
+
+
+SCOPE = "plateau"

@@ -1,0 +1,110 @@
+import dataclasses
+import json
+
+import pytest
+
+from common.errors import UserError
+from common.recipe.recipe import Recipe, apply_settings
+from reproductions.v2.recipe import DEEPLAB, VARIANTS, V2Recipe, fields_from_weights
+
+
+def settle(*settings, base="deeplab"):
+    return apply_settings(VARIANTS, base, settings)
+
+
+def test_settings_are_parsed_by_the_fields_type():
+    recipe = settle(
+        "learning_rate=1e-3", "num_steps=30", "random_mirror=false", "crop_size=161", "encoder=res50",
+        "msc_scales=1,.75,.5", "eval_size=513", "lr_multipliers=[[\"a\", 2]]", "init_not_loaded=a,b",
+    )  # fmt: skip
+    assert recipe.learning_rate == 1e-3 and recipe.num_steps == 30 and recipe.random_mirror is False
+    assert recipe.crop_size == (161, 161) and recipe.encoder == "res50"
+    assert recipe.msc_scales == (1.0, 0.75, 0.5) and recipe.eval_size == 513
+    assert recipe.lr_multipliers == (("a", 2.0),) and recipe.init_not_loaded == ("a", "b")
+    assert settle("eval_size=native").eval_size == "native"
+    assert settle("learning_rate=1").learning_rate == 1.0
+    assert settle("crop_size=100,200").crop_size == (100, 200)
+    assert settle("pixel_mean=1,2,3").pixel_mean == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("learning_rat=1", "did you mean learning_rate"),
+        ("zzz=1", "no such field"),
+        ("num_steps=ten", "num_steps=ten: needs a whole number"),
+        ("num_steps=1.5", "needs a whole number"),
+        ("num_steps=true", "needs a whole number"),
+        ("num_steps=0", "must be at least 1"),
+        ("random_mirror=1", "needs true or false"),
+        ("learning_rate=fast", "needs a number"),
+        ("encoder=res10", "encoder=res10: needs one of deeplab, res101, res50"),
+        ("crop_size=1,2,3", "needs 2 values"),
+        ("eval_size=big", "needs 'native' or a whole number"),
+        ("seed=-1", "seed=-1: must be from 0 to 2147483647"),
+        ("learning_rate=nan", "must be finite"),
+        ("learning_rate=-1", "must be above 0"),
+        ("ignore_label=300", "must be from 0 to 255"),
+        ("weight_decay_on=(", "is not a regular expression"),
+        ('lr_multipliers=[["(", 2]]', "is not a regular expression"),
+        ("msc_scales=.5,1", "must start with 1"),
+        ("atrous_rates=0", "at least 1"),
+        ("eval_scales=0", "needs factors from"),
+        ("variant=deeplab_mcs", "did you mean deeplab_msc"),
+        ("num_steps", "key=value"),
+    ],
+)
+def test_bad_settings_are_one_clear_sentence(setting, message):
+    with pytest.raises(UserError, match=message) as error:
+        settle(setting)
+    assert "\n" not in str(error.value)
+
+
+def test_variant_replaces_and_settings_override():
+    recipe = settle("num_steps=5", "variant=deeplab_msc")
+    assert recipe.msc_scales == (1.0, 0.75, 0.5) and recipe.batch_size == 1 and recipe.num_steps == 5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_json_round_trip(variant):
+    recipe = VARIANTS[variant]
+    assert recipe.variant == variant
+    assert V2Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_from_json_refuses_what_it_does_not_know():
+    with pytest.raises(UserError, match="did you mean power"):
+        V2Recipe.from_json({"variant": "x", "powr": 1})
+    with pytest.raises(UserError, match="no field 'variant'"):
+        V2Recipe.from_json({})
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DEEPLAB.num_steps = 1
+    assert Recipe(variant="x").derive(num_steps=3).num_steps == 3
+
+
+def test_the_originals_numbers():
+    """main.py of the original, flag by flag."""
+    r = DEEPLAB
+    assert (r.num_steps, r.save_interval, r.seed, r.batch_size) == (20000, 1000, 1234, 10)
+    assert (r.learning_rate, r.power, r.momentum, r.weight_decay) == (2.5e-4, 0.9, 0.9, 5e-4)
+    assert (r.crop_size, r.min_scale, r.max_scale, r.random_mirror) == ((321, 321), 0.5, 1.5, True)
+    assert (r.channel_order, r.pixel_mean) == ("bgr", (104.00698793, 116.66876762, 122.67891434))
+    assert r.batch_norm_epsilon == 0.001 and not r.align_corners
+    msc = VARIANTS["deeplab_msc"]
+    assert (msc.msc_scales, msc.batch_size, msc.grad_update_every) == ((1.0, 0.75, 0.5), 1, 10)
+
+
+def test_preprocessing_belongs_to_the_weights():
+    slim = {"resnet_v1_50/conv1/weights": (7, 7, 3, 64), "resnet_v1_50/logits/weights": (1, 1, 2048, 1000)}
+    told = fields_from_weights(slim) | {"pixel_mean": 0}
+    assert told == {"encoder": "res50", "channel_order": "rgb", "pixel_mean": 0}
+    whole = slim | {"decoder/aspp/conv1/weights": (3, 3, 2048, 19), "decoder/aspp/conv1/biases": (19,)}
+    assert fields_from_weights(whole)["channel_order"] == "bgr" and fields_from_weights(whole)["num_classes"] == 19
+    caffe = {"res2a_branch1/weights": (1, 1, 64, 256)}
+    assert fields_from_weights(caffe)["encoder"] == "deeplab" and fields_from_weights(caffe)["channel_order"] == "bgr"
+    assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (4, 4)})["dilated_type"] == "smooth_GI"
+    assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (3, 3, 1, 1, 1)})["dilated_type"] == "smooth_SSC"
+    assert fields_from_weights({"something": (1,)}) == {}

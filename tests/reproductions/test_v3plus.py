@@ -1,0 +1,242 @@
+"""DeepLab v3+'s recipes, names, cells and training options; the originals' answers are in test_golden_v3plus."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from common.errors import UserError
+from common.nets.backbones.dense import dense_strides
+from common.nets.describe import describe
+from common.nets.losses import mean_loss, weight_decay
+from common.nets.network import build
+from common.recipe.cell import read_cell
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+from common.training import run_folder
+from common.training.step import train_step
+from common.weights import weights as checkpoints
+from reproductions.v3plus import REPRODUCTION
+from reproductions.v3plus.model import network
+from reproductions.v3plus.recipe import (
+    DPC,
+    IMAGENET_MEAN,
+    PASCAL,
+    SEED,
+    UNIT_RANGE,
+    VARIANTS,
+    ZOO_MODELS,
+    fields_from_weights,
+)
+from tests.conftest import ROOT
+from tests.helpers.tiny import SMALL, run
+
+
+def variables(recipe):
+    with tf.Graph().as_default():
+        outputs = build(network, tf.zeros([2, 65, 65, 3]), recipe)
+        return {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}, outputs.logits.shape.as_list()
+
+
+def test_strides_turn_into_rates():
+    assert dense_strides([2, 2, 2, 1], 4, 32) == [(2, 1), (2, 1), (2, 1), (1, 1)]
+    assert dense_strides([2, 2, 2, 1], 4, 8) == [(2, 1), (1, 1), (1, 2), (1, 4)]
+    with pytest.raises(ValueError, match="output stride 64 is not reached"):
+        dense_strides([2], 4, 64)
+
+
+@pytest.mark.parametrize("name", [*ZOO_MODELS, "pascal", "model_a", "table3_os16", "ade20k"])
+def test_checkpoints_are_known_by_their_names(name):
+    """Everything that belongs to the weights comes back from names and shapes, but rates and multi-grid."""
+    recipe = VARIANTS[name]
+    settled = fields_from_weights(variables(recipe)[0])
+    told = {k: v for k, v in settled.items() if v != getattr(recipe, k)}
+    assert not told
+    assert settled.keys() >= {"backbone", "names", "num_classes", "decoder", "pixel_mean"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"aspp_batch_norm": False, "decoder_batch_norm": False},
+        {"aspp_separable": False, "decoder_separable": False},
+        {"aspp_separable": False, "decoder_separable": False, "names": "zoo", "aspp_depth": 64},
+        {"image_pooling": False, "decoder": False},
+        {"backbone": "mobilenet_v2", "depth_multiplier": 0.5},
+        {"backbone": "resnet_v1_50", **IMAGENET_MEAN},
+    ],
+)
+def test_options_of_the_head_are_known_by_names(settings):
+    recipe = PASCAL.derive(**{"backbone": "mobilenet_v2", **settings})
+    settled = fields_from_weights(variables(recipe)[0])
+    assert {k: settled.get(k, getattr(recipe, k)) for k in settings} == {k: getattr(recipe, k) for k in settings}
+
+
+def test_imagenet_weights_bring_their_preprocessing():
+    names = {n: s for n, s in variables(PASCAL.derive(backbone="resnet_v1_50"))[0].items() if n.startswith("resnet")}
+    assert fields_from_weights(names) == {"backbone": "resnet_v1_50", **IMAGENET_MEAN}
+    beta = {
+        n: s for n, s in variables(PASCAL.derive(backbone="resnet_v1_50_beta"))[0].items() if n.startswith("resnet")
+    }
+    assert fields_from_weights(beta) == {"backbone": "resnet_v1_50_beta", **UNIT_RANGE}
+
+
+@pytest.mark.parametrize("backbone", ["xception_41", "xception_71", "resnet_v1_50_beta", "mobilenet_v2"])
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_output_strides_and_decoder(backbone, stride):
+    recipe = PASCAL.derive(backbone=backbone, output_stride=stride)
+    assert variables(recipe)[1] == [2, 17, 17, 21]
+    assert variables(recipe.derive(decoder=False))[1] == [2, 64 // stride + 1, 64 // stride + 1, 21]
+
+
+def test_figures_that_the_zoo_publishes():
+    """Multiply-adds within 2 % of the zoo's page, at 513 and output stride 16; parameters of MobileNetV2."""
+    for name, published in {"mnv2_pascal_train_aug": 2.75, "mnv2_dm05_pascal_trainaug": 0.88}.items():
+        text = describe(network, VARIANTS[name], 513)
+        (line,) = [line for line in text.splitlines() if line.startswith("multiply-adds")]
+        assert float(line.split()[3]) == pytest.approx(published, rel=0.02)
+    assert "2,113,557 trained" in describe(network, VARIANTS["mnv2_pascal_train_aug"], 65)
+
+
+def test_cell_of_the_zoo():
+    recipe = VARIANTS["xception71_dpc_cityscapes_trainfine"]
+    names, _ = variables(recipe)
+    cell = {n: s for n, s in names.items() if n.startswith("meta_architecture/") and n.endswith("weights")}
+    assert cell["meta_architecture/branch0_depthwise/depthwise_weights"] == (3, 3, 2048, 1)
+    assert cell["meta_architecture/branch4_pointwise/weights"] == (1, 1, 256, 256)
+    assert cell["meta_architecture/concat_projection/weights"] == (1, 1, 1280, 256) and len(cell) == 11
+    assert len(names) == 812  # as the official graph has
+    assert not [n for n in names if n.startswith(("aspp", "image_pooling", "concat_projection"))]
+    assert [b.rate for b in read_cell(DPC)] == [(1, 6), (18, 15), (6, 3), (1, 1), (6, 21)]
+
+
+def test_a_cell_from_its_file(tmp_path):
+    path = tmp_path / "cell.json"
+    config = [
+        {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1},
+        {"op": "conv", "kernel": [1, 1], "input": 0},
+        {"op": "conv", "kernel": 3, "rate": [2, 4], "input": 1},
+    ]
+    path.write_text(json.dumps(config))
+    recipe = REPRODUCTION.recipe_to_train(["variant=mnv2_pascal_train_aug", f"dense_prediction_cell={path}"])
+    assert json.loads(recipe.dense_prediction_cell) == config  # the recipe keeps it, not the path
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [1, None, None, 3])
+        logits = build(network, images, recipe).logits
+        session.run(tf.global_variables_initializer())
+        assert session.run(logits, {images: np.zeros((1, 65, 97, 3))}).shape == (1, 5, 7, 21)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("[{", "is not JSON"),
+        ("[]", "needs a list of branches"),
+        ('[{"op": "pool", "input": -1}]', "branch 0 has no op that is known"),
+        ('[{"op": "conv", "input": 0}]', "branch 0 reads input 0"),
+        ('[{"op": "conv", "input": -1}, {"op": "conv", "input": 2}]', "branch 1 reads input 2"),
+        ('[{"op": "conv", "input": -1, "kernel": 5}]', "kernel 5"),
+        ('[{"op": "conv", "input": -1, "rate": 2}]', "rate 2; it must be"),
+        ('[{"op": "conv", "input": -1, "stride": 2}]', "unknown keys: stride"),
+        ("no/such/file.json", "cannot be read as JSON"),
+    ],
+)
+def test_bad_cells_are_refused(cell, message):
+    with pytest.raises(UserError, match="dense_prediction_cell.*" + message):
+        PASCAL.derive(dense_prediction_cell=cell)
+
+
+def loss_of(logits, labels, step=0, **settings):
+    recipe = Recipe(variant="x", num_classes=2, **settings)
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits = tf.constant(np.array(logits, np.float32).reshape(1, 1, -1, 2))
+        labels = tf.constant(np.array(labels, np.uint8).reshape(1, 1, -1, 1))
+        return float(session.run(mean_loss(logits, labels, recipe, tf.constant(step, tf.int64))))
+
+
+def test_void_pixels_of_the_seed_have_the_loss_of_equal_scores():
+    easy = [[9, 0], [0, 9], [5, 5], [5, 5]]
+    mean_valid = loss_of(easy, [0, 1, 255, 255])
+    assert loss_of(easy, [0, 1, 255, 255], void_pixels="constant") == pytest.approx((mean_valid + np.log(2)) / 2)
+
+
+def test_hard_pixels_by_hand():
+    """Losses of four pixels, the last one void: log(1 + e^-d) for scores that differ by d."""
+    scores, labels = [[0, 0], [1, 0], [3, 0], [0, 9]], [0, 0, 0, 255]
+    losses = [np.log1p(np.exp(-d)) for d in (0, 1, 3)]
+    assert loss_of(scores, labels, top_k_percent_pixels=0.25) == pytest.approx(losses[0])
+    assert loss_of(scores, labels, top_k_percent_pixels=0.5) == pytest.approx(np.mean(losses[:2]))
+    # All four: the void one has no loss and does not count.
+    gradual = {"top_k_percent_pixels": 0.25, "hard_example_mining_step": 100}
+    assert loss_of(scores, labels, step=0, **gradual) == pytest.approx(np.mean(losses))
+    assert loss_of(scores, labels, step=70, **gradual) == pytest.approx(np.mean(losses[:1]))
+    assert loss_of(scores, labels, step=50, **gradual) == pytest.approx(np.mean(losses[:2]))
+    with pytest.raises(UserError, match="top_k_percent_pixels=0.0: is a share"):
+        SMALL.derive(top_k_percent_pixels=0)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    def change(**settings):
+        recipe = SMALL.derive(optimizer="sgd", learning_rate=1.0, schedule="constant", weight_decay=0.0, **settings)
+        from tests.helpers.tiny import network as tiny
+
+        with tf.Graph().as_default(), tf.Session() as session:
+            rng = np.random.RandomState(0)
+            images, labels = tf.constant(rng.randn(2, 65, 65, 3), tf.float32), tf.ones([2, 65, 65, 1], tf.uint8)
+            step = train_step(tiny, images, labels, recipe)
+            session.run(tf.global_variables_initializer())
+            trained = tf.trainable_variables()
+            before = session.run(trained)
+            session.run(step.update)
+            return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(session.run(trained), before, strict=True))))
+
+    free = change()
+    assert free > 0.2 and change(gradient_clip=0.1) == pytest.approx(0.1, rel=1e-4)
+    assert change(gradient_clip=2 * free) == pytest.approx(free, rel=1e-6)
+
+
+def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--data", sample_set, "--quiet", "--set", "num_steps=2"]
+    assert run(*train) == 0 and run(*train, "learning_rate=0.01") == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert run(*train) == 2  # it is there already
+    assert run(*train, "--resume") == 0
+    assert run(*train, "num_steps=3", "--resume") == 2 and len(list((tmp_path / "runs").iterdir())) == 2
+    for folder in (tmp_path / "runs").iterdir():
+        stored = checkpoints.Weights(folder / "model.ckpt-2").recipe()
+        assert json.loads((folder / run_folder.RECIPE).read_text()) == stored
+
+
+def test_published_rows_name_recipes():
+    tables = yaml.safe_load((ROOT / "results/published.yaml").read_text())
+    named = [r["variant"] for t in tables if t["reproduction"] == "v3plus" for r in t["rows"] if "variant" in r]
+    assert len(named) >= 15 and all(name in VARIANTS for name in named)
+
+
+def test_one_missing_or_misshapen_variable_is_told_as_one(tmp_path):
+    shapes = variables(VARIANTS["mnv2_pascal_train_aug"])[0]
+    for name in ("logits/semantic/weights", "concat_projection/weights", "MobilenetV2/Conv/weights"):
+        assert fields_from_weights({n: s for n, s in shapes.items() if n != name})["names"] == "zoo"
+        assert fields_from_weights(shapes | {name: (3,)})["backbone"] == "mobilenet_v2"
+    missing = {n: np.zeros(s, np.float32) for n, s in shapes.items() if n != "logits/semantic/weights"}
+    np.savez(tmp_path / "x.npz", **missing)
+    weights = checkpoints.Weights(tmp_path / "x.npz")
+    recipe = REPRODUCTION.recipe_to_run([], weights)
+    from common.inference.segmenter import Segmenter
+
+    with pytest.raises(UserError, match="1 missing in the file: logits/semantic/weights"):
+        Segmenter(network, recipe.derive(atrous_rates=()), weights)
+
+
+def test_the_seeds_fixed_decay():
+    recipe = PASCAL.derive(backbone="mobilenet_v2", weight_decay=1e-3, **SEED)
+    with tf.Graph().as_default(), tf.Session() as session:
+        build(network, tf.zeros([1, 65, 65, 3]), recipe)
+        decayed = {v.op.name: tf.nn.l2_loss(v) for v in tf.trainable_variables() if v.op.name.endswith("/weights")}
+        total = weight_decay(recipe)
+        session.run(tf.global_variables_initializer())
+        total, norms = session.run((total, decayed))
+    fixed = sum(n for name, n in norms.items() if name.endswith("_pointwise/weights"))
+    assert total == pytest.approx(1e-3 * sum(norms.values()) - (1e-3 - 4e-5) * fixed, rel=1e-5)

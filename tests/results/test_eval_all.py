@@ -1,0 +1,252 @@
+"""eval-all: what is known is evaluated once, by every protocol, and a run that was killed leaves only the rest."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.data.lists import card_by_name, read_split
+from common.downloads import manifest as manifests
+from common.errors import UserError
+from common.reproduction import reproductions
+from common.results import code_version, eval_all, known, records
+from tests.conftest import ROOT
+from tests.helpers.tiny import SMALL, TINY, run
+
+# Two sample runs and, besides the recipe's own protocol, two more.
+TWO = dataclasses.replace(
+    TINY,
+    variants={r.variant: r for r in (SMALL, SMALL.derive(variant="wide", width=24))},
+    sample_variants=("small", "wide"),
+    protocols=({"eval_flip": True},),
+    further_protocols=({"eval_scales": (0.75, 1.0)}, {"eval_flip": True}),
+)
+
+
+@pytest.fixture
+def tiny_suite(tmp_path, monkeypatch):
+    """A working folder, and the tiny network as the only reproduction."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(eval_all, "reproductions", lambda: {"tiny": TWO})
+    return tmp_path
+
+
+def runs_of(results_dir):
+    return {path.name: path.stat().st_mtime_ns for path in (results_dir / "runs").glob("*.json")}
+
+
+@pytest.fixture
+def two_runs(tiny_suite):
+    """Both sample runs, trained here: `reproduce` of a process of its own knows but one of them."""
+    from common import cli
+
+    for variant in TWO.sample_variants:
+        assert cli.main(TWO, ["reproduce", "--quiet", "--set", f"variant={variant}"]) == 0
+    return tiny_suite
+
+
+def test_everything_is_evaluated_once(two_runs, results_dir, capsys):
+    before = runs_of(results_dir)
+    assert len(before) == 4  # what reproduce evaluates: its own protocol, and mirrored
+    assert eval_all.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("to evaluate") == 2 and listed.count("has its record") == 4
+    assert eval_all.main(["--quiet"]) == 0
+    printed = capsys.readouterr().out
+    after = runs_of(results_dir)
+    assert len(after) == 6 and {n: after[n] for n in before} == before
+    assert printed.count("evaluated") == 2 and printed.count("was there") == 4 and "scales 0.75 1" in printed
+    for record in records.read_records():
+        assert (Path(record["evaluation"]) / "pictures.npz").is_file()
+        assert len(list((Path(record["evaluation"]) / "labels").iterdir())) == 16
+    assert eval_all.main(["--quiet"]) == 0  # the second time nothing is left
+    assert runs_of(results_dir) == after
+    assert capsys.readouterr().out.count("was there") == 6
+
+
+def test_other_code_is_another_number(two_runs, results_dir, monkeypatch, capsys):
+    monkeypatch.setattr(eval_all, "code_version", lambda module: "later")
+    assert eval_all.main(["--list"]) == 0
+    assert capsys.readouterr().out.count("to evaluate") == 6
+
+
+def test_missing_runs_are_found(tiny_suite, capsys, monkeypatch):
+    assert eval_all.main(["--list"]) == 0
+    assert "to train        tiny small" in capsys.readouterr().out
+    trained = []
+    monkeypatch.setattr(eval_all, "train", lambda reproduction, variant, quiet: trained.append(variant))
+    eval_all.main(["--quiet"])
+    assert trained == ["small", "wide"]
+
+
+def test_a_run_is_trained_by_reproduce(tiny_suite):
+    one = dataclasses.replace(TWO, sample_variants=("small",))
+    assert [v for _, v in eval_all.missing_runs([one])] == ["small"]
+    eval_all.train(one, "small", quiet=True)
+    assert eval_all.missing_runs([one]) == []
+
+
+def test_a_run_that_fails_is_named(tiny_suite, monkeypatch):
+    monkeypatch.setattr(eval_all.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 2))
+    with pytest.raises(UserError, match="reproduce --set variant=small: ended with status 2"):
+        eval_all.train(TWO, "small", quiet=True)
+
+
+PROGRAM = """
+import sys
+from common.results import eval_all
+from tests.results.test_eval_all import TWO
+eval_all.reproductions = lambda: {"tiny": TWO}
+sys.exit(eval_all.main(["--jobs", "1"]))
+"""
+
+
+def processes_in(folder):
+    """The processes whose working folder it is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.name != str(os.getpid()) and (process / "cwd").resolve() == folder.resolve():
+                found.append(process.name)
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_only_the_rest(two_runs, results_dir, how):
+    """Killed after its first record; its child ends with it, the next run does the other."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=subprocess.PIPE, text=True, env=os.environ)
+    for line in process.stderr:
+        if line.startswith("1/2"):
+            time.sleep(1)  # the next one has begun
+            process.send_signal(how)
+            break
+    assert process.wait(60) != 0
+    process.stderr.close()
+    time.sleep(1)
+    assert not processes_in(two_runs)
+    some = runs_of(results_dir)
+    assert len(some) == 5
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0 and "1 evaluations, 5 have their records" in done.stderr
+    assert len(runs_of(results_dir)) == 6 and {n: runs_of(results_dir)[n] for n in some} == some
+
+
+def test_one_that_fails_does_not_stop_the_others(two_runs, results_dir, capsys):
+    (data,) = (two_runs / "runs/tiny-small").glob("model.ckpt-8.data-*")
+    whole = data.read_bytes()
+    data.write_bytes(whole[: len(whole) // 2])
+    assert eval_all.main(["--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("tiny-wide") == 3 and "failed" not in captured.out
+    assert "runs/tiny-small/model.ckpt-8" in captured.err and "1 checkpoints could not be made or read" in captured.err
+    data.write_bytes(whole)
+    (two_runs / "runs/tiny-small/evaluation-eval_scales").write_text("in the way of its folder")
+    assert eval_all.main(["--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert "failed: " in captured.out and "1 of 6 evaluations failed, 0 checkpoints" in captured.err
+
+
+def test_memory_limits_what_runs_together(two_runs, monkeypatch):
+    """With no memory to spare the jobs run one after the other."""
+    monkeypatch.setattr(eval_all, "free_memory", lambda: 5000.0)  # for one of 3000, not for two
+    together, start = [], eval_all._start
+
+    def watched(job, *arguments):
+        started = start(job, *arguments)
+        together.append(sum(j.process is not None and j.process.poll() is None for j in jobs))
+        return started
+
+    monkeypatch.setattr(eval_all, "_start", watched)
+    split = read_split(card_by_name("voc2012"), Path("data/sample"), "val")
+    jobs = [job for c in known.trained({"tiny": TWO}) for job in eval_all.jobs_of(c, split, [])]
+    eval_all.run(jobs[:2], (Path("data/sample"), "val", split), most=3, quiet=True)
+    assert together == [1, 1]
+
+
+def test_real_data_takes_runs_on_real_data_and_fetched_weights(
+    tiny_suite, voc_subset, results_dir, capsys, monkeypatch
+):
+    """A run on the sample set is not evaluated on photographs; weights of the manifest say what they have seen."""
+    one = dataclasses.replace(TWO, protocols=(), further_protocols=())
+    monkeypatch.setattr(eval_all, "reproductions", lambda: {"tiny": one})
+    few = tiny_suite / "few.txt"
+    few.write_text(
+        "".join(f"{line}\n" for line in (voc_subset / "ImageSets/Segmentation/val.txt").read_text().split()[:2])
+    )
+    assert run("train", "--data", "sample", "--run-dir", "runs/drawn", "--quiet", "--set", "num_steps=1") == 0
+    arguments = ["--data", str(voc_subset), "--split", str(few), "--quiet"]
+    assert eval_all.main(arguments) == 2
+    assert "no checkpoint to evaluate on VOC2012 few" in capsys.readouterr().err
+    assert run("train", "--data", voc_subset, "--run-dir", "runs/real", "--quiet", "--set", "num_steps=1") == 0
+    seeded = ["--set", "num_steps=1", "seed=7"]
+    assert run("train", "--data", voc_subset, "--run-dir", "theirs", "--quiet", *seeded) == 0
+    Path("weights/theirs").mkdir(parents=True)
+    for file in Path("theirs").glob("model.ckpt-1.*"):
+        file.rename(Path("weights/theirs") / file.name)
+    weights = manifests.Weights(path="model.ckpt-1.index", trained_on=("t",), reproduction="tiny", variant="small")
+    entry = manifests.Entry(name="theirs", kind="weights", title="t", licence="l", files=(), weights=(weights,))
+    made = manifests.Manifest(preprocessing={}, training_sets={"t": ["voc2012/few"]}, entries={"theirs": entry})
+    monkeypatch.setattr(eval_all, "read_manifest", lambda: made)
+    assert eval_all.main(arguments) == 0
+    found = {r["checkpoint"]["path"]: r["marks"] for r in records.read_records()}
+    assert set(found) == {"runs/real/model.ckpt-1", "weights/theirs/model.ckpt-1"}
+    assert (
+        found["weights/theirs/model.ckpt-1"]["val_seen"] is True and "val_seen" not in found["runs/real/model.ckpt-1"]
+    )
+
+
+def test_protocols_of_every_paper_are_told_apart():
+    """v2's multi-scale inputs too, which are fused inside the network."""
+    for reproduction in reproductions().values():
+        recipe = reproduction.variants[reproduction.sample_variants[0]]
+        ways = ({}, *reproduction.protocols, *reproduction.further_protocols)
+        told = {json.dumps(recipe.derive(**changes).at_evaluation().protocol()) for changes in ways}
+        assert len(told) == len(ways), reproduction.name
+
+
+def test_all_reproductions_are_found():
+    assert list(reproductions()) == ["v1", "v2", "v3", "v3plus", "v3plus_simplified"]
+    assert all(r.package == f"reproductions.{name}" for name, r in reproductions().items())
+
+
+def test_the_manifest_names_real_variants():
+    ours = reproductions()
+    named = [w for e in manifests.read_manifest().entries.values() for w in e.weights if w.variant]
+    assert len(named) > 15 and all(w.variant in ours[w.reproduction].variants for w in named)
+
+
+def test_code_versions_follow_what_an_evaluation_imports():
+    closure = code_version._closure(("reproductions.v3.model",))
+    assert {
+        "common.nets.layers",
+        "common.nets.heads",
+        "common.nets.backbones.resnet_v1",
+        "reproductions.v3.recipe",
+    } <= closure.keys()
+    assert not any(name.startswith(("common.training", "common.results")) for name in closure)
+    assert code_version.code_version("reproductions.v3.model") != code_version.code_version("reproductions.v1.model")
+
+
+def test_records_of_an_earlier_schema_are_read(results_dir):
+    """Those of the checkout, from before `code` and `evaluation`; with a later schema it says to update."""
+    old = sorted((ROOT / "results/runs").glob("*.json"))[0]
+    record = json.loads(old.read_text()) | {"schema": 1}
+    for name in records.ABSENT:
+        record.pop(name, None)
+    path = results_dir / "runs" / old.name
+    path.parent.mkdir(parents=True)
+    path.write_text(records.dumps(record | {"digest": records.digest(record)}))
+    (read,) = records.read_records()
+    assert read["code"] is None and read["miou"] == record["miou"]
+    record["schema"] = records.SCHEMA + 1
+    path.write_text(records.dumps(record | {"digest": records.digest(record)}))
+    with pytest.raises(UserError, match="newer than this checkout"):
+        records.read_records()

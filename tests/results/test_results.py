@@ -1,0 +1,218 @@
+"""Records, the table, and `reproduce`."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.data.sets.voc import VOC2012
+from common.data.split import Split
+from common.errors import UserError
+from common.paths import ROOT
+from common.reproduction import reproductions
+from common.results import records
+from common.results import tables as results
+from tests.helpers.tiny import run
+
+
+@pytest.fixture
+def reproduced(tmp_path, results_dir, monkeypatch):
+    """The tiny network reproduced on the sample set, in a working folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    (record,) = (results_dir / "runs").glob("*.json")
+    return record
+
+
+def test_reproduce_draws_trains_evaluates_and_records(reproduced, tmp_path, results_dir):
+    run_dir = tmp_path / "runs/tiny-small-4"
+    assert (tmp_path / "data/sample/sample.json").is_file()
+    assert {p.name for p in run_dir.glob("*.png")} == {"overlays.png", "training_curve.png"}
+    assert (run_dir / "evaluation/metrics.json").is_file() and len(list((run_dir / "predictions").iterdir())) == 16
+    assert {p.name for p in (results_dir / "figures").iterdir()} == {
+        "tiny-small-4-overlays.png",
+        "tiny-small-4-training_curve.png",
+    }
+    record = json.loads(reproduced.read_text())
+    assert record["marks"] == {"sample": True, "subset": 2} and record["data"]["images"] == 2
+    assert (
+        record["changed"] == ["num_steps"] and record["recipe"]["num_steps"] == 4 and record["checkpoint"]["step"] == 4
+    )
+    assert record["miou_before_training"] is not None and record["training"]["split"] == "train_aug"
+    assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2"
+    assert not (run_dir / "start/model.ckpt-0.index").exists()  # measured, then removed
+    # Again: nothing to train, the same record but for its time, and the network before training is remembered.
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    again = json.loads(reproduced.read_text())
+    assert again["miou_before_training"] == record["miou_before_training"] and again["miou"] == record["miou"]
+
+
+def test_a_changed_record_is_refused(reproduced):
+    text = reproduced.read_text()
+    reproduced.write_text(text.replace('"images": 2', '"images": 1449'))
+    with pytest.raises(UserError, match="was changed after its run wrote it"):
+        records.read_records()
+    reproduced.write_text("{")
+    with pytest.raises(UserError, match="not readable JSON"):
+        records.read_records()
+
+
+def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, results_dir):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Head\n\n{results.BEGIN}\nold\n{results.END}\n\ntail\n")
+    results.write_results(readme)
+    first = readme.read_text(), (results_dir / "RESULTS.md").read_text()
+    stamps = readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns
+    results.write_results(readme)
+    assert (readme.read_text(), (results_dir / "RESULTS.md").read_text()) == first
+    assert (readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns) == stamps
+    assert first[0].startswith("# Head\n") and first[0].endswith("\n\ntail\n") and "old" not in first[0]
+    record = json.loads(reproduced.read_text())
+    row = next(line for line in first[1].splitlines() if record["id"] in line)
+    assert f"{100 * record['miou']:.2f}" in row and "`sample` `subset 2`" in row
+    assert f"](runs/{record['id']}.json)" in row and f"](results/runs/{record['id']}.json)" in first[0]
+    real = first[1].split("## Sample runs")[0]
+    assert record["id"] not in real and "None yet." in real
+
+    readme.write_text("no markers")
+    with pytest.raises(UserError, match="has no lines"):
+        results.write_results(readme)
+
+
+def test_of_sample_runs_that_were_made_again_the_newest_is_shown(reproduced):
+    record = json.loads(reproduced.read_text())
+    again = record | {"id": "again", "finished": "2999-01-01T00:00:00+00:00", "miou": 0.5}
+    other = record | {"id": "other", "changed": ["seed"]}
+    assert {r["id"] for r in results._sample([again, record, other])} == {"again", "other"}
+    real = [r | {"marks": {}} for r in (record, again)]
+    assert results._sample(real) == [] and len(results._real(real)) == 2
+
+
+def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
+    record = json.loads(reproduced.read_text())
+    table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
+    row = {"model": "m", "miou": 70.0, "variant": "small", "init": "deeplab_resnet_init"}
+    full = record | {"marks": {}, "changed": [], "data": record["data"] | {"title": "VOC2012 val"}}
+    full["training"] = record["training"] | {"init": "weights/deeplab_resnet_init/deeplab_resnet_init.ckpt"}
+    full["recipe"] = record["recipe"] | {"num_steps": record["checkpoint"]["step"]}
+
+    def stands(changes, row=row, table=table):
+        return results.matching_record(table, row, [full | changes]) is not None
+
+    assert stands({}) and results.matching_record(table, row, [full]) == full
+    assert not stands({"marks": {"subset": 5}}) and not stands({"variant": "other"})
+    assert not stands({"changed": ["batch_size"]})
+    for init in (None, "deeplab_resnet_init_other.ckpt", "x/deeplab_resnet.ckpt"):
+        assert not stands({"training": full["training"] | {"init": init}})
+    assert not stands({"recipe": full["recipe"] | {"num_steps": 30000}})  # not trained to its end
+    assert not stands({"checkpoint": full["checkpoint"] | {"path": "runs/x/best.ckpt-4"}})  # chosen on val
+    assert not stands({}, row | {"settings": {"flip": True}}) and not stands({}, {"model": "m", "miou": 70.0})
+    published = {k: v for k, v in row.items() if k != "init"}  # of weights from elsewhere
+    assert not stands({}, published) and stands({"training": None}, published) and not stands({"training": None})
+    random = {"marks": {"random_split": True}, "data": full["data"] | {"title": "VOC2012 random_val"}}
+    assert stands(random, table=table | {"data": "VOC2012 random_val"})
+    assert not stands({"marks": {"random_split": True}})
+
+
+@pytest.mark.parametrize(
+    ("seen", "pictures", "evaluated", "said", "expected"),
+    [
+        (("a",), 1449, 1449, None, {}),
+        (("a",), 1449, 20, None, {"subset": 20}),
+        (("a",), 462, 462, None, {"subset": 462}),
+        (("a", "p7"), 1449, 1449, None, {"val_seen": True}),
+        (("a", "p7"), 1449, 7, None, {"subset": 7}),
+        (("a",), 1449, 1449, True, {"val_seen": True}),
+        ((), 1449, 1449, None, {"val_seen": "unknown"}),
+        (("a", "?"), 1449, 1449, None, {"val_seen": "unknown"}),
+        (("a", "?"), 1449, 1449, False, {}),
+        (("p7", "?"), 1449, 1449, False, {"val_seen": True}),
+        ((), 1449, 1449, False, {}),
+        ((), 1449, 1449, True, {"val_seen": True}),
+    ],
+)
+def test_marks(tmp_path, seen, pictures, evaluated, said, expected):
+    made = Split(VOC2012, "val", tuple((Path(f"p{i}.jpg"), Path()) for i in range(pictures)), is_sample=False)
+    if seen:
+        (tmp_path / "pictures.txt").write_text("\n".join(seen))
+    assert records.marks(made, evaluated, tmp_path, said) == expected
+
+
+def test_marks_of_the_sample(tmp_path):
+    made = Split(VOC2012, "val", ((Path("a"), Path("b")),) * 16, is_sample=True)
+    assert records.marks(made, 16, tmp_path, True) == {"sample": True, "val_seen": True}
+
+
+def test_records_hold_no_ones_home():
+    words = records._public("python -m reproductions.v2 train --data /home/me/VOC2012 --set a=/b").split()
+    assert "/home/me/VOC2012" not in words and "VOC2012" in words
+
+
+def test_every_published_row_has_a_source_and_names_real_recipes():
+    ours, seen = reproductions(), set()
+    for table in results.read_published():
+        assert table["source"] and table["data"] and table["reproduction"] and table["source"] not in seen
+        seen.add(table["source"])
+        for row in table["rows"]:
+            assert 0 < row["miou"] < 100
+            assert "variant" not in row or row["variant"] in ours[table["reproduction"]].variants, row
+    rows = {
+        (t["source"], r["model"], r.get("protocol", "single scale"))
+        for t in results.read_published()
+        for r in t["rows"]
+    }
+    beside = [tuple(r["beside"]) for t in results.read_published() for r in t["rows"] if "beside" in r]
+    assert beside and rows >= set(beside)
+
+
+def test_no_number_stands_without_a_record_or_a_source(reproduced, results_dir):
+    """Every figure with two decimals in RESULTS.md is a record's or a published one, in a line that names which."""
+    results.write_results()
+    found, tables = records.read_records(), results.read_published()
+    measured = {
+        f"{100 * r[k]:.2f}" for r in found for k in ("miou", "pixel_accuracy", "miou_before_training") if k in r
+    }
+    published = {f"{row[k]:.2f}" for t in tables for row in t["rows"] for k in ("miou", "pixel_accuracy") if k in row}
+    section, shown = "", 0
+    for line in (results_dir / "RESULTS.md").read_text().splitlines():
+        section = line if line.startswith("##") else section
+        if not line.startswith("|"):
+            continue
+        numbers = {n for cell in line.split("|") for n in re.findall(r"(?<![\w.])\d+\.\d\d(?!\d)", cell)}
+        shown += len(numbers)
+        assert numbers <= (published if section.startswith("###") else measured), line
+        assert not numbers or section.startswith("###") or "](runs/" in line
+    assert shown > 200
+
+
+def test_committed_results_are_what_the_committed_records_give():
+    """Of the last commit, so that a user's own records and tables don't matter."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    try:
+        paths = git("ls-tree", "--name-only", "HEAD", "results/runs/").split()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    committed = [json.loads(git("show", f"HEAD:{p}")) for p in paths]
+    assert committed and all(r["digest"] == records.digest(r) for r in committed)
+    published = yaml.safe_load(git("show", "HEAD:results/published.yaml"))
+    assert git("show", "HEAD:results/RESULTS.md") == results._results(committed, published)
+    assert results._readme_tables(committed, published) in git("show", "HEAD:README.md")
+
+
+def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_dir):
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "--data", voc_subset, "--steps", "3", "--limit", "2", "--quiet") == 0
+    (record,) = (results_dir / "runs").glob("*.json")
+    assert json.loads(record.read_text())["marks"] == {"subset": 2}
+
+
+def test_pictures_with_spaces_in_their_names_are_known_again(tmp_path):
+    made = Split(VOC2012, "val", ((Path("my photo.jpg"), Path()),) * 1449, is_sample=False)
+    (tmp_path / "pictures.txt").write_text("my photo\n")
+    assert records.marks(made, 1449, tmp_path, None) == {"val_seen": True}

@@ -1,0 +1,111 @@
+"""The house: which room may import which, no circle, and nothing but common's rooms below the reproductions."""
+
+import ast
+import functools
+
+import pytest
+
+from tests.conftest import ROOT
+
+GROUND = ("errors", "paths", "files", "console", "program", "parallel", "text_table", "tf1")
+
+# From the ground up: a room may import what stands above it in this list, and nothing below.
+ROOMS = {
+    "ground": "errors, files, the console, command lines, and the door to TensorFlow",
+    "recipe": "every number of a run, as data",
+    "weights": "weight files of all formats, and strict restore",
+    "downloads": "public files: where they are, how they come, how they are unpacked",
+    "nets": "layers, heads, backbones, losses, and what a network is made of",
+    "data": "from a folder of pictures and masks to a split, and how data sets are made and checked",
+    "inference": "from a picture to its label map, and from a split to its metrics",
+    "training": "from a recipe to a run's folder",
+    "reproduction": "the contract between a reproduction and the rest",
+    "results": "records, the tables made of them, and what can be evaluated again",
+    "report": "the HTML report",
+    "commands": "train, evaluate, predict, describe, reproduce: one file each",
+    "cli": "the command line that puts the commands together",
+}
+LEVEL = {room: level for level, room in enumerate(ROOMS)}
+PACKAGES = ("common", "converters", "reproductions")
+
+
+def room_of(module: str) -> str:
+    """The room of a module of common; the package itself and the ground's files are the ground."""
+    name = module.split(".")[1] if "." in module else "ground"
+    return "ground" if name in GROUND else name
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules of this suite that it imports, anywhere in it."""
+    files = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+    found: dict[str, set[str]] = {}
+    for module, path in names.items():
+        found[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are written whole, from the checkout's root"
+                wanted = [f"{node.module}.{alias.name}" for alias in node.names]
+                wanted = [name if name in names else node.module for name in wanted]
+            else:
+                continue
+            found[module] |= {name for name in wanted if name.split(".")[0] in PACKAGES and name in names}
+    return found
+
+
+def test_every_room_is_in_the_list():
+    modules = [name for name in imports() if name.startswith("common.")]
+    assert {room_of(name) for name in modules} == set(ROOMS)
+    assert all((ROOT / "common" / f"{name}.py").is_file() for name in GROUND)
+
+
+def test_no_import_runs_upwards():
+    upwards = [
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        for other in others
+        if module.startswith("common.") and other.startswith("common.")
+        if LEVEL[room_of(other)] > LEVEL[room_of(module)]
+    ]
+    assert not upwards, "\n".join(upwards)
+
+
+def test_packages_keep_to_themselves():
+    """Common imports neither converters nor reproductions; no reproduction imports another."""
+    strangers = []
+    for module, others in imports().items():
+        package, reproduction = module.split(".")[0], module.split(".")[1:2]
+        for other in others:
+            its = other.split(".")[0]
+            if package == "common" and its != "common" or (package, its) == ("reproductions", "converters"):
+                strangers.append(f"{module} imports {other}")
+            if package == its == "reproductions" and other.split(".")[1:2] != reproduction:
+                strangers.append(f"{module} imports {other}")
+    assert not strangers, "\n".join(strangers)
+
+
+def test_no_circle_of_imports():
+    graph, done, path = imports(), set(), []
+
+    def visit(module: str) -> None:
+        if module in path:
+            pytest.fail(" -> ".join([*path[path.index(module) :], module]))
+        if module not in done:
+            path.append(module)
+            for other in sorted(graph[module]):
+                visit(other)
+            path.pop()
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_tests_mirror_the_rooms():
+    """A folder of tests stands for a room or a package; helpers and the benchmark have their own."""
+    others = {"converters", "reproductions", "helpers", "bench", "golden"}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= set(ROOMS) | others, folders - set(ROOMS) - others

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.tf1 import tf
+from common.weights import checkpoint_files, checkpoints
+from common.weights.checkpoints import describe_difference, restore
+from common.weights.weights import Weights
+
+VALUES = {"a/weights": np.arange(6, dtype=np.float32).reshape(2, 3), "a/biases": np.ones(3, np.float32)}
+
+
+@pytest.fixture
+def variables():
+    with tf.Graph().as_default(), tf.Session() as session:
+        made = [tf.get_variable(n, v.shape) for n, v in VALUES.items()]
+        session.run(tf.global_variables_initializer())
+        yield session, made
+
+
+def write(folder, session, made, extra=(), name="x"):
+    session.run([v.initializer for v in made], {v.initializer.inputs[1]: VALUES[v.op.name] for v in made})
+    session.run([v.initializer for v in extra])
+    np.savez(folder / f"{name}.npz", **VALUES, **{v.op.name: session.run(v) for v in extra})
+    for suffix, version in (("v2", tf.train.SaverDef.V2), ("v1", tf.train.SaverDef.V1)):
+        saver = tf.train.Saver([*made, *extra], write_version=version)
+        saver.save(session, str(folder / f"{name}.{suffix}"), write_meta_graph=False, write_state=False)
+    return [folder / f"{name}.{s}" for s in ("npz", "v2", "v1")]
+
+
+def test_every_format_restores_the_same(tmp_path, variables):
+    session, made = variables
+    for path in [*write(tmp_path, session, made), tmp_path / "x.v2.index", tmp_path / "x.v2.data-00000-of-00001"]:
+        session.run(tf.global_variables_initializer())
+        assert restore(session, Weights(path), made) == 2
+        for v in made:
+            assert np.array_equal(session.run(v), VALUES[v.op.name]), path
+
+
+def test_missing_extra_and_misshapen_are_all_listed(tmp_path, variables):
+    session, made = variables
+    np.savez(tmp_path / "w.npz", **{"a/weights": np.zeros((2, 2)), "b/weights": np.zeros(1), "c": np.zeros(())})
+    with pytest.raises(UserError) as error:
+        restore(session, Weights(tmp_path / "w.npz"), made)
+    message = str(error.value)
+    assert "1 missing in the file: a/biases" in message
+    assert "2 extra in the file: b/weights, c" in message
+    assert "a/weights (2x2 in the file, 2x3 in the network)" in message
+    assert describe_difference({"a": (1,)}, {"a": (1,)}) == ""
+
+
+def test_named_exceptions_are_left_alone(tmp_path, variables):
+    session, made = variables
+    np.savez(tmp_path / "w.npz", **{"a/weights": VALUES["a/weights"], "logits/weights": np.zeros(5)})
+    assert restore(session, Weights(tmp_path / "w.npz"), made, ["^a/biases$", "^logits/"]) == 1
+
+
+def test_training_state_of_the_original_is_no_weight(tmp_path, variables):
+    """Momentum slots, Adam's, accumulators and the step lie beside the weights in its checkpoints."""
+    session, made = variables
+    names = ("a/weights/Momentum", "Variable", "Variable_7", "global_step", "beta1_power", "a/weights/Adam_1")
+    extra = [tf.get_variable(n, [1]) for n in names]
+    for path in write(tmp_path, session, made, extra):
+        weights = Weights(path)
+        assert weights.names() == set(VALUES)
+        assert restore(session, weights, made) == 2
+
+
+def test_unreadable_files_are_one_sentence(tmp_path, variables):
+    session, made = variables
+    npz, v2, v1 = write(tmp_path, session, made)
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "cut.npz").write_bytes(npz.read_bytes()[:200])
+    (tmp_path / "pickle.npz").write_bytes(b"\x80\x04N.")
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "cut.v1").write_bytes(v1.read_bytes()[:60])
+    (tmp_path / "lone.index").write_bytes((tmp_path / "x.v2.index").read_bytes())
+    for name in ("text.npz", "cut.npz", "pickle.npz", "objects.npz", "text", "cut.v1", "lone", "none", "none.npz"):
+        with pytest.raises(UserError) as error:
+            weights = Weights(tmp_path / name)
+            restore(session, weights, made)
+        assert name in str(error.value) and "\n" not in str(error.value), name
+    with pytest.raises(UserError, match="folder without checkpoints"):
+        Weights(tmp_path)
+
+
+def test_damaged_values_are_noticed(tmp_path, variables):
+    session, made = variables
+    _, v2, _ = write(tmp_path, session, made)
+    data = tmp_path / "x.v2.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:4])
+    with pytest.raises(UserError, match="cannot be read"):
+        restore(session, Weights(v2), made)
+
+
+def test_save_keeps_the_newest_and_leaves_no_temporaries(tmp_path, variables):
+    session, made = variables
+    session.run(tf.global_variables_initializer())
+    saver = tf.train.Saver(made, max_to_keep=0)
+    for step in (8, 9, 10, 11):
+        checkpoints.save(session, saver, tmp_path, step, keep=2)
+    assert [p.name for p in checkpoint_files.checkpoints(tmp_path)] == ["model.ckpt-10", "model.ckpt-11"]
+    assert len(list(tmp_path.iterdir())) == 4
+    assert checkpoint_files.newest_checkpoint(tmp_path / "none") is None
+    with pytest.raises(UserError, match="did you mean .*model.ckpt-11"):
+        Weights(tmp_path)
+
+
+def test_data_without_an_index_is_no_checkpoint(tmp_path):
+    """What a process killed between the two renames leaves."""
+    (tmp_path / "model.ckpt-5.data-00000-of-00001").write_bytes(b"x")
+    assert checkpoint_files.newest_checkpoint(tmp_path) is None
+
+
+def test_digest_follows_the_content(tmp_path, variables):
+    session, made = variables
+    files = write(tmp_path, session, made)
+    digests = {Weights(f).digest() for f in files}
+    assert len(digests) == 3 and all(len(d) == 64 for d in digests)
+    assert Weights(files[1]).digest() == Weights(tmp_path / "x.v2.index").digest()
