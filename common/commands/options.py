@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from common.data.own import locate, training_settings
-from common.data.sample import SAMPLE, data_dir
+from common.data.lists import open_data
+from common.data.own import training_settings
+from common.data.sample import SAMPLE
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
@@ -46,6 +47,6 @@ def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
 
 def add_own_settings(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None = None) -> None:
     """Put what a person's own data set settles before `args.settings`, where `--data` names a dataset.yaml."""
-    card, _ = locate(data_dir(args.data))
+    card, _ = open_data(args.data)
     if card:
         args.settings = [*training_settings(card), *reproduction.settings_for_own_classes(init), *args.settings]

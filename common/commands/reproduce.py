@@ -55,6 +55,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
     started = time.monotonic()
+    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = Weights(args.init) if args.init else None
     add_own_settings(reproduction, args, init)
     for variant in _variants(reproduction, args, init):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common import program
 from common.commands.options import add_data, add_own_settings
 from common.console import say
-from common.data.lists import open_split
+from common.data.lists import open_data, open_split
 from common.errors import UserError
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Train, or go on; returns the exit status."""
+    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = Weights(args.init) if args.init else None
     add_own_settings(reproduction, args, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
