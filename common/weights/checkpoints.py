@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, one_line
+from common.files import SAVING
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
-from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches
+from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches, real_array
 
 
 def restore(
@@ -42,7 +43,7 @@ def restore(
       How many variables were restored.
 
     Raises:
-      UserError: listing every missing, extra and misshapen variable.
+      UserError: listing every missing, extra and misshapen variable; or naming one that is not real and finite.
     """
     left_alone = [*not_loaded, *([rf"^{RECIPE_KEY}$"] if training_state else TRAINING_STATE)]
     wanted = {v.op.name: v for v in variables if not _matches(v.op.name, left_alone)}
@@ -54,7 +55,8 @@ def restore(
         hint = "; if Keras opens the file, save it there again: older ones have other names" * bool(weights.left_over)
         raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
     # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
-    values = {v.initializer.inputs[1]: weights.value(n) for n, v in wanted.items()}
+    inputs = {n: v.initializer.inputs[1] for n, v in wanted.items()}
+    values = {tensor: weights.real_value(n, tensor.dtype.as_numpy_dtype) for n, tensor in inputs.items()}
     session.run([v.initializer for v in wanted.values()], values)
     return len(wanted)
 
@@ -94,8 +96,10 @@ def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, k
 def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None = None) -> None:
     """Write arrays by variable name, with the recipe they belong to if there is one, as a V2 checkpoint, atomically.
 
-    Raises UserError when that fails.
+    Raises UserError when that fails, or an array is not real and finite.
     """
+    for name, value in values.items():
+        real_array(prefix, name, value, np.asarray(value).dtype)
     if recipe:
         values = {**values, RECIPE_KEY: np.array(recipe_text(recipe), object)}
     with _published(prefix, "; free space or choose another folder") as temporary, tf.Graph().as_default():
@@ -118,7 +122,7 @@ def _published(prefix: Path, hint: str) -> Iterator[Path]:
     """
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=prefix.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=SAVING, dir=prefix.parent))
     except OSError as error:
         raise UserError(f"{prefix.parent}: cannot be written ({error.strerror})") from None
     try:

@@ -135,6 +135,10 @@ class Weights:
         except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
             raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
 
+    def real_value(self, name: str, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """One tensor as `dtype`. Raises UserError as `value`, and as `real_array`."""
+        return real_array(self.path, name, self.value(name), dtype)
+
     def recipe(self) -> dict | None:
         """The recipe stored with the weights, if a run of this suite wrote them."""
         if RECIPE_KEY not in self.shapes:
@@ -155,6 +159,27 @@ class Weights:
         return digest(self.path)
 
 
+def real_array(source: str | Path, name: str, value: object, dtype: np.dtype | type = np.float32) -> np.ndarray:
+    """`value` as an array of `dtype`, when all of it is real and finite, also in `dtype`.
+
+    Raises UserError that names `source` and the variable: a network of such numbers gives scores all the same, and they
+    would be recorded.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind == "V" and array.dtype.name.startswith(("bfloat", "float")):  # numpy has no kind for them
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "fiu":
+        kinds = {"c": "complex numbers", "b": "true and false"}
+        raise UserError(f"{source}: '{name}' holds {kinds.get(array.dtype.kind, 'text or objects')}, not real numbers; "
+                        f"these are no weights of this network")  # fmt: skip
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if bad := max(array.size - int(np.isfinite(a).sum()) for a in (array, cast)):
+        raise UserError(f"{source}: '{name}' holds values that are not finite ({bad} of {array.size}); its training "
+                        f"diverged or the file is damaged: take an earlier checkpoint, or fetch it again")  # fmt: skip
+    return cast
+
+
 def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
     with archive.zip.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
@@ -164,9 +189,3 @@ def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(re.search(p, name) for p in patterns)
-
-
-ACCUMULATOR = "accumulated_gradient"
-
-
-SCOPE = "plateau"

@@ -119,3 +119,51 @@ def test_digest_follows_the_content(tmp_path, variables):
     digests = {Weights(f).digest() for f in files}
     assert len(digests) == 3 and all(len(d) == 64 for d in digests)
     assert Weights(files[1]).digest() == Weights(tmp_path / "x.v2.index").digest()
+
+
+BROKEN = {
+    "nan": (np.array([1, np.nan, 1], np.float32), "not finite (1 of 3)"),
+    "infinite": (np.array([np.inf, -np.inf, 1], np.float32), "not finite (2 of 3)"),
+    "too large for float32": (np.array([1e300, 1, 1]), "not finite (1 of 3)"),
+    "complex": (np.ones(3, np.complex64), "complex numbers"),
+    "boolean": (np.ones(3, bool), "true and false"),
+    "text": (np.array(["a", "b", "c"]), "text or objects"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("suffix", ["npz", "v2"])
+def test_weights_that_are_not_real_and_finite_are_refused(tmp_path, variables, kind, suffix):
+    """A network of such numbers gives label maps all the same, and they were scored and recorded."""
+    session, made = variables
+    value, reason = BROKEN[kind]
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **{**VALUES, "a/biases": value})
+    else:
+        values = {**VALUES, "a/biases": value.astype(object) if value.dtype.kind == "U" else value}
+        fed = {
+            tf.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape): v
+            for v in values.values()
+        }
+        saved = tf.raw_ops.SaveV2(
+            prefix=str(path), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(fed)
+        )
+        session.run(saved, fed)
+    with pytest.raises(UserError) as error:
+        restore(session, Weights(path), made)
+    assert "'a/biases'" in str(error.value) and reason in str(error.value) and path.name in str(error.value)
+
+
+def test_a_checkpoint_of_such_values_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="'a/weights' holds values that are not finite"):
+        checkpoints.write(tmp_path / "model.ckpt", {"a/weights": np.array([np.nan], np.float32)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_precision_and_whole_numbers_are_real(tmp_path, variables):
+    session, made = variables
+    np.savez(tmp_path / "w.npz", **{"a/weights": VALUES["a/weights"].astype(np.float16), "a/biases": np.ones(3, int)})
+    assert restore(session, Weights(tmp_path / "w.npz"), made) == 2
+    for v in made:
+        assert np.array_equal(session.run(v), VALUES[v.op.name])
