@@ -1,4 +1,4 @@
-"""What every command line shares: one-sentence errors and exit statuses."""
+"""The parts that all command lines share: one-sentence errors and exit statuses."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""What a reproduction tells the shared programs about itself."""
+"""The contract between a reproduction and the shared programs."""
 
 import dataclasses
 import importlib
@@ -63,7 +63,7 @@ class Reproduction:
 
     @property
     def package(self) -> str:
-        """What `python -m` runs."""
+        """The package that `python -m` runs."""
         return self.module.removesuffix(".model")
 
     def segmenter(self, checkpoint: str | Path, **settings: Any) -> "Segmenter":
@@ -183,7 +183,7 @@ class Reproduction:
         return sorted(stored.keys() - known)
 
     def _fields_from(self, weights: "Weights") -> dict[str, Any]:
-        """What the names tell and, before that, what a stored recipe says, be it another reproduction's."""
+        """The fields that weights settle: a stored recipe's, also another reproduction's, and those that names tell."""
         stored = weights.recipe() or {}
         fields = self.variants[self.default_variant].WEIGHT_FIELDS
         if self._strange_fields(stored):  # of another network's recipe only what belongs to the backbone's weights

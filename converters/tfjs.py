@@ -123,7 +123,7 @@ def _joined(path: Path, graph: "tf.GraphDef", weights: dict[str, np.ndarray]) ->
 
 
 def run_graph(model: GraphModel, fetches: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """What TensorFlow computes for the nodes `fetches` of a graph model when the nodes `feeds` have these values."""
+    """Compute the nodes `fetches` of a graph model with TensorFlow, when the nodes `feeds` have these values."""
     from common.tf1 import session, tf
 
     graph = tf.GraphDef()
@@ -186,7 +186,7 @@ def _dtype(name: str, holder: dict) -> np.dtype:
 
 
 def _dequantised(name: str, array: np.ndarray, dtype: np.dtype, quantization: dict) -> np.ndarray:
-    """What TF.js computes: stored * scale + min in double precision, rounded once; float16 is only widened."""
+    """Dequantise as TF.js does: stored * scale + min in double precision, rounded once; float16 is only widened."""
     if array.dtype == np.float16:
         return array.astype(dtype)
     if array.dtype not in (np.uint8, np.uint16) or dtype not in (np.float32, np.int32):

@@ -162,7 +162,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
-    """What belongs to the weights: they bring their network, preprocessing and output stride."""
+    """The recipe that belongs to the weights: they bring their network, preprocessing and output stride."""
     from reproductions.v3plus.recipe import VARIANTS, fields_from_weights
 
     settled = fields_from_weights({name: value.shape for name, value in arrays.items()})

@@ -1,4 +1,4 @@
-"""What a network got right picture by picture: what comparisons and reports ask of an evaluation."""
+"""The score of every single picture of an evaluation: comparisons and reports read it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ import scipy.sparse
 from common.errors import UserError
 from common.files import atomic
 from common.inference.metrics import count_pairs
+from common.paths import is_inside
 
 SCORES_FILE = "pictures.npz"
 LABELS_FOLDER = "labels"  # folder of label maps beside it
@@ -66,6 +67,8 @@ class PictureScores:
             with np.load(path, allow_pickle=False) as stored:
                 scores = cls(int(stored["classes"]))
                 scores.names = stored["names"].tolist()
+                if not all(is_inside(name) for name in scores.names):  # label maps lie by them
+                    raise ValueError("it names pictures outside its folder")
                 shape = len(scores.names), scores.classes**2
                 counts = scipy.sparse.csr_matrix((stored["pixels"], (stored["picture"], stored["cell"])), shape)
         except FileNotFoundError:

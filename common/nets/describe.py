@@ -1,4 +1,4 @@
-"""What a network is made of: variables, parameters, multiply-adds, receptive field."""
+"""A network in figures: variables, parameters, multiply-adds, receptive field."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ def _padded_positions(op: tf.Operation) -> int:
 
 @dataclass(frozen=True)
 class Figures:
-    """What tables say of a network.
+    """The figures of a network that tables show.
 
     Attributes:
       parameters, trained: of all variables, and of those that training changes.

@@ -1,4 +1,4 @@
-"""What every reproduction's network takes and gives."""
+"""The interface of every reproduction's network: its inputs and its outputs."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,7 +70,7 @@ def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
 
 
 def padding_colour(recipe: Recipe) -> tf.Tensor:
-    """What lies around a picture, preprocessed: 0, that is the mean, unless the recipe names a pixel."""
+    """The preprocessed colour around a picture: 0, that is the mean, unless the recipe names a pixel."""
     if recipe.padding_pixel == "mean":
         return tf.constant(0.0)
     return preprocess(tf.constant(recipe.padding_pixel), recipe)

@@ -32,7 +32,7 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class Reach:
-    """What is read of a tensor along one axis, for every score: rows `low` to `high`, int64 [scores].
+    """The part of a tensor along one axis that each score reads: rows `low` to `high`, int64 [scores].
 
     Between space_to_batch and batch_to_space rows are counted as they were before, and lie `block` apart.
     """
@@ -50,7 +50,7 @@ class Reach:
 
 
 def receptive_field(scores: tf.Tensor, images: tf.Tensor) -> ReceptiveField:
-    """Of `scores` [n, h, w, k] in `images` [n, H, W, c], both of static shape.
+    """The receptive field of `scores` [n, h, w, k] in `images` [n, H, W, c], both of static shape.
 
     Raises:
       ValueError: an op on the way is of a type without a rule.

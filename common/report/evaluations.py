@@ -48,7 +48,7 @@ class Evaluated:
 
     @cached_property
     def extremes(self) -> list[dict[str, Any]]:
-        """By class that occurs: `worst` and `best` as [picture, IoU], and the number of `pictures` that hold it."""
+        """For each class that occurs: `worst` and `best` as [picture, IoU], and how many `pictures` hold it."""
         found = []
         for class_id, column in enumerate(self.iou.T):
             holding = np.flatnonzero(~np.isnan(column))

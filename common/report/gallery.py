@@ -135,7 +135,7 @@ def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[s
 
 
 def _picture(group, name, split, position, stem) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What the page knows of a picture, and its files below the assets folder."""
+    """The page's entry for a picture, and the picture's files below the assets folder."""
     image, mask = split.read(position)
     card, files, present = split.card, {}, set()
 

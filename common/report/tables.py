@@ -1,4 +1,4 @@
-"""What the report's tables, heat map and confusion matrices show: records and published numbers as plain JSON."""
+"""Records and published numbers as plain JSON, for the report's tables, heat map and confusion matrices."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -141,7 +141,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """What the names in a weight file settle: encoder, preprocessing, smoothing, classes."""
+    """The recipe fields that the names in a weight file settle: encoder, preprocessing, smoothing, classes."""
     encoder = next((e for e, name in ENCODER_MARKS.items() if any(n.startswith(name) for n in shapes)), None)
     if encoder is None:
         return {}

@@ -188,7 +188,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """What the names in a weight file settle: depth, head, preprocessing, classes."""
+    """The recipe fields that the names in a weight file settle: depth, head, preprocessing, classes."""
     depth = next((d for d in UNITS if any(n.startswith(f"resnet_v1_{d}/") for n in shapes)), None)
     if depth is None:
         return {}

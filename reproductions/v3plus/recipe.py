@@ -280,7 +280,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """What the names and shapes in a weight file settle: backbone, head, decoder, preprocessing, classes."""
+    """The recipe fields that names and shapes in a file settle: backbone, head, decoder, preprocessing, classes."""
     shapes = {n: s for n, s in shapes.items() if len(s) == 4 or not n.endswith("weights")}  # others fit no network
     settled = _backbone(shapes)
     if not settled:

@@ -1,4 +1,4 @@
-"""Which array of a Keras file each variable of the network is.
+"""The arrays of a Keras file by the names of the network's variables.
 
 Keras names the base network's layers and numbers the others in the order in which the original made them
 (`conv2d_5`, `batch_normalization_10`): first Xception's shortcuts, then the branches of encoder_middle_conf, the

@@ -237,7 +237,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """What the names and shapes in a weight file settle: base network, stride, design, channels, classes."""
+    """The recipe fields that names and shapes in a file settle: base network, stride, design, channels, classes."""
     settled = _base(shapes)
     if not settled or "concat_projection/weights" not in shapes:
         return settled

@@ -11,7 +11,7 @@ from common.tf1 import tf
 
 
 class Options(Protocol):
-    """What a backbone reads of a recipe."""
+    """The recipe fields that a backbone reads."""
 
     output_stride: int
     multi_grid: tuple[int, ...]
