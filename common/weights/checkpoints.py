@@ -62,12 +62,12 @@ def restore(
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """What our checkpoints store as RECIPE_KEY; `Weights.recipe` reads it."""
+    """The text that our checkpoints store as RECIPE_KEY; `Weights.recipe` reads it."""
     return json.dumps(recipe.to_json())
 
 
 def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
-    """What is missing, extra and misshapen in `given`, all of it; empty when nothing is."""
+    """Name everything that is missing, extra or misshapen in `given`; empty when nothing is."""
     missing = sorted(wanted.keys() - given.keys())
     extra = sorted(given.keys() - wanted.keys())
     misshapen = [

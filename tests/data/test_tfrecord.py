@@ -21,6 +21,7 @@ from common.data.shards import build as building
 from common.data.shards.examples import example
 from common.data.shards.frames import frame, read_record, scan
 from common.errors import UserError
+from common.files import locked
 from common.tf1 import tf
 from common.training.batches import TrainingBatches
 from tests.conftest import ROOT, files_no_larger_than
@@ -210,9 +211,9 @@ def test_building_again_does_nothing_or_mends(copy, sample_set, capsys):
 
 
 def test_a_second_build_in_the_folder_is_refused(copy, sample_set, capsys):
-    with building._locked(copy):
+    with locked(copy, "building in it; wait for it"):
         status = build("--data", sample_set, "--split", "val", "--out", copy, shards=3)
-    assert "another process is building in it" in error_of(capsys, status)
+    assert f"process {os.getpid()} is building in it; wait for it" in error_of(capsys, status)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_shard(sample_set, tmp_path, capsys):

@@ -279,6 +279,13 @@ def test_a_stop_before_the_first_step_still_saves(sample_set, tmp_path, monkeypa
     assert (ended.step, ended.stopped_by, ended.checkpoint.name) == (0, signal.SIGTERM, "model.ckpt-0")
 
 
+def test_a_refused_start_leaves_nothing(sample_set, tmp_path, capsys):
+    np.savez(tmp_path / "stray.npz", stray=np.zeros(1))
+    message = error_of(capsys, train(sample_set, tmp_path / "new/run", "--init", tmp_path / "stray.npz"))
+    assert "1 extra in the file: stray" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["stray.npz"]
+
+
 def test_user_errors_do_not_keep_the_lock(sample_set, tmp_path):
     with pytest.raises(UserError), run_folder.locked(tmp_path):
         raise UserError("x")

@@ -21,18 +21,17 @@ from common.data.polygons.annotations import Annotated, embedded_picture
 from common.data.polygons.regions import Picture, Region, paint, region_mask
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
-from common.files import atomic
+from common.files import WRITING, atomic, locked
 
 MASKS, IMAGES = "masks", "images"
 BACKGROUND = ("background", "_background_", "__background__")
 IGNORED = ("ignore", "__ignore__", "_ignore_")
 CROWDS = ("class", "ignore")
-STAGE = ".writing-"
 
 
 @dataclass(frozen=True)
 class PaintedSet:
-    """What came out.
+    """The set that was painted.
 
     Attributes:
       path: the dataset.yaml.
@@ -134,7 +133,7 @@ def _check_labels(pictures: Sequence[Annotated], ids: Mapping[str, int]) -> None
 
 
 def _stems(pictures: Sequence[Annotated], root: str | None) -> list[str]:
-    """What each mask is called: the picture's path below `root`, or its bare name, without the suffix."""
+    """The name of each mask: the picture's path below `root`, or its bare name, without the suffix."""
     stems: dict[str, Path] = {}
     for picture in pictures:
         path = os.path.relpath(picture.image, root) if root else PurePosixPath(picture.name).name
@@ -209,22 +208,16 @@ def _write_picture(picture: Annotated, folder: Path, stem: str) -> None:
 @contextlib.contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     """A hidden folder in `out`, whose files move there when the block succeeds; else nothing is left of it."""
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob(f"{STAGE}*"):  # by a process that was killed
-        shutil.rmtree(left)
-    try:
-        with tempfile.TemporaryDirectory(prefix=STAGE, dir=out) as name:
-            stage = Path(name)
-            yield stage
-            files = sorted(path for path in stage.rglob("*") if path.is_file())
-            # The card comes last: where it lies, everything is there.
-            for path in sorted(files, key=lambda path: path.name == own.DATASET_FILE):
-                target = out / path.relative_to(stage)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-    except BaseException:
-        for folder in new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
+    busy = "painting in it; wait for it or choose another folder"
+    with (
+        locked(out, busy, title=f"--out {out}"),
+        tempfile.TemporaryDirectory(prefix=WRITING, dir=out) as name,
+    ):
+        stage = Path(name)
+        yield stage
+        files = sorted(path for path in stage.rglob("*") if path.is_file())
+        # The card comes last: where it lies, everything is there.
+        for path in sorted(files, key=lambda path: path.name == own.DATASET_FILE):
+            target = out / path.relative_to(stage)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from common.data.lists import read_split
 from common.data.masks import read_mask
-from common.data.prepare.job import Job, Pair, PreparedSet, forget_unfinished, made_pair_problem
+from common.data.prepare.job import Job, Pair, PreparedSet, made_pair_problem
 from common.data.sets.cityscapes import CITYSCAPES
-from common.files import atomic, write_text
+from common.files import atomic, sweep, write_text
 
 LABEL_IDS, TRAIN_IDS = "_labelIds.png", "_labelTrainIds.png"
 LISTS = CITYSCAPES.list_folders[0]
@@ -41,7 +41,7 @@ def prepare(job: Job) -> PreparedSet:
         if split in ALWAYS or all((folder / need).is_dir() for need in needs)
     }
     job.expect(folder, {split: len(found) for split, found in pairs.items()}, CITYSCAPES.split_sizes)
-    forget_unfinished(folder)
+    sweep(folder, below=True)
     for split, found in pairs.items():
         work = functools.partial(made_pair_problem, make=_make)
         job.check(f"train ids of {split}", found, work, functools.partial(_unpacked, folder))

@@ -1,4 +1,4 @@
-"""What every preparation shares: fetching, checking pairs, counting, and what it hands back."""
+"""Steps that all preparations share: fetching, checking pairs, counting; and their result."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,9 +162,3 @@ def _decoded_size(path: Path, size_of: Callable[[Image.Image], tuple[int, int]])
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
-
-
-def forget_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed left half-written below a folder, if there is one."""
-    for left in folder.rglob(".writing-*"):
-        left.unlink()

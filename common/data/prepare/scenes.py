@@ -4,9 +4,10 @@ import dataclasses
 
 from common.data.lists import read_split
 from common.data.prepare import coco
-from common.data.prepare.job import Job, PreparedSet, forget_unfinished, pair_problem
+from common.data.prepare.job import Job, PreparedSet, pair_problem
 from common.data.sets.ade20k import ADE20K
 from common.data.sets.coco import COCO, LIST_FOLDER, MASK_FOLDER
+from common.files import sweep
 
 COCO_SIZES = {"train2017": 118287, "val2017": 5000}
 
@@ -30,7 +31,7 @@ def prepare_coco(job: Job) -> PreparedSet:
     pictures = {split: sum(1 for _ in (folder / split).glob("*.jpg")) for split in COCO_SIZES}
     job.expect(folder, pictures, COCO_SIZES)
     for made in (MASK_FOLDER, LIST_FOLDER):
-        forget_unfinished(folder / made)
+        sweep(folder / made, below=True)
     counts = {}
     for split in COCO_SIZES:
         counts[split] = coco.prepare(folder, split, folder, workers=job.workers, quiet=job.quiet).kept

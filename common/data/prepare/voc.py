@@ -16,12 +16,12 @@ from common.data.card import DatasetCard
 from common.data.lists import read_split
 from common.data.masks import read_mask, save_label_png
 from common.data.prepare import sbd
-from common.data.prepare.job import Job, PreparedSet, forget_unfinished, made_pair_problem, pair_problem, some
+from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem, some
 from common.data.sets.voc import VOC2012
 from common.downloads.archives import BadArchive
 from common.downloads.download import CannotFetch
 from common.errors import UserError
-from common.files import atomic, write_text
+from common.files import atomic, sweep, write_text
 
 FOLDER, LISTS = "VOC2012", "ImageSets/Segmentation"
 OWN, AUGMENTED = "SegmentationClass", "SegmentationClassAug"
@@ -88,7 +88,7 @@ def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: s
 def _voc(job: Job) -> tuple[Path, dict[str, list[str]]]:
     """VOC2012's folder, and the ids of train, val and trainval; every pair of them is right."""
     folder = job.fetch("voc2012") / FOLDER
-    forget_unfinished(folder / LISTS)
+    sweep(folder / LISTS, below=True)
     card = _card(OWN)
     splits = {name: [image.stem for image, _ in read_split(card, folder, name).pairs] for name in ("train", "val")}
     splits["trainval"] = sorted({*splits["train"], *splits["val"]})
@@ -179,7 +179,7 @@ def _train_aug(job: Job, folder: Path, splits: dict[str, list[str]]) -> list[str
 
 
 def _listed(job: Job) -> set[str]:
-    """What SBD's lists or the published train_aug name, whichever is on this disk; else nothing."""
+    """The pictures that SBD's lists or the published train_aug name, whichever is on this disk; else none."""
     dataset = job.folder("sbd") / "dataset"
     paths = [dataset / f"{split}.txt" for split in sbd.SIZES]
     if not all(path.is_file() for path in paths):
@@ -193,7 +193,7 @@ def _build_from_sbd(job: Job, folder: Path, splits: dict[str, list[str]]) -> Non
     ids = sorted({*splits["trainval"], *(path.stem for path in cls.glob("*.mat"))})
     unfinished = folder / UNFINISHED
     unfinished.mkdir(exist_ok=True)
-    forget_unfinished(unfinished)
+    sweep(unfinished, below=True)
     pairs = [_pair(folder, UNFINISHED, name) for name in ids]
     job.check(
         "masks made from SBD",

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,7 +20,8 @@ from common.data.shards.frames import frame
 from common.data.shards.index import Index, Shard, index_path, record_files, shard_name, unfinished_path
 from common.data.split import Split
 from common.errors import UserError
-from common.files import atomic
+from common.files import atomic, locked
+from common.paths import plain_name
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -41,6 +40,7 @@ def build(split: Split, out: Path, shard_count: int, workers: int, quiet: bool =
       UserError: a bad pair, a number of shards or workers that makes no sense, or a folder that can't be written,
       is being built in or holds other records of the split.
     """
+    plain_name(split.name, "--split")  # names the shards
     count = len(split.pairs)
     if not 1 <= shard_count <= count:
         raise UserError(f"--shards {shard_count}: must be from 1 to {count}, the pictures of split '{split.name}'")
@@ -48,9 +48,7 @@ def build(split: Split, out: Path, shard_count: int, workers: int, quiet: bool =
         raise UserError(f"--workers {workers}: must be at least 1")
     if isinstance(split, keys.RecordSplit):
         raise UserError(f"--data: split '{split.name}' is in TFRecords already; build from the data set's own files")
-    with _locked(out), StopSignal() as stop:
-        for left in out.glob(".writing-*"):  # by a process that was killed
-            left.unlink()
+    with locked(out, "building in it; wait for it", title=f"--out {out}"), StopSignal() as stop:
         try:
             _Build(split, out, shard_count, workers, quiet, stop).run()
         except _Stopped:
@@ -130,7 +128,7 @@ class _Build:
         return self._split.pairs[stretch.start : stretch.stop]
 
     def _intact(self, listed: Sequence[Shard]) -> dict[str, Shard]:
-        """Those that are as their files and their pictures are now, by file name."""
+        """The listed shards that still fit their file and their pictures, by file name."""
 
         def check(shard: Shard, advance: Callable[[], None]) -> tuple[Shard, bool]:
             advance()
@@ -200,24 +198,6 @@ def _source(pairs: Sequence[tuple[Path, Path]]) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Create `out` and hold it; a second build is refused (UserError). A killed one leaves no lock."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--out {out}: another process is building in it; wait for it") from None
-        yield
-    finally:
-        os.close(folder)
 
 
 def _example(split: Split, index: int) -> bytes:
