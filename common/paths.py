@@ -1,5 +1,41 @@
-"""Where the checkout lies."""
+"""Where this checkout lies, and names that come from files before they become paths."""
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 
-ROOT = Path(__file__).resolve().parent.parent
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LONGEST_NAME = 120  # bytes; file systems take 255, and endings and numbers are put behind a name
+_SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
+
+
+def plain_name(text: str, what: str) -> str:
+    """`text`, when it names a thing and can be part of a file's name wherever it is put.
+
+    Args:
+      text: as some file or argument gives it.
+      what: begins the message: the file or field that it comes from.
+
+    Raises:
+      UserError: it is empty or too long, begins with a dot, or holds a separator of folders or a control character.
+    """
+    if not text.strip() or text.startswith(".") or _SEPARATORS.search(text):
+        wrong = "is no plain name (no slashes, no control characters, no dot in front)"
+    elif len(text.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        wrong = f"is longer than {LONGEST_NAME} bytes"
+    else:
+        return text
+    raise UserError(f"{what}: {text[:60]!r} {wrong}; give it another")
+
+
+def is_inside(text: str) -> bool:
+    """Whether a relative path from a file stays below the folder it is put in."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in text
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's name: small letters, digits and underscores, at most 60 characters."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60]

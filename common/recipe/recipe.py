@@ -6,6 +6,7 @@ key=value` derives one more. A run's record stores the whole recipe, so it can b
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from common.errors import UserError
+from common.paths import plain_name
 from common.recipe.cell import Branch
 from common.recipe.values import checked, format_value, parse
 
@@ -206,7 +208,8 @@ class Recipe:
         self.validate()
 
     def validate(self) -> None:
-        """Refuse numbers that no run can mean. Raises UserError."""
+        """Refuse numbers that no run can mean, and a name that is none. Raises UserError."""
+        plain_name(self.variant, "variant")  # it becomes part of folders' and records' names
         for field in dataclasses.fields(self):
             _check_range(field.name, getattr(self, field.name))
         patterns = [self.weight_decay_on, *self.init_not_loaded]
@@ -345,7 +348,10 @@ class Recipe:
             _known(cls, key, source)
         if "variant" not in data:
             raise UserError(f"{source}: holds no recipe (no field 'variant')")
-        return cls(**data)
+        try:
+            return cls(**data)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
 
 
 def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
@@ -428,5 +434,6 @@ def _nearest(word: str, words: Iterable[str]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
+@functools.cache
 def _types(cls: type[Recipe]) -> dict[str, Any]:
     return typing.get_type_hints(cls)

@@ -19,7 +19,7 @@ from typing import Any
 from common.data.split import NAMES, Split
 from common.errors import UserError
 from common.files import read_json, write_text
-from common.paths import ROOT
+from common.paths import ROOT, slug
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.results.code_version import code_version
@@ -40,7 +40,7 @@ def results_dir() -> Path:
 
 
 def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None) -> dict[str, Any]:
-    """What stands in the way of comparing a number with a published one; empty when nothing does.
+    """The reasons why a number cannot stand beside a published one; empty when there is none.
 
     `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
     weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `subset`: how
@@ -113,7 +113,7 @@ def write_record(
     protocol = metrics["protocol"]
     what = json.dumps([reproduction.name, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
     run_id = "-".join(
-        (reproduction.name, recipe.variant, _slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
+        (reproduction.name, recipe.variant, slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
     )
     record = {
         "schema": SCHEMA,
@@ -187,10 +187,6 @@ def _public(command: str) -> str:
     """The command line without anyone's absolute paths."""
     words = shlex.split(command)
     return shlex.join(shown(Path(w)) if Path(w).is_absolute() else w for w in words)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _commit() -> str | None:

@@ -5,6 +5,8 @@ import pytest
 
 from common.errors import UserError
 from common.recipe.recipe import Recipe, apply_settings
+from common.recipe.values import format_value
+from common.reproduction import reproductions
 from reproductions.v2.recipe import DEEPLAB, VARIANTS, V2Recipe, fields_from_weights
 
 
@@ -72,6 +74,48 @@ def test_json_round_trip(variant):
     assert V2Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
+@pytest.mark.parametrize("name", reproductions())
+def test_every_field_of_every_variant_can_be_said(name):
+    """`--set` takes what a message, a record or Python's options show of a value."""
+    variants = reproductions()[name].variants
+    for recipe in variants.values():
+        said = [f"{f.name}={format_value(getattr(recipe, f.name))}" for f in dataclasses.fields(recipe)[1:]]
+        assert apply_settings(variants, recipe.variant, said) == recipe, recipe.variant
+
+
+@pytest.mark.parametrize("name", reproductions())
+def test_what_is_not_loaded_for_own_classes_can_be_said(name):
+    reproduction = reproductions()[name]
+    setting = f"init_not_loaded={reproduction.last_layer}"
+    recipe = apply_settings(reproduction.variants, reproduction.default_variant, [setting])
+    assert recipe.init_not_loaded == (reproduction.last_layer,)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("^(a|b)", ("^(a|b)",)), ("(a|b)", ("(a|b)",)), ("[ab]", ("[ab]",)), ("a, b", ("a", "b")),
+        ("('a', 'b')", ("a", "b")), ('["^(a|b)", "c{1,2}"]', ("^(a|b)", "c{1,2}")), ("", ()), ("()", ()), ("[]", ()),
+    ],
+)  # fmt: skip
+def test_lists_of_regular_expressions(text, value):
+    assert settle(f"init_not_loaded={text}").init_not_loaded == value
+
+
+def test_lists_of_numbers():
+    assert settle("class_weights=").class_weights == () == settle("class_weights=[]").class_weights
+    assert settle("crop_size=(100, 200)").crop_size == (100, 200) == settle("crop_size=[100,200]").crop_size
+    assert settle("padding_pixel=0").padding_pixel == (0, 0, 0)
+    assert settle("lr_multipliers=[]").lr_multipliers == () == settle("lr_multipliers=").lr_multipliers
+
+
+def test_none_can_be_said():
+    variants = reproductions()["v3plus"].variants
+    recipe = apply_settings(variants, "scratch", ["batch_norm_decay=none"])
+    assert recipe.batch_norm_decay is None
+    assert apply_settings(variants, recipe, ["batch_norm_decay=0.5"]).batch_norm_decay == 0.5
+
+
 def test_from_json_refuses_what_it_does_not_know():
     with pytest.raises(UserError, match="did you mean power"):
         V2Recipe.from_json({"variant": "x", "powr": 1})
@@ -108,3 +152,12 @@ def test_preprocessing_belongs_to_the_weights():
     assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (4, 4)})["dilated_type"] == "smooth_GI"
     assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (3, 3, 1, 1, 1)})["dilated_type"] == "smooth_SSC"
     assert fields_from_weights({"something": (1,)}) == {}
+
+
+@pytest.mark.parametrize("name", ["x/../../../../name", "..", "a\\b", "/abs", "a\nb", ".hidden", "", "x" * 200])
+def test_a_stored_variant_that_is_no_plain_name_is_refused(name):
+    """It becomes part of the names of run folders, records and figures."""
+    stored = DEEPLAB.to_json() | {"variant": name}
+    with pytest.raises(UserError) as error:
+        V2Recipe.from_json(stored, "model.ckpt-5")
+    assert str(error.value).startswith("model.ckpt-5: variant: ") and len(str(error.value)) < 250

@@ -4,17 +4,24 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from common.data.sets.voc import VOC2012
+from common.data.shards.build import build
+from common.data.shards.index import Index, Shard
 from common.data.split import Split
 from common.errors import UserError
-from common.paths import ROOT
+from common.inference.picture_scores import PictureScores
+from common.paths import ROOT, is_inside, slug
 from common.reproduction import reproductions
 from common.results import records
 from common.results import tables as results
+from common.weights import checkpoints
+from common.weights.weights import Weights
 from tests.helpers.tiny import run
 
 
@@ -216,3 +223,46 @@ def test_pictures_with_spaces_in_their_names_are_known_again(tmp_path):
     made = Split(VOC2012, "val", ((Path("my photo.jpg"), Path()),) * 1449, is_sample=False)
     (tmp_path / "pictures.txt").write_text("my photo\n")
     assert records.marks(made, 1449, tmp_path, None) == {"val_seen": True}
+
+
+def test_a_checkpoint_cannot_say_where_its_record_is_written(reproduced, tmp_path, results_dir, capsys):
+    """Its stored recipe names the record: a name with folders in it is refused before anything is evaluated."""
+    source = Weights(tmp_path / "runs/tiny-small-4/model.ckpt-4")
+    recipe = SimpleNamespace(to_json=lambda: source.recipe() | {"variant": "x/../../../../name"})
+    checkpoints.write(tmp_path / "hostile" / "model.ckpt", {n: source.value(n) for n in source.names()}, recipe)
+    before = sorted(tmp_path.rglob("*"))
+    status = run("evaluate", "--data", "sample", "--limit", 1, "--quiet",
+                 "--checkpoint", tmp_path / "hostile/model.ckpt", "--out", tmp_path / "out")  # fmt: skip
+    assert status == 2 and "variant: 'x/../../../../name' is no plain name" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_from_files_are_slugged():
+    assert slug("../../My Fruit: 2024\n val") == "my_fruit_2024_val"
+    assert len(slug("fruit " * 100)) <= 60
+    assert all(is_inside(name) for name in ("a", "a/b", "a..b"))
+    assert not any(is_inside(name) for name in ("../a", "/a", "a/../../b", "..\\a"))
+
+
+def test_a_split_that_is_no_plain_name_makes_no_records(tmp_path):
+    split = Split(VOC2012, "../../outside", ((tmp_path / "a.jpg", tmp_path / "a.png"),), False)
+    with pytest.raises(UserError, match="--split: '../../outside' is no plain name"):
+        build(split, tmp_path / "records", 1, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_index_names_only_shards_beside_it(tmp_path):
+    shard = {"file": "../x.tfrecord", "records": 0, "bytes": 0, "sha256": "", "source": "",
+             "offsets": [], "pictures": [], "masks": []}  # fmt: skip
+    index = Index("voc2012", "val", False, 0, 1, (Shard(**shard),))
+    index.write(tmp_path / "val.json")
+    with pytest.raises(UserError, match="is not an index"):
+        Index.read(tmp_path / "val.json")
+
+
+def test_picture_scores_name_only_pictures_in_their_folder(tmp_path):
+    scores = PictureScores(2)
+    scores.add("../../secret", np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8))
+    scores.save(tmp_path / "pictures.npz")
+    with pytest.raises(UserError, match="names pictures outside its folder"):
+        PictureScores.load(tmp_path / "pictures.npz")

@@ -40,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """What a build writes, or has written so far.
+    """The index of a build, finished or not.
 
     Attributes:
       dataset, split: the card's name and the split's.
@@ -83,7 +83,8 @@ class Index:
 def _agrees_with_itself(shard: Shard) -> bool:
     lists = (shard.offsets, shard.pictures, shard.masks)
     kinds = all(isinstance(v, t) for values, t in zip(lists, (int, str, str), strict=True) for v in values)
-    return kinds and {len(v) for v in lists} == {shard.records} and isinstance(shard.bytes, int)
+    is_name = isinstance(shard.file, str) and shard.file == Path(shard.file).name
+    return is_name and kinds and {len(v) for v in lists} == {shard.records} and isinstance(shard.bytes, int)
 
 
 def index_path(folder: Path, split: str) -> Path:
