@@ -1,21 +1,36 @@
 """Reading pictures and label masks, writing label pictures."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, PngImagePlugin
 
 from common.data.card import DatasetCard
-from common.errors import UserError
+from common.data.levels import find_levels, needs_levels
+from common.errors import UserError, brief
 
-# Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb.
+# Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb. `_check_size`
+# refuses those that are. Blender, Photoshop and scanners write megabytes of text and of colour profiles into a PNG.
 Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
+# Pillow warns by a line of its source, about tags that no pixel depends on.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+# No format packs more: zlib takes 1032 bytes into one, each of up to eight pixels.
+PIXELS_PER_BYTE, PIXELS_OF_ANY_FILE = 8 * 1032, 2**24
 
 # Endings of picture files, in lower case.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"
+)  # fmt: skip
 
 # How colour masks paint pixels without a class: the VOC colour map's entry 255, and white.
 IGNORE_COLOURS = ((224, 224, 192), (255, 255, 255))
@@ -32,108 +47,152 @@ class Encoded:
         return self.name
 
 
-def _open(path: Path | Encoded) -> Image.Image:
-    """The decoded file. Raises UserError when it is missing, truncated or no picture."""
+@contextlib.contextmanager
+def opened(path: Path | Encoded) -> Iterator[Image.Image]:
+    """The file, of which only the head is read yet.
+
+    Raises UserError that names it, for whatever Pillow's plugins meet within the block, and for a picture that is
+    larger than its file can be, or than the memory.
+    """
+    size = 0, 0
     try:
-        image = Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path)
-        image.load()
+        with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
+            size = image.size
+            _check_size(path, image)
+            yield image
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # Pillow's plugins raise whatever their parser meets
-        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
-    return image
+    except MemoryError:
+        raise UserError(f"{path}: {too_large(size)}") from None
+    except Exception as error:
+        reason = re.sub(r" (<_io\.BytesIO.*>|'.*')$", "", str(error))  # the name, or an object that means nothing
+        raise UserError(f"{path}: cannot be read as a picture ({brief(reason)}); replace it or leave it out") from None
+
+
+def too_large(size: tuple[int, int]) -> str:
+    """What messages say of a picture of this width and height that does not fit in the memory."""
+    return f"{size[0]}x{size[1]} pixels need more memory than there is; make the picture smaller or cut it in tiles"
+
+
+def _check_size(path: Path | Encoded, image: Image.Image) -> None:
+    """Raises UserError for a head that claims far more pixels than the file can hold; decoding would eat the memory."""
+    width, height = image.size
+    there = len(path.data) if isinstance(path, Encoded) else path.stat().st_size
+    if width * height > max(PIXELS_PER_BYTE * there, PIXELS_OF_ANY_FILE):
+        raise UserError(f"cannot be a picture of {width}x{height} in {there:,} bytes; replace it or leave it out")
 
 
 def read_image(path: Path | Encoded) -> np.ndarray:
     """Any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
-    Grey becomes three equal channels, 16 bit is scaled to 8, transparency is dropped (the colour
-    under it stays). Raises UserError.
+    Grey becomes three equal channels, 16 bit is scaled to 8, transparency is dropped (the colour under it stays). How
+    signed, 32 bit and float numbers become 8 bit is said in `common.data.levels`. Raises UserError.
     """
-    image = ImageOps.exif_transpose(_open(path))
-    if image.mode.startswith(("I", "F")):
-        pixels = np.asarray(image, np.float64)
-        # 16 bit says its range; 32 bit integers and floats only show it.
-        ranges = (65535,) if image.mode.startswith("I;16") else (1, 255, 65535) if image.mode == "F" else (255, 65535)
-        white = next((r for r in ranges if pixels.max(initial=0) <= r), pixels.max(initial=0))
-        image = Image.fromarray(np.clip(np.rint(pixels / white * 255), 0, 255).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"))
+    with opened(path) as image:
+        image.load()
+        if needs_levels(image):
+            pixels = Image.fromarray(find_levels(image).to_bytes())
+        else:
+            pixels = image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
+        turn = _TURNS.get(orientation(image))
+        return np.asarray((pixels.transpose(turn) if turn is not None else pixels).convert("RGB"))
 
 
 def picture_size(path: Path | Encoded) -> tuple[int, int]:
     """Height and width that `read_image` gives, from the file's head alone. Raises UserError."""
-    try:
-        with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
-            width, height = upright_size(image)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # Pillow's plugins raise whatever their parser meets
-        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+    with opened(path) as image:
+        width, height = upright_size(image)
     return height, width
 
 
+# The EXIF tag -> how the stored picture is turned to be upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ON_THEIR_SIDE = (5, 6, 7, 8)  # tags that swap width and height
+
+
 def orientation(image: Image.Image) -> int:
-    """The EXIF tag, 1 to 8; 1 when there is none."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    """The EXIF tag, 1 to 8; 1 when there is none that makes sense, as browsers take it.
+
+    Of a TIFF it is 1 once the pixels are loaded, since Pillow turns them.
+    """
+    try:
+        tag = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises whatever it meets in a block that no program should have written
+        return 1
+    return tag if tag in _TURNS else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height after the EXIF tag has turned the picture."""
     width, height = image.size
-    return (height, width) if orientation(image) in (5, 6, 7, 8) else (width, height)
+    is_turned_yet = image.format == "TIFF"  # Pillow's size of it
+    return (height, width) if orientation(image) in ON_THEIR_SIDE and not is_turned_yet else (width, height)
 
 
 def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
     """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
 
-    Index masks (grey or palette PNG) are taken by value, through the card's label map if the file's
-    ending has one; colour masks are decoded by the card's palette, also when they were saved as a
+    Index masks (grey or palette PNG, or the id in all three channels) are taken by value, through the card's label map
+    if the file's ending has one; colour masks are decoded by the card's palette, also when they were saved as a
     palette PNG whose entries are in another order. Raw labels of the card come before all that: with
     colours alone, every file is read by the colours it shows. The card's ignored classes become the
     ignore label. Raises UserError naming the file and the first value that is neither a class nor the
     ignore label.
     """
-    image = _open(path)
-    if problem := kind_problem(image):
-        raise UserError(f"{path}: {problem}")
-    raw = card.raw_labels
-    if raw.colours and not raw.values:
-        image = image.convert("RGB")
-    if image.mode == "1":
-        image = image.convert("L").point(lambda v: v and 1)
-    if image.mode == "P" and not raw.values and _is_colour_mask(image, card):
-        image = image.convert("RGB")
-    if image.mode in ("P", "L") or image.mode.startswith("I"):
-        mask = np.asarray(image)
-        if raw.values:
-            mask = _from_values(path, mask, card)
-        for ending, label_map in card.label_maps.items():
-            if path.name.endswith(ending):
-                table = np.full(256, card.ignore_label, np.uint8)
-                table[list(label_map)] = list(label_map.values())
-                mask = table[np.clip(mask, 0, 255)]
-        bad = ((mask < 0) | (mask >= len(card.classes))) & (mask != card.ignore_label)
-        if bad.any():
-            raise UserError(
-                f"{path}: value {mask[bad][0]} is neither a class of {card.name} "
-                f"(0..{len(card.classes) - 1}) nor the ignore label {card.ignore_label}; correct the mask"
-            )
-        mask = mask.astype(np.uint8)
-    else:
-        mask = _from_colours(path, np.asarray(image.convert("RGB")), card)
-    return np.where(np.isin(mask, card.ignored_classes), np.uint8(card.ignore_label), mask)
+    with opened(path) as image:
+        if problem := kind_problem(image):
+            raise UserError(problem)
+        image.load()
+        values = stored_values(image, card)
+        if values is None:
+            mask = _from_colours(path, np.asarray(image.convert("RGB")), card)
+        else:
+            mask = _from_values(path, values, card)
+        return np.where(np.isin(mask, card.ignored_classes), np.uint8(card.ignore_label), mask)
 
 
 def kind_problem(image: Image.Image) -> str:
-    """Why a picture that can be read is no mask by its kind, or ""."""
+    """Why a picture that can be read is no mask by its kind, or ""; asked before its pixels are loaded."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         return f"is a film of {frames} frames; a mask is one picture: save the one that is meant"
     if image.mode == "F":
         return "holds fractions (32 bit float); class ids are whole numbers: save it as an 8 bit PNG"
+    if not image.mode.startswith("I") and ";16" in str([tile[3] for tile in image.tile]):
+        return "holds 16 bit in several channels, of which Pillow reads 8: save it as a PNG of one channel"
     return ""
+
+
+def stored_values(image: Image.Image, card: DatasetCard) -> np.ndarray | None:
+    """The values [h, w] that a loaded mask is read by, or None for one that is read by its colours."""
+    if card.raw_labels.colours and not card.raw_labels.values:
+        return None
+    if image.mode == "1":
+        image = image.convert("L").point(lambda v: v and 1)
+    if image.mode == "P" and not card.raw_labels.values and _is_colour_mask(image, card):
+        return None
+    if image.mode in ("P", "L") or image.mode.startswith("I"):
+        return np.asarray(image)
+    return _ids_in_all_channels(np.asarray(image.convert("RGB")), card)
+
+
+def _ids_in_all_channels(rgb: np.ndarray, card: DatasetCard) -> np.ndarray | None:
+    """The one channel of a mask in which all three are equal, unless it shows nothing but the card's colours."""
+    grey = rgb[..., 0]
+    if (rgb != grey[..., None]).any():
+        return None
+    known = set(card.raw_labels.colours or card.palette) | set(IGNORE_COLOURS)
+    return None if all((v, v, v) in known for v in np.unique(grey).tolist()) else grey
 
 
 def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
@@ -158,6 +217,23 @@ def _is_colour_mask(image: Image.Image, card: DatasetCard) -> bool:
 
 
 def _from_values(path: Path | Encoded, values: np.ndarray, card: DatasetCard) -> np.ndarray:
+    """uint8 class ids of stored values [h, w]. Raises UserError for a value that stands for nothing."""
+    mask = _from_raw_values(path, values, card) if card.raw_labels.values else values
+    for ending, label_map in card.label_maps.items():
+        if path.name.endswith(ending):
+            table = np.full(256, card.ignore_label, np.uint8)
+            table[list(label_map)] = list(label_map.values())
+            mask = table[np.clip(mask, 0, 255)]
+    bad = ((mask < 0) | (mask >= len(card.classes))) & (mask != card.ignore_label)
+    if bad.any():
+        raise UserError(
+            f"{path}: value {mask[bad][0]} is neither a class of {card.name} "
+            f"(0..{len(card.classes) - 1}) nor the ignore label {card.ignore_label}; correct the mask"
+        )
+    return mask.astype(np.uint8)
+
+
+def _from_raw_values(path: Path | Encoded, values: np.ndarray, card: DatasetCard) -> np.ndarray:
     raw = card.raw_labels
     table = np.full((1 << 16) + 2, -1 if raw.others is None else raw.others, np.int16)
     table[list(raw.values)] = list(raw.values.values())

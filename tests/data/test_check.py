@@ -206,6 +206,15 @@ def maybe_turned(d):
     d.turn("t21", 3, (16, 12))
 
 
+def stretched(d):
+    scan = np.arange(192, dtype=np.int32).reshape(12, 16) * 20 - 1000
+    Image.fromarray(scan).save(d.picture("t1"), "TIFF")
+
+
+def three_channels(d):
+    Image.fromarray(np.dstack([label_of(1)] * 3)).save(d.mask("t1"))
+
+
 def in_colour(d):
     Image.open(d.mask("t22")).convert("RGBA").save(d.mask("t22"))
 
@@ -261,6 +270,8 @@ PLANTED = [
     (lone_picture, "lone-picture", "%px4", "no mask SegmentationClassAug/x4.*"),
     (unlisted, "unlisted", "%px5", "SegmentationClassAug/x5.png"),
     (maybe_turned, "maybe-turned", "%pt21", "EXIF orientation 3"),
+    (stretched, "stretched", "%pt1", "32 bit, from -923.6 to 2743.6"),
+    (three_channels, "three-channels", "%mt1", "colour"),
     (in_colour, "in-colour", "%mt22", "colour with alpha"),
     (by_colour, "by-colour", "%mt23", "is person"),
     (other_mode, "other-mode", "%mv2", "16 bit instead of palette"),

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set: the kinds of fault as a table, and the checks that find them in a survey."""
+"""Faults of a data set: their kinds as a table, and the checks that find them in a survey."""
 
 import os
 import unicodedata
@@ -11,10 +11,10 @@ from pathlib import Path
 from common.data.check.survey import ROLES, MaskFile, Pair, Survey, SurveyedSplit
 from common.data.masks import IGNORE_COLOURS, SUFFIXES
 from common.data.own import IGNORE_LABEL, black_and_white_hint
+from common.words import some
 
 MODES = {"1": "1 bit", "P": "palette", "L": "grey", "I;16": "16 bit", "I": "32 bit", "F": "float", "RGB": "colour",
          "LA": "grey with alpha", "PA": "palette with alpha", "RGBA": "colour with alpha"}  # fmt: skip
-NAMED = 5  # values or colours named of one file
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ _NOTES = {
     "lone-picture": "pictures beside the others without a mask and in no split",
     "unlisted": "pictures with a mask that are in no split",
     "maybe-turned": "pictures that their EXIF tag turns or mirrors, where sizes can't tell whether the mask is: look",
+    "stretched": "pictures that are not 8 or 16 bit unsigned: their 2nd and 98th percentiles become black and white",
+    "three-channels": "masks with the class id in all three channels, read by value",
     "in-colour": "masks stored in colour: every pixel becomes the class that has its colour in the palette",
     "by-colour": "palette masks whose colours are the card's but in another order: read by colour, not by value",
     "other-mode": "masks stored in another way than most, read by value like them",
@@ -160,6 +162,13 @@ def _sizes(survey: Survey) -> Findings:
             yield "size", mask_path, f"is {_by(mask.size)}, its picture {survey.name(picture_path)} {is_now}"
 
 
+def _levels(survey: Survey) -> Findings:
+    for path, picture in survey.pictures.items():
+        if picture.stretched:
+            black, white = picture.stretched
+            yield "stretched", path, f"{MODES.get(picture.mode, picture.mode)}, from {black:g} to {white:g}"
+
+
 def _broken(survey: Survey) -> Findings:
     for path, file in (*survey.pictures.items(), *survey.masks.items()):
         if file.damage:
@@ -180,11 +189,13 @@ def _values(survey: Survey) -> Findings:
         hidden = _hidden(survey, mask)
         if hidden:
             yield "hidden-value", path, ", ".join(hidden)
+        elif mask.in_all_channels:
+            yield "three-channels", path, MODES.get(mask.mode, mask.mode)
         elif mask.colours and not card.raw_labels.colours:  # there the card says so
             yield "in-colour", path, MODES.get(mask.mode, mask.mode)
         elif _is_by_colour(survey, mask):
             entries = [f"{v} is {card.classes[i]}" for v, _, i in mask.entries if i != v and i < len(card.classes)]
-            yield "by-colour", path, ", ".join(entries[:NAMED]) or "only the ignore label"
+            yield "by-colour", path, some(entries) or "only the ignore label"
         elif mask.values and mask.mode != usual:
             yield "other-mode", path, f"{MODES.get(mask.mode, mask.mode)} instead of {MODES.get(usual, usual)}"
         if mask.lossy:
@@ -277,7 +288,7 @@ def _shared_pictures(survey: Survey) -> Findings:
 
 
 CHECKS: tuple[Callable[[Survey], Findings], ...] = (
-    _lists, _missing, _lone_files, _broken, _sizes, _values, _ambiguous_colours, _ambiguous_palettes, _labels,
+    _lists, _missing, _lone_files, _broken, _sizes, _levels, _values, _ambiguous_colours, _ambiguous_palettes, _labels,
     _shared_pictures,
 )  # fmt: skip
 
@@ -333,8 +344,7 @@ def _hidden(survey: Survey, mask: MaskFile) -> list[str]:
 
 
 def _named(counts: dict) -> str:
-    names = [f"{value} ({pixels:,} pixels)" for value, pixels in list(counts.items())[:NAMED]]
-    return ", ".join(names) + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
+    return some(f"{value} ({pixels:,} pixels)" for value, pixels in counts.items())
 
 
 def _by(size: tuple[int, int]) -> str:

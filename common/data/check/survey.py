@@ -1,10 +1,9 @@
-"""What lies in a data folder: every split's pairs, and what training's readers make of every picture and mask."""
+"""A survey of a data folder: every split's pairs, and every picture and mask as training's readers read them."""
 
 import functools
 import hashlib
 import io
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +15,27 @@ from PIL import Image
 from common.console import Progress
 from common.data import lists, stems
 from common.data.card import DatasetCard
+from common.data.levels import find_levels, needs_levels
 from common.data.lists import read_split
-from common.data.masks import Encoded, kind_problem, orientation, read_image, read_mask
+from common.data.masks import (
+    ON_THEIR_SIDE,
+    Encoded,
+    kind_problem,
+    opened,
+    orientation,
+    read_image,
+    read_mask,
+    stored_values,
+)
 from common.data.sets.cards import CARDS
 from common.data.shards.index import holds_records, record_files
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.parallel import parallel_map
 
 Pair = tuple[Path, Path]
 Colour = tuple[int, int, int]
 
 ROLES = ("train", "val", "test")  # what a split's name says it is for; in this order of use
-# No format packs more: zlib takes 1032 bytes into one, each of up to eight pixels.
-PIXELS_PER_BYTE, PIXELS_OF_ANY_FILE = 8 * 1032, 2**24
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class PictureFile:
       size: width, height when upright, or None when it can't be read; stored: before the EXIF tag turns it.
       mode: Pillow's.
       orientation: the EXIF tag, 1 when there is none.
+      stretched: the numbers that became black and white by the percentiles, or None where their kind says it.
       problem: why it can't be read, or "".
       damage: what is wrong with its bytes although it can be read, or "".
     """
@@ -49,6 +57,7 @@ class PictureFile:
     stored: tuple[int, int] | None = None
     mode: str = ""
     orientation: int = 1
+    stretched: tuple[float, float] | None = None
     problem: str = ""
     damage: str = ""
 
@@ -67,6 +76,7 @@ class MaskFile:
         where the card says what each value stands for.
       own_palette: whether a palette mask shows the card's colours for the card's classes.
       mapped: whether the card's label map for the file's ending applies.
+      in_all_channels: whether each of three equal channels holds the class id.
     """
 
     size: tuple[int, int] | None = None
@@ -78,6 +88,7 @@ class MaskFile:
     entries: tuple[tuple[int, Colour, int], ...] = ()
     own_palette: bool = False
     mapped: bool = False
+    in_all_channels: bool = False
     problem: str = ""
     damage: str = ""
 
@@ -100,7 +111,7 @@ class SurveyedSplit:
 
     @property
     def roles(self) -> frozenset[str]:
-        """What the name says it is for: of `train`, `val`, `test`; `trainval` is two of them, `mine` none."""
+        """The uses that the name tells, of `train`, `val` and `test`: `trainval` tells two of them, `mine` none."""
         return frozenset(role for role in ROLES if role in self.name.lower())
 
 
@@ -191,7 +202,7 @@ def _found(card: DatasetCard, folder: Path) -> list[str]:
 
 
 def _distinct(splits: Sequence[SurveyedSplit]) -> list[SurveyedSplit]:
-    """Of folders under several names the first; not those without any mask of whose pictures others have masks."""
+    """Keep the first name of each folder, without folders whose pictures have masks in another one only."""
     with_masks = [split for split in splits if any(mask.is_file() for _, mask in split.pairs)]
     labelled = {picture for split in with_masks for picture, _ in split.pairs}
     kept: dict[tuple[Pair, ...], SurveyedSplit] = {}
@@ -204,7 +215,7 @@ def _distinct(splits: Sequence[SurveyedSplit]) -> list[SurveyedSplit]:
 
 
 def _survey_split(card: DatasetCard, folder: Path, name: str) -> SurveyedSplit:
-    """As `lists.read_split`, which training uses; where that refuses, line by line, so that every fault is seen."""
+    """Read a split as training does (`lists.read_split`); where that refuses, go line by line, to see every fault."""
     candidates = [folder / f / f"{name}.txt" for f in card.list_folders]
     from_files = any(p.is_file() for p in candidates) or stems.are_there(card, folder)
     if not from_files and holds_records(folder, name):
@@ -234,7 +245,7 @@ def _survey_list(name: str, source: Path, read_lines: Callable[[], Iterator[stem
 
 
 def _survey_own(card: DatasetCard, folder: Path, name: str) -> SurveyedSplit:
-    """Of a person's own set."""
+    """Read a split of a person's own set."""
     split = stems.split_named(card, folder, name)
     if split.listed is None:
         return SurveyedSplit(name, None, tuple(stems.read_pairs(card, folder, name)[0]))
@@ -254,24 +265,10 @@ def _examine(task: tuple[Callable, Path], card: DatasetCard) -> PictureFile | Ma
     examine, path = task
     try:
         file = Encoded(str(path), path.read_bytes())
-        problem = _impossible_size(file.data)
     except OSError as error:  # no permission, a bad disk
         problem = f"cannot be read ({error.strerror or error})"
-    if problem:
         return (PictureFile if examine is _examine_picture else MaskFile)(problem=problem)
     return examine(file, card)
-
-
-def _impossible_size(data: bytes) -> str:
-    """What is wrong with a header that claims far more pixels than the file can hold; decoding would eat the memory."""
-    try:
-        width, height = Image.open(io.BytesIO(data)).size
-    except Exception:  # what the reader will say
-        return ""
-    is_possible = width * height <= max(PIXELS_PER_BYTE * len(data), PIXELS_OF_ANY_FILE)
-    return (
-        "" if is_possible else f"cannot be a picture of {width}x{height} in {len(data):,} bytes; replace or remove it"
-    )
 
 
 def _examine_picture(file: Encoded, card: DatasetCard) -> PictureFile:
@@ -279,26 +276,34 @@ def _examine_picture(file: Encoded, card: DatasetCard) -> PictureFile:
     pixels, problem = _attempt(file, read_image, file)
     if problem:
         return PictureFile(digest, problem=problem)
-    header = Image.open(io.BytesIO(file.data))
-    return PictureFile(
-        digest=digest,
-        size=(pixels.shape[1], pixels.shape[0]),
-        stored=header.size,
-        mode=header.mode,
-        orientation=orientation(header),
-        damage=_damage(file.data),
-    )
+    size = (pixels.shape[1], pixels.shape[0])
+    with opened(file) as image:
+        turn, stretched = orientation(image), None
+        if needs_levels(image):
+            image.load()
+            levels = find_levels(image)
+            stretched = (levels.black, levels.white) if levels.is_stretched else None
+        return PictureFile(
+            digest=digest,
+            size=size,
+            stored=size[::-1] if turn in ON_THEIR_SIDE else size,
+            mode=image.mode,
+            orientation=turn,
+            stretched=stretched,
+            damage=_damage(file.data),
+        )
 
 
 def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
     ids, problem = _attempt(file, read_mask, file, card)
-    image, unreadable = _attempt(file, _decode, file.data)
+    decoded, unreadable = _attempt(file, _decode, file)
     if unreadable:
         return MaskFile(problem=problem or unreadable)
-    if kind_problem(image):
+    image, is_of_another_kind = decoded
+    if is_of_another_kind:
         return MaskFile(image.size, image.mode, problem=problem, damage=_damage(file.data))
     pixels = {} if problem else _histogram(ids)
-    values, entries, own_palette, mode = {}, (), False, image.mode
+    values, entries, own_palette, in_all_channels, mode = {}, (), False, False, image.mode
     if card.raw_labels.colours and not card.raw_labels.values:
         image = image.convert("RGB")
     if image.mode in ("1", "P", "L") or image.mode.startswith("I"):  # as the reader has it
@@ -311,6 +316,8 @@ def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
             palette += [(0, 0, 0)] * (256 - len(palette))
             read_as = _histogram(stored.astype(np.uint16) << 8 | ids)
             entries = tuple((both >> 8, palette[both >> 8], both & 255) for both in read_as)
+    elif (stored := stored_values(image, card)) is not None:
+        values, in_all_channels = _histogram(stored), True
     return MaskFile(
         size=image.size,
         mode=mode,
@@ -321,30 +328,32 @@ def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
         entries=entries,
         own_palette=own_palette,
         mapped=file.name.endswith(tuple(card.label_maps)),
+        in_all_channels=in_all_channels,
         problem=problem,
         damage=_damage(file.data),
     )
 
 
 def _attempt(file: Encoded, read: Callable, *arguments: Any) -> tuple[Any, str]:
-    """What the reader gives, or why it gives nothing: the sentence that would stop training, without the file."""
+    """Run the reader: its result, or the sentence that would stop training, without the file's name."""
     try:
         return read(*arguments), ""
     except UserError as error:
-        # Pillow names the object in memory, which means nothing to anyone.
-        return None, re.sub(r" <_io\.BytesIO[^>]*>", "", str(error)).removeprefix(f"{file}: ")
+        return None, str(error).removeprefix(f"{file}: ")
     except Exception as error:  # what a reader did not foresee would stop training too
-        return None, f"cannot be read ({error})"
+        return None, f"cannot be read ({brief(str(error))})"
 
 
-def _decode(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.load()
-    return image
+def _decode(file: Encoded) -> tuple[Image.Image, bool]:
+    """A mask's pixels, and whether it is no mask by its kind."""
+    with opened(file) as image:
+        is_of_another_kind = bool(kind_problem(image))
+        image.load()
+        return image.copy(), is_of_another_kind
 
 
 def _damage(data: bytes) -> str:
-    """What decoders pass over in silence: a JPEG without its end, a PNG whose checksums are wrong."""
+    """Find damage that decoders do not report: a JPEG without its end, a PNG whose checksums are wrong."""
     image = Image.open(io.BytesIO(data))
     if image.format == "JPEG":  # its header is read now, up to where the pixels begin
         return "" if data.find(b"\xff\xd9", image.fp.tell()) >= 0 else "the JPEG has no end, its lower part is made up"
