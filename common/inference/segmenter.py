@@ -32,9 +32,10 @@ class Segmenter:
     """
 
     def __init__(self, network: Network, recipe: Recipe, weights: Weights | None):
-        """With `weights` None the variables keep their initial values, drawn by `recipe.seed`."""
+        """Build the graph and fill it; without `weights` the variables keep what `recipe.seed` draws."""
         self.recipe = recipe = recipe.at_evaluation()
         self._loss: tf.Tensor | None = None
+        self._is_closed = False
         with tf.Graph().as_default() as graph:
             self._picture = tf.placeholder(tf.uint8, [None, None, 3])
             self._scale = tf.placeholder_with_default(1.0, [])
@@ -86,6 +87,8 @@ class Segmenter:
         return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
 
     def _run(self, fetches, feeds):
+        if self._is_closed:
+            raise UserError("this segmenter is closed; open another one, or ask it within its `with`")
         try:
             return self._session.run(fetches, feeds)
         except tf.errors.InvalidArgumentError:
@@ -95,9 +98,9 @@ class Segmenter:
                 f"--set eval_size=N pads it"
             ) from None
 
-    def logits(self, picture: np.ndarray) -> np.ndarray:
-        """float32 [h / os, w / os, classes]: what the network gives for uint8 RGB [h, w, 3] at scale 1."""
-        return self._run(self._logits, {self._picture: picture})
+    def logits(self, picture: Picture) -> np.ndarray:
+        """float32 [h / os, w / os, classes]: what the network gives for the picture at scale 1."""
+        return self._run(self._logits, {self._picture: _pixels(picture)})
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss of its scores against `mask` [h, w]."""
@@ -107,9 +110,9 @@ class Segmenter:
                 self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
         return self._run((self._label, self._loss), {self._picture: picture, self._mask: mask})
 
-    def label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
-        return tuple(self._run((self._label, self._logits), {self._picture: picture}))
+        return tuple(self._run((self._label, self._logits), {self._picture: _pixels(picture)}))
 
     def label(self, picture: Picture) -> np.ndarray:
         """uint8 class ids [h, w] of a picture, by the recipe's scales, mirror and CRF."""
@@ -152,7 +155,8 @@ class Segmenter:
         return total / passes if mean else total
 
     def close(self) -> None:
-        """Free the session's memory."""
+        """Free the session's memory; the segmenter segments no more."""
+        self._is_closed = True
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -166,9 +170,11 @@ def _pixels(picture: Picture) -> np.ndarray:
     """uint8 RGB [h, w, 3] of a picture or its file. Raises UserError for what is neither."""
     if isinstance(picture, str | Path):
         return read_image(Path(picture))
-    pixels = np.asarray(picture)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UserError(
-            f"the picture is {pixels.dtype} of shape {pixels.shape}; give a path, or uint8 RGB of shape [h, w, 3]"
-        )
+    try:
+        pixels = np.asarray(picture)
+    except ValueError:  # lists of several lengths
+        pixels = np.asarray(None)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        given = f"{pixels.dtype} of shape {pixels.shape}" if pixels.ndim else f"a {type(picture).__name__}"
+        raise UserError(f"the picture is {given}; give a path, or uint8 RGB of shape [h, w, 3]")
     return pixels

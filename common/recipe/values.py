@@ -7,34 +7,58 @@ from typing import Any, Literal
 
 from common.errors import UserError
 
+QUOTED = set(",()[]'\" ")  # characters that a text in a list can hold only in quotes
+
 
 def format_value(value: Any) -> str:
-    """A value as `--set` takes it."""
-    if isinstance(value, tuple | list):
-        nested = any(isinstance(v, tuple | list) for v in value)
-        return json.dumps(value) if nested else ",".join(format_value(v) for v in value)
-    return str(value)
+    """A value as `--set` takes it: `parse` gives it back."""
+    if not isinstance(value, tuple | list):
+        return str(value)
+    plain = all(not isinstance(v, tuple | list) and not set(str(v)) & QUOTED for v in value)
+    return ",".join(format_value(v) for v in value) if value and plain else json.dumps(value, default=str)
 
 
 def parse(kind: Any, text: str) -> Any:
-    """The text of a `--set` value as a Python value of JSON's types; `checked` then has the last word."""
+    """The text of a `--set` value as a Python value of JSON's types; `checked` then has the last word.
+
+    A list is written `1,2`, `(1, 2)`, or as JSON, which lists of texts with commas or brackets need.
+    """
     if kind is str:
         return text
-    if typing.get_origin(kind) in (types.UnionType, typing.Union) and "," in text:
-        kind = next((option for option in typing.get_args(kind) if typing.get_origin(option) is tuple), kind)
-    if typing.get_origin(kind) is tuple:
-        args = typing.get_args(kind)
-        if typing.get_origin(args[0]) is tuple:  # nested lists are written as JSON
-            return _literal(text)
-        parts = [p.strip().strip("'\"") for p in text.strip("()[] ").split(",") if p.strip()]
-        values = [parse(args[0], part) for part in parts]
-        # One number for a pair: both sides of a crop.
-        return values * len(args) if len(values) == 1 and args[-1] is not Ellipsis else values
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return _parse_union(typing.get_args(kind), text)
+    if typing.get_origin(kind) is not tuple:
+        return _literal(text)
+    args = typing.get_args(kind)
+    values = _literal(text)
+    if not isinstance(values, list):
+        if typing.get_origin(args[0]) is tuple and text.strip("() "):  # nested lists are written as JSON
+            return values
+        values = [parse(args[0], part) for part in _parts(text, bare=args[0] is str)]
+    # One number for a pair: both sides of a crop.
+    return values * len(args) if len(values) == 1 and args[-1] is not Ellipsis else values
+
+
+def _parts(text: str, bare: bool) -> list[str]:
+    """The parts between the commas; of `bare` texts brackets are a part themselves, unless quotes follow them."""
+    is_enclosed = text[:1] + text[-1:] in ("()", "[]") and not (bare and text[1:2] not in ("'", '"', ")"))
+    return [part.strip().strip("'\"") for part in (text[1:-1] if is_enclosed else text).split(",") if part.strip()]
+
+
+def _parse_union(options: tuple[Any, ...], text: str) -> Any:
+    """The value of the first type that takes the text; the plain value when none does."""
+    for option in options:
+        value = parse(option, text)
+        try:
+            checked("", option, value)
+        except UserError:
+            continue
+        return value
     return _literal(text)
 
 
 def _literal(text: str) -> Any:
-    for read in (json.loads, float, lambda t: {"true": True, "false": False}[t.lower()]):
+    for read in (json.loads, float, lambda t: {"true": True, "false": False, "none": None}[t.lower()]):
         try:
             return read(text)
         except (ValueError, KeyError):

@@ -14,13 +14,10 @@ from common.downloads import download
 from common.downloads import fetch as fetching
 from common.downloads.manifest import read_manifest
 from common.errors import UserError
-from common.nets.network import build
-from common.tf1 import session, tf
 from common.weights import checkpoints
 from reproductions.v3plus import demo
-from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import PASCAL
 from tests.conftest import ROOT
+from tests.helpers import small_v3plus
 
 CAT = VOC2012.classes.index("cat")
 
@@ -28,14 +25,7 @@ CAT = VOC2012.classes.index("cat")
 @pytest.fixture(scope="session")
 def cats(tmp_path_factory):
     """A quarter of the zoo's MobileNetV2, to which everything is a cat."""
-    recipe = PASCAL.derive(
-        names="zoo", backbone="mobilenet_v2", depth_multiplier=0.25, aspp_depth=8, atrous_rates=(), decoder=False
-    )
-    with tf.Graph().as_default() as graph:
-        build(network, tf.zeros([1, 33, 33, 3]), recipe)
-        with session(graph) as running:
-            running.run(tf.global_variables_initializer())
-            values = {v.op.name: running.run(v) for v in tf.global_variables()}
+    values = small_v3plus.values()
     values["logits/semantic/biases"][CAT] = 1e6
     prefix = tmp_path_factory.mktemp("weights") / "model.ckpt"
     checkpoints.write(prefix, values)
