@@ -196,6 +196,6 @@ def test_the_readme_as_it_stands_there(weights, tmp_path, monkeypatch):
     assert label.dtype == np.uint8 and label.shape == PICTURE.shape[:2]
     assert probabilities.dtype == np.float32 and probabilities.shape == (*PICTURE.shape[:2], 21)
     np.testing.assert_array_equal(probabilities.argmax(axis=-1), label)
-    mentioned = re.search(r"`(v3plus\.segmenter\(checkpoint, .*\))`", readme_section())[1]
+    mentioned = re.search(r"`(v3plus\.segmenter\(checkpoint, [^`]*\))`", readme_section())[1]
     with eval(mentioned, {"v3plus": v3plus, "checkpoint": prefix}) as segmenter:
         assert segmenter.recipe.eval_output_stride == 16 and segmenter.recipe.crf
