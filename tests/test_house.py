@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-GROUND = ("errors", "paths", "files", "console", "program", "parallel", "text_table", "tf1")
+GROUND = ("errors", "paths", "files", "console", "program", "parallel", "text_table", "words", "tf1")
 
 # From the ground up: a room may import what stands above it in this list, and nothing below.
 ROOMS = {
@@ -105,7 +105,7 @@ def test_no_circle_of_imports():
 
 
 def test_tests_mirror_the_rooms():
-    """A folder of tests stands for a room or a package; helpers and the benchmark have their own."""
-    others = {"converters", "reproductions", "helpers", "bench", "golden"}
+    """A folder of tests stands for a room or a package; helpers, the benchmark and the comparisons have their own."""
+    others = {"converters", "reproductions", "helpers", "bench", "parity", "golden"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= set(ROOMS) | others, folders - set(ROOMS) - others

@@ -8,7 +8,6 @@
 README.md says what else may stand there. Every scalar is read as text, so that a class may be called `no` or `1e3`.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from common.data.card import DatasetCard, RawLabels, StemPairs
 from common.data.sets.cards import CARDS
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
+from common.words import nearest
 
 DATASET_FILE = "dataset.yaml"
 SUFFIXES = (".yaml", ".yml")
@@ -38,11 +38,11 @@ Colour = tuple[int, int, int]
 
 
 class _Wrong(Exception):
-    """What is wrong in the file: `key: what; what to do`."""
+    """A fault of the file, as `key: what; what to do`."""
 
 
 def locate(data: Path) -> tuple[DatasetCard | None, Path]:
-    """What `--data` names: the card of a dataset.yaml, or of a folder with one in it, and the data folder.
+    """Find the card of a dataset.yaml, or of a folder with one in it, and the data folder.
 
     Any other path is a folder in a known layout: no card, and the path as it is. Raises UserError as `read_card`.
     """
@@ -77,12 +77,12 @@ def read_card(path: Path) -> DatasetCard:
 
 
 def training_settings(card: DatasetCard) -> list[str]:
-    """What a recipe takes from an own set when training begins, as `--set` arguments; those of the user come after."""
+    """The `--set` arguments that a person's own set adds when training begins; those of the user come after."""
     return [f"dataset={card.source}", f"num_classes={len(card.classes)}", "train_split=train", "val_split=val"]
 
 
 def black_and_white_hint(card: DatasetCard) -> str:
-    """What to do about masks of 0 and 255, where 255 is ignored."""
+    """Advice about masks of 0 and 255, where 255 is ignored."""
     meaning = f"label_map: {{0: {card.classes[0]}, {IGNORE_LABEL}: {card.classes[1]}}}"
     return (
         f"if masks are black and white, 0 and 255, 255 is ignored unless `{meaning}` in {DATASET_FILE} says what it is"
@@ -106,7 +106,7 @@ def _card(content: Any, source: str) -> DatasetCard:
         raise _Wrong("holds no keys; begin with `name: mine` and `classes: [background, ...]`")
     for key in content:
         if key not in _KEYS:
-            raise _Wrong(f"{key}: is no key of a data set; {_nearest(key, _KEYS)}there are {', '.join(_KEYS)}")
+            raise _Wrong(f"{key}: is no key of a data set; {nearest(key, _KEYS)}there are {', '.join(_KEYS)}")
     if isinstance(content.get("classes"), dict):
         content = content | {"classes": _numbered(content["classes"])}
     name = _name(content)
@@ -253,7 +253,7 @@ def _target(key: str, target: Any, classes: Sequence[str]) -> int:
         return classes.index(target)
     if _is_whole(target, len(classes) - 1):
         return int(target)
-    near = _nearest(target, classes) if isinstance(target, str) else ""
+    near = nearest(target, classes) if isinstance(target, str) else ""
     raise _Wrong(f"label_map: {key} stands for {target}, which is no class; {near}name one of classes, or `{IGNORE}`")
 
 
@@ -330,8 +330,3 @@ def _is_whole(text: Any, most: int) -> bool:
 
 def _twice(items: Sequence) -> Any:
     return next((item for i, item in enumerate(items) if item in items[:i]), None)
-
-
-def _nearest(word: str, words: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}? " if close else ""

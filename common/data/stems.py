@@ -13,9 +13,9 @@ from common.console import say
 from common.data.card import DatasetCard, StemPairs
 from common.data.masks import SUFFIXES
 from common.errors import UserError
+from common.words import some
 
 Pair = tuple[Path, Path]
-SHOWN = 5  # of a list of faults
 
 
 def are_there(card: DatasetCard, data_dir: Path) -> bool:
@@ -67,7 +67,7 @@ def split_named(card: DatasetCard, data_dir: Path, name: str) -> StemPairs:
 
 
 def _how_to_have(card: DatasetCard, name: str) -> str:
-    """What to write in the dataset.yaml for the split `train` or `val`."""
+    """Advice for the dataset.yaml: how it gets the split `train` or `val`."""
     if name not in ("train", "val"):
         return ""
     if next(iter(card.splits.values())).val_share is not None:
@@ -90,7 +90,7 @@ def pairs_of(lines: Iterable[Line], path: Path) -> list[Pair]:
     lines = list(lines)
     wrong = [line for line in lines if line.problem]
     if wrong:
-        others = f" (as lines {_few([str(line.number) for line in wrong[1:]])})" if wrong[1:] else ""
+        others = f" (as lines {some(line.number for line in wrong[1:])})" if wrong[1:] else ""
         raise UserError(f"{path}: line {wrong[0].number} {wrong[0].problem}{others}")
     return [line.pair for line in lines]
 
@@ -129,7 +129,7 @@ def _of_folders(card: DatasetCard, data_dir: Path, split: StemPairs) -> dict[str
         alone = [path.name for stem, path in found.items() if stem not in pairs]
         if alone and split.listed is None:
             _say_once(
-                f"{card.source}: {len(alone)} files of {folder} have no {partner} and are left out: {_few(alone)}"
+                f"{card.source}: {len(alone)} files of {folder} have no {partner} and are left out: {some(alone)}"
             )
     return pairs
 
@@ -201,10 +201,6 @@ def _stem(entry: str, split: StemPairs) -> str:
 def _normal(text: str) -> str:
     """One form for letters with accents: some file systems keep another one than was typed."""
     return unicodedata.normalize("NFC", text)
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """The manifest of weights and data: what there is, where it lies, and what it was trained on."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
+from common.words import nearest
 
 MANIFEST = Path(__file__).with_name("manifest.yaml")
 
@@ -24,7 +24,7 @@ COMMAND = r"python -m converters\.\w+( .*)?"
 
 @dataclass(frozen=True, kw_only=True)
 class Unpack:
-    """What to take out of an archive: all `members` that lie `below` a folder of it, laid into the folder `to`."""
+    """A part of an archive to unpack: all `members` that lie `below` a folder of it, laid into the folder `to`."""
 
     to: str
     below: str = ""
@@ -90,9 +90,8 @@ class Manifest:
         if name in self.entries:
             return self.entries[name]
         # The zoo's own names end in a date that our slugs leave out.
-        near = difflib.get_close_matches(re.sub(r"_\d{4}_\d\d_\d\d.*", "", name), self.entries, n=3, cutoff=0.5)
-        meant = f"; did you mean {' or '.join(near)}?" if near else ";"
-        raise UserError(f"{name} is not in the manifest{meant} `python -m converters.fetch --list` shows all")
+        meant = nearest(re.sub(r"_\d{4}_\d\d_\d\d.*", "", name), self.entries, most=3)
+        raise UserError(f"{name} is not in the manifest; {meant}`python -m converters.fetch --list` shows all")
 
     def val_seen(self, weights: Weights) -> list[str]:
         """The val splits that these weights were trained on: their scores there are no reproduction."""
@@ -124,7 +123,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
 
 
 class _Wrong(Exception):
-    """What is wrong with the manifest, without its name."""
+    """A fault of the manifest, without the manifest's name."""
 
 
 def _entry(name: str, raw: Any) -> Entry:
@@ -174,7 +173,7 @@ def _build(cls: type, raw: Any, where: str) -> Any:
 
 
 def _check(entry: Entry, manifest: Manifest) -> None:
-    """What the types don't say."""
+    """Check the rules that the types cannot express."""
     is_weights = entry.kind == "weights"
     needs = {
         f"the name {entry.name} must be like {SLUG}": re.fullmatch(SLUG, entry.name),

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from common.errors import UserError
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
-MOST = 99  # pixels of a kernel
+LARGEST_KERNEL = 99  # pixels of its side
 PAIRS = ("rate", "grid_size", "target_size_factor")
 # By design: the keys of a branch besides `op` and `input`, and which of them an operation must have.
-KEYS = {
+KEYS_OF_DESIGN = {
     DENSE_PREDICTION_CELL: ("kernel", "rate", "grid_size"),
     ENCODER_MIDDLE_CONF: ("kernel", "rate", "target_size_factor"),
 }
@@ -74,7 +74,7 @@ def _branch(index: int, entry: Any, design: str) -> Branch:
 
     if not isinstance(entry, dict) or entry.get("op") not in ("conv", "pyramid_pooling"):
         refuse("has no op that is known (conv, pyramid_pooling)")
-    if unknown := entry.keys() - {"op", "input", *KEYS[design]}:
+    if unknown := entry.keys() - {"op", "input", *KEYS_OF_DESIGN[design]}:
         refuse(f"has unknown keys: {', '.join(sorted(unknown))}")
     if missing := [key for key in NEEDED.get((design, entry["op"]), ()) if key not in entry]:
         refuse(f"lacks {' and '.join(missing)}")
@@ -83,8 +83,8 @@ def _branch(index: int, entry: Any, design: str) -> Branch:
         refuse(f"reads input {source}; it must be -1 (the features) or a branch before it")
     kernel = entry.get("kernel", 3)
     kernel = kernel[0] if isinstance(kernel, list) and len(kernel) == 2 and kernel[0] == kernel[1] else kernel
-    if not _is_whole(kernel) or not 1 <= kernel <= MOST:
-        refuse(f"has kernel {kernel}; it must be a whole number from 1 to {MOST}")
+    if not _is_whole(kernel) or not 1 <= kernel <= LARGEST_KERNEL:
+        refuse(f"has kernel {kernel}; it must be a whole number from 1 to {LARGEST_KERNEL}")
     if design == DENSE_PREDICTION_CELL and entry["op"] == "conv" and kernel not in (1, 3):
         refuse(f"has kernel {kernel}; it must be 1 or 3")
     pairs = {}

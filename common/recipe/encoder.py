@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from common.errors import UserError
 from common.recipe.recipe import Recipe
 
-NOMINAL = 16  # the output stride for which atrous rates are given
+NOMINAL_STRIDE = 16  # the output stride for which atrous rates are given
 
 Stride = Literal[8, 16, 32]
 
@@ -68,5 +68,5 @@ class EncoderRecipe(Recipe):
 
     def rates(self) -> tuple[int, ...]:
         """ASPP's rates at `output_stride`."""
-        factor = NOMINAL / self.output_stride if self.scale_atrous_rates else 1
+        factor = NOMINAL_STRIDE / self.output_stride if self.scale_atrous_rates else 1
         return tuple(max(1, round(rate * factor)) for rate in self.atrous_rates)

@@ -5,7 +5,6 @@ key=value` derives one more. A run's record stores the whole recipe, so it can b
 """
 
 import dataclasses
-import difflib
 import functools
 import json
 import math
@@ -21,6 +20,7 @@ from common.errors import UserError
 from common.paths import plain_name
 from common.recipe.cell import Branch
 from common.recipe.values import checked, format_value, parse
+from common.words import nearest
 
 # Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
 CAFFE_PREPROCESSING = {
@@ -375,7 +375,7 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
         if key == "variant":
             if text not in variants:
                 raise UserError(
-                    f"--set variant={text}: no such variant; {_nearest(text, variants)}there are {', '.join(variants)}"
+                    f"--set variant={text}: no such variant; {nearest(text, variants)}there are {', '.join(variants)}"
                 )
             recipe = variants[text]
             continue
@@ -426,12 +426,7 @@ def _check_range(name: str, value: Any) -> None:
 def _known(cls: type[Recipe], key: str, source: str) -> None:
     names = [f.name for f in dataclasses.fields(cls)]
     if key not in names:
-        raise UserError(f"{source} {key}: no such field in the recipe; {_nearest(key, names)}`describe` lists them all")
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"{source} {key}: no such field in the recipe; {nearest(key, names)}`describe` lists them all")
 
 
 @functools.cache

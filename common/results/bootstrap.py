@@ -8,13 +8,13 @@ import scipy.sparse
 
 from common.inference.picture_scores import PictureScores
 
-CHUNK = 256  # draws at a time, as weights [CHUNK, pictures] in float64
+DRAWS_AT_A_TIME = 256  # their weights are float64 [DRAWS_AT_A_TIME, pictures]
 OVERALL = ("mIoU", "pixel accuracy")
 
 
 @dataclass(frozen=True)
 class Margins:
-    """What IoU is made of, for pictures or sums of them: float64 [..., K] each, pixels by class.
+    """The counts that IoU is made of, for pictures or sums of them: float64 [..., K] each, pixels by class.
 
     Attributes:
       hits: label and prediction are the class.
@@ -27,7 +27,7 @@ class Margins:
 
     @classmethod
     def of(cls, scores: PictureScores, pictures: Sequence[int]) -> "Margins":
-        """Of single pictures, [pictures, K], without a dense confusion matrix of any."""
+        """The counts of single pictures, [pictures, K], without a dense confusion matrix of any."""
         cells = scores.counts[list(pictures)].tocoo()
         label, prediction = np.divmod(cells.col, scores.classes)
 
@@ -87,13 +87,13 @@ class Difference:
 
 
 def draws(pictures: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each picture is in each of `count` draws with replacement: float64 [at most CHUNK, pictures] a time.
+    """How often each picture is in each of `count` draws with replacement: arrays float64 [draws, pictures].
 
     A draw is `integers(pictures, size=pictures)` of numpy's default generator, one after the other.
     """
     generator = np.random.default_rng(seed)
-    for start in range(0, count, CHUNK):
-        weights = np.empty((min(CHUNK, count - start), pictures))
+    for start in range(0, count, DRAWS_AT_A_TIME):
+        weights = np.empty((min(DRAWS_AT_A_TIME, count - start), pictures))
         for row in weights:
             row[:] = np.bincount(generator.integers(pictures, size=pictures), minlength=pictures)
         yield weights
@@ -102,7 +102,7 @@ def draws(pictures: int, count: int, seed: int) -> Iterator[np.ndarray]:
 def differences(
     a: Margins, b: Margins, classes: Sequence[str], *, count: int, seed: int, confidence: float
 ) -> list[Difference]:
-    """Of every class and of OVERALL, in this order.
+    """Compare every class and then each of OVERALL, in this order.
 
     Args:
       a, b: of the same pictures [pictures, K], in the same order.

@@ -36,10 +36,10 @@ from common.results import records
 from common.results.bootstrap import OVERALL, Difference, Margins, differences
 from common.results.records import results_dir
 from common.results.tables import protocol_text
-from common.text_table import aligned
+from common.text_table import aligned, percent
 
 DRAWS, PICTURES = 2000, 10
-FEW = 30  # pictures, below which percentile intervals are too narrow
+PICTURES_FOR_INTERVALS = 30  # pictures, below which percentile intervals are too narrow
 SHEET = "changed_pictures.png"
 # What a picture is measured by: the suite's figures, of the picture alone.
 MEASURES = {"miou": "mean IoU over the classes in its label", "pixel_accuracy": "pixel accuracy"}
@@ -202,7 +202,7 @@ def _positions(run: Run) -> dict[str, int]:
 
 
 def as_text(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namespace) -> str:
-    """What the command prints."""
+    """The text that the command prints."""
     only_a, only_b = comparison.left_out
     lines = [
         f"A  {runs[0].title}",
@@ -211,8 +211,8 @@ def as_text(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namesp
     ]
     if comparison.other_labels:
         lines.append(f"note: of {comparison.other_labels} pictures the runs did not count the same labels")
-    if comparison.shared < FEW:
-        lines.append(f"note: intervals of fewer than {FEW} pictures are too narrow")
+    if comparison.shared < PICTURES_FOR_INTERVALS:
+        lines.append(f"note: intervals of fewer than {PICTURES_FOR_INTERVALS} pictures are too narrow")
     lines += [
         "",
         f"Per cent. Interval: {100 * args.confidence:g} % of {args.draws:,} paired draws of pictures;",
@@ -226,10 +226,6 @@ def as_text(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namesp
     return "\n".join(lines)
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
-
-
 def _signed(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:+.2f}"
 
@@ -238,7 +234,7 @@ def _differences_table(rows: Sequence[Difference], title: str) -> str:
     return aligned(
         (title, "pictures", "A", "B", "B - A", "from", "to", ""),
         [
-            (d.name, str(d.pictures), _percent(d.a), _percent(d.b), _signed(d.difference), _signed(d.low),
+            (d.name, str(d.pictures), percent(d.a), percent(d.b), _signed(d.difference), _signed(d.low),
              _signed(d.high), "*" if d.excludes_zero else "")
             for d in rows
         ],
@@ -248,14 +244,14 @@ def _differences_table(rows: Sequence[Difference], title: str) -> str:
 def _changes_table(comparison: Comparison, args: argparse.Namespace) -> str:
     header = ["picture", *(f"{name} {run}" for name in ("mIoU", "pixel acc.") for run in ("A", "B", "B - A"))]
     rows = [
-        [c.picture, *(text for m in MEASURES for text in (_percent(c.a[m]), _percent(c.b[m]), _signed(c.by(m))))]
+        [c.picture, *(text for m in MEASURES for text in (percent(c.a[m]), percent(c.b[m]), _signed(c.by(m))))]
         for c in comparison.changes[: args.pictures]
     ]
     return aligned(header, rows)
 
 
 def as_json(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namespace) -> dict[str, Any]:
-    """What `--json` writes: shares, not per cent; None where a figure does not exist."""
+    """The content of `--json`: shares, not per cent; None where a figure does not exist."""
     return {
         "runs": [{"title": run.title, "source": run.source} for run in runs],
         "pictures": comparison.shared,

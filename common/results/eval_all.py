@@ -38,7 +38,7 @@ from common.weights.checkpoint_files import newest_checkpoint, step_of
 from common.weights.weights import Weights
 
 DEFAULT_MEMORY = 3000  # MiB of an evaluation that nobody measured
-SPARE = 0.8  # share of the free memory that jobs may take together
+MEMORY_SHARE = 0.8  # share of the free memory that jobs may take together
 
 
 @dataclass
@@ -136,7 +136,7 @@ def run(jobs: Sequence[Job], where: tuple[Path, str, Split], most: int, quiet: b
     """
     waiting = sorted((job for job in jobs if job.record is None), key=lambda job: job.memory)
     running: list[Job] = []
-    total, started, budget = len(waiting), time.monotonic(), SPARE * free_memory()
+    total, started, budget = len(waiting), time.monotonic(), MEMORY_SHARE * free_memory()
     if waiting:
         say(f"{total} evaluations, {len(jobs) - total} have their records", quiet)
     try:

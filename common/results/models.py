@@ -29,7 +29,7 @@ from common.text_table import aligned, markdown
 if TYPE_CHECKING:
     from common.nets.describe import Figures
 
-SIZE = 513  # for which figures are published
+SIDE = 513  # pixels of the square input that figures are published for
 PUBLISHED_MODELS = "published_models.yaml"
 
 ABOUT = (
@@ -92,8 +92,8 @@ def read_models() -> dict[str, list[dict[str, Any]]]:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def measure_models(which: Iterable[Reproduction], size: int = SIZE, quiet: bool = False) -> list[Row]:
-    """A row for each network of these reproductions, one graph after the other; published ones of `SIZE` only."""
+def measure_models(which: Iterable[Reproduction], size: int = SIDE, quiet: bool = False) -> list[Row]:
+    """A row for each network of these reproductions, one graph after the other; published ones of SIDE only."""
     from common.nets.describe import measure
     from common.tf1 import tf
 
@@ -105,7 +105,7 @@ def measure_models(which: Iterable[Reproduction], size: int = SIZE, quiet: bool 
             recipe: Recipe = apply_settings(reproduction.variants, entry["variant"], settings).at_evaluation()
             with tf.Graph().as_default():
                 figures, _, _ = measure(reproduction.load_network(), recipe, size)
-            published = {k: entry[k] for k in PUBLISHED if k in entry and (size == SIZE or k != "multiply_adds")}
+            published = {k: entry[k] for k in PUBLISHED if k in entry and (size == SIDE or k != "multiply_adds")}
             rows.append(Row(reproduction, entry["model"], entry["variant"], settings, figures, published))
             progress.advance(f"{reproduction.title} {entry['model']}")
     return rows
@@ -163,7 +163,7 @@ def _by_reproduction(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def as_text(rows: Sequence[Row], size: int = SIZE) -> str:
+def as_text(rows: Sequence[Row], size: int = SIDE) -> str:
     """The tables for a terminal, one a reproduction, each with its notes, and how to read them."""
     parts = []
     for title, group in _by_reproduction(rows).items():
@@ -177,7 +177,7 @@ def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def as_markdown(rows: Sequence[Row], size: int = SIZE) -> str:
+def as_markdown(rows: Sequence[Row], size: int = SIDE) -> str:
     """results/models.md."""
     parts = [
         "# Models",
@@ -193,7 +193,7 @@ def as_markdown(rows: Sequence[Row], size: int = SIZE) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_json(rows: Sequence[Row], size: int = SIZE) -> dict[str, Any]:
+def as_json(rows: Sequence[Row], size: int = SIDE) -> dict[str, Any]:
     """results/models.json: whole numbers in place of millions, and a ratio beside each published figure."""
 
     def entry(row: Row) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def as_json(rows: Sequence[Row], size: int = SIZE) -> dict[str, Any]:
     return {"size": size, "models": [entry(row) for row in rows]}
 
 
-def print_models(which: Iterable[Reproduction], size: int = SIZE, quiet: bool = False) -> list[Row]:
+def print_models(which: Iterable[Reproduction], size: int = SIDE, quiet: bool = False) -> list[Row]:
     """Measure and print; what `describe --table` does for one reproduction."""
     rows = measure_models(which, size, quiet)
     print(as_text(rows, size))

@@ -1,4 +1,4 @@
-"""What a survey found, as tables, as JSON and as a chart of the classes' frequencies."""
+"""A survey's findings as tables, as JSON, and as a chart of the classes' frequencies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from common.data.check.faults import MODES, Fault
 from common.data.check.survey import Survey, SurveyedSplit
 from common.data.masks import IGNORE_COLOURS
 from common.files import atomic
+from common.text_table import aligned, percent
 
-SHOWN = 20  # files printed of each kind of fault
+FILES_OF_A_KIND = 20  # files printed of each kind of fault
 
 
 @dataclass(frozen=True)
@@ -58,29 +59,29 @@ def count_classes(survey: Survey, split: SurveyedSplit | None = None) -> list[Cl
 
 
 def split_table(survey: Survey) -> str:
-    """Of every split: pictures and masks that are there, their sizes (min/median/max) and how they are stored."""
-    rows = [("split", "pictures", "masks", "width", "height", "pictures' modes", "masks' modes")]
+    """A row for each split: pictures and masks that are there, their sizes (min/median/max) and how they are stored."""
+    header, rows = ("split", "pictures", "masks", "width", "height", "pictures' modes", "masks' modes"), []
     for split in survey.splits:
         pictures, masks = _files(survey, split)
         sizes = [picture.size for picture in pictures if picture.size]
         spans = [f"{min(s)}/{median(s):.0f}/{max(s)}" for s in zip(*sizes, strict=True)] or ["-", "-"]
         modes = [_modes([f.mode for f in files if f.mode]) for files in (pictures, masks)]
         rows.append((split.name, f"{len(pictures):,}", f"{len(masks):,}", *spans, *modes))
-    return _table(rows, left=(0, 5, 6))
+    return aligned(header, rows, left=(0, 5, 6))
 
 
 def class_table(survey: Survey) -> str:
-    """Of every class: masks, pixels and share, in all and by split; then values that are no class."""
+    """A row for each class: masks, pixels and share, in all and by split; then values that are no class."""
     counts, splits = count_classes(survey), survey.splits if len(survey.splits) > 1 else ()
     shares = [count_classes(survey, split) for split in splits]
-    rows = [("id", "class", "colour", "masks", "pixels", "share", *(split.name for split in splits))]
+    header, rows = ("id", "class", "colour", "masks", "pixels", "share", *(split.name for split in splits)), []
     for i, row in enumerate(counts):
         share = [_percent(table[i].share) for table in (counts, *shares)]
         rows.append((str(row.class_id), row.name, _hex(row.colour), f"{row.masks:,}", f"{row.pixels:,}", *share))
-    return _table(rows, left=(1, 2))
+    return aligned(header, rows, left=(1, 2))
 
 
-def fault_list(faults: Sequence[Fault], shown: int = SHOWN) -> str:
+def fault_list(faults: Sequence[Fault], shown: int = FILES_OF_A_KIND) -> str:
     """The faults by kind, `shown` of each."""
     lines = []
     for kind, group in groupby(faults, key=lambda fault: fault.kind):
@@ -104,16 +105,7 @@ def _modes(modes: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if share >= 0.0001 or not share else "<0.01%"
-
-
-def _table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "<0.01%" if 0 < share < 0.0001 else f"{percent(share)}%"
 
 
 def as_json(survey: Survey, faults: Sequence[Fault]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from common.console import Progress
 from common.data.masks import Encoded, picture_size
 from common.errors import UserError
 from common.files import read_json
+from common.words import some
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Annotated:
     in_order: bool
 
     def where(self, shape: Shape) -> str:
-        """What messages call a shape."""
+        """The name of a shape in messages."""
         return f"{'shape' if self.in_order else 'annotation'} {shape.number} ('{shape.label}') of {self.name}"
 
 
@@ -246,8 +247,9 @@ def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: boo
     found = {name: _find(folders, name) for _, name, _, _ in listed}
     missing = [name for name, image in found.items() if image is None]
     if missing:
-        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{path}: {len(missing)} of its pictures are not there, name their folder, --images: {first}")
+        raise UserError(
+            f"{path}: {len(missing)} of its pictures are not there, name their folder, --images: {some(missing)}"
+        )
     pictures = []
     for image_id, name, height, width in sorted(listed, key=lambda entry: entry[1]):
         size = picture_size(found[name])

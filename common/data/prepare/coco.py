@@ -34,13 +34,14 @@ from common.data.sets.coco import COCO, LIST_FOLDER, MASK_FOLDER
 from common.errors import UserError
 from common.files import atomic, write_text
 from common.parallel import parallel_map
+from common.words import some
 
 SPLITS = ("train2017", "val2017", "train2014", "val2014")
 
 
 @dataclass(frozen=True)
 class CocoMasks:
-    """What came out.
+    """The masks that were made.
 
     Attributes:
       list_path: the list, one `image mask` per line.
@@ -133,8 +134,9 @@ def _image_folder(data_dir: Path, split: str) -> Path:
 def _check_images(pictures: list[Picture], annotations: Path) -> None:
     missing = [str(p.image) for p in pictures if not p.image.is_file()]
     if missing:
-        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{annotations}: {len(missing)} of its pictures are missing, unpack the zip again: {first}")
+        raise UserError(
+            f"{annotations}: {len(missing)} of its pictures are missing, unpack the zip again: {some(missing)}"
+        )
 
 
 def _check_size(picture: Picture, annotations: Path) -> None:

@@ -1,6 +1,6 @@
 """Steps that all preparations share: fetching, checking pairs, counting; and their result."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,8 +13,7 @@ from common.downloads import fetch as downloads
 from common.downloads.manifest import Manifest
 from common.errors import UserError
 from common.parallel import parallel_map
-
-NAMED = 10  # files that a message names before it says how many more there are
+from common.words import some
 
 Item = TypeVar("Item")
 Pair = tuple[Path, Path]  # picture, mask
@@ -110,13 +109,6 @@ class Job:
                 f"{what}: {len(found)} of {len(items)} are not right: {some(found)}; delete {folders} and run this "
                 "again to have it anew"
             )
-
-
-def some(names: Iterable[object]) -> str:
-    """The first few of many, for a message."""
-    names = [str(name) for name in names]
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def pair_problem(pair: Pair) -> Problem | None:

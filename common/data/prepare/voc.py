@@ -16,12 +16,13 @@ from common.data.card import DatasetCard
 from common.data.lists import read_split
 from common.data.masks import read_mask, save_label_png
 from common.data.prepare import sbd
-from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem, some
+from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem
 from common.data.sets.voc import VOC2012
 from common.downloads.archives import BadArchive
 from common.downloads.download import CannotFetch
 from common.errors import UserError
 from common.files import atomic, sweep, write_text
+from common.words import some
 
 FOLDER, LISTS = "VOC2012", "ImageSets/Segmentation"
 OWN, AUGMENTED = "SegmentationClass", "SegmentationClassAug"

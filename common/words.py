@@ -1,0 +1,17 @@
+"""Words of messages: the nearest name to a wrong one, and the first few of many."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, words: Iterable[str], most: int = 1) -> str:
+    """`did you mean NAME? `, with at most `most` of `words` that are like `word`; empty when none is."""
+    close = difflib.get_close_matches(word, list(words), n=most, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}? " if close else ""
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """`a, b, c and 4 more`: the first `most` of `names`, and how many others there are."""
+    texts = [str(name) for name in names]
+    others = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {others} more" if others > 0 else "")

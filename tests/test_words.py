@@ -1,0 +1,29 @@
+"""Words of messages, and the figures of tables."""
+
+import pytest
+
+from common.text_table import aligned, percent
+from common.words import nearest, some
+
+
+def test_nearest():
+    assert nearest("widht", ["height", "width"]) == "did you mean width? "
+    assert nearest("aab", ["aaa", "aac", "x"], most=2) == "did you mean aac or aaa? "
+    assert nearest("q", ["height"]) == ""
+
+
+def test_some():
+    assert some([1, 2, 3], 3) == "1, 2, 3"
+    assert some((name for name in "abcde"), 2) == "a, b and 3 more"
+    assert some([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(None, "-"), (float("nan"), "-"), (0, "0.00"), (0.12345, "12.35"), (1, "100.00")]
+)
+def test_percent(share, text):
+    assert percent(share) == text
+
+
+def test_columns_to_the_left():
+    assert aligned(("a", "bb", "c"), [("1", "2", "333")], left=(1,)) == "a  bb    c\n1  2   333"
