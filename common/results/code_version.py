@@ -1,69 +1,63 @@
-"""Which code made a number: a digest of the modules that an evaluation runs."""
+"""Which code made a number: a digest of the statements that an evaluation reaches."""
 
-import ast
 import functools
 import hashlib
 from pathlib import Path
 
 from common.paths import ROOT
+from common.results.code_meaning import Code, Statement, Symbol, is_talk
 
-# What every evaluation runs besides the reproduction's own network and recipes.
-EVALUATION = ("common.inference.evaluation", "common.inference.segmenter", "common.reproduction")
+# Where every evaluation starts, besides the reproduction's own network and recipes.
+EVALUATION: tuple[Symbol, ...] = (
+    ("common.data.lists", "open_split"),
+    ("common.inference.evaluation", "evaluate"),
+    ("common.inference.segmenter", "Segmenter"),
+    ("common.reproduction", "Reproduction"),
+)
 PROGRAMS = ("__init__", "__main__", "demo")  # of a package: what starts it is not what it computes
-
-
-OURS = ("common", "reproductions", "tests")
 
 
 @functools.cache
 def code_version(module: str) -> str:
-    """sha256 over the source of a reproduction's `module` and of all that evaluates it, imported modules included.
+    """sha256 of the code that evaluates the reproduction whose network is in `module`.
 
-    Records keep it: one of another version of the code is no answer for this one.
+    Records keep it: one of another version of the code is no answer for this one. It follows what the code means, so
+    that a comment, a docstring, an import, a message or a moved function is no other version.
     """
-    folder = _file(module).parent
-    package = module.rpartition(".")[0]
-    own = (
-        [f"{package}.{p.stem}" for p in folder.glob("*.py") if p.stem not in PROGRAMS] if package in _packages() else []
-    )
-    sha = hashlib.sha256()
-    for name, path in sorted(_closure((*EVALUATION, module, *own)).items()):
-        sha.update(f"{name}\n".encode() + path.read_bytes())
-    return sha.hexdigest()
+    return digest(module, ROOT)
 
 
-def _packages() -> set[str]:
-    return {f"reproductions.{path.parent.name}" for path in ROOT.glob("reproductions/*/__main__.py")}
+def digest(module: str, root: Path) -> str:
+    """`code_version` of the checkout in the folder `root`, computed anew."""
+    reached = closure(module, root)
+    defined = {(name, n): s.text for name, statements in reached.items() for s in statements for n in s.defines}
+    parts = set()
+    for statement in (s for statements in reached.values() for s in statements):
+        # With what its names stand for: two modules may define the same name.
+        parts.add("\n".join([statement.text, *sorted({defined.get(symbol, "") for symbol in statement.uses})]))
+    return hashlib.sha256("\n\n".join(sorted(parts)).encode()).hexdigest()
 
 
-def _closure(roots: tuple[str, ...]) -> dict[str, Path]:
-    """The modules of this suite that `roots` import, directly or not, with their files."""
-    found: dict[str, Path] = {}
-    waiting = list(roots)
+def closure(module: str, root: Path) -> dict[str, list[Statement]]:
+    """The statements that an evaluation reaches by the names that it uses, by module.
+
+    A statement that defines no name is reached with its module, which Python runs when it is imported. The modules of
+    a reproduction are reached whole.
+    """
+    code, waiting = Code(root), [*EVALUATION, (module, None)]
+    package = root.joinpath(*module.split(".")[:-1])
+    if (package / "__main__.py").is_file():  # a reproduction
+        own = sorted(path.stem for path in package.glob("*.py") if path.stem not in PROGRAMS)
+        waiting += [(f"{module.rpartition('.')[0]}.{name}", None) for name in own]
+    reached: dict[str, list[Statement]] = {}
+    seen = set(waiting)
     while waiting:
-        name = waiting.pop()
-        path = _file(name)
-        if path is None or name in found:
-            continue
-        found[name] = path
-        waiting += _imports(path)
-    return found
-
-
-def _file(name: str) -> Path | None:
-    """Of a module of this suite. By its place: asking Python would import the packages around it."""
-    path = ROOT.joinpath(*name.split("."))
-    places = path.with_suffix(".py"), path / "__init__.py"
-    return next((p for p in places if p.is_file()), None) if name.split(".")[0] in OURS else None
-
-
-@functools.cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """What a file imports, anywhere in it; of `from a import b` both a and a.b, whichever is a module."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
+        name, wanted = waiting.pop()
+        here, statements = reached.setdefault(name, []), code.statements(name)
+        whole = not any(wanted in s.defines for s in statements)  # in doubt all of it
+        new = [s for s in statements if (whole or not s.defines or wanted in s.defines) and s not in here]
+        here += new
+        follow = {(m, n) for s in new for m, n in s.uses if not is_talk(f"{m}.")} - seen
+        waiting += follow
+        seen |= follow
+    return reached

@@ -16,7 +16,7 @@ from common.data.lists import card_by_name, read_split
 from common.downloads import manifest as manifests
 from common.errors import UserError
 from common.reproduction import reproductions
-from common.results import code_version, eval_all, known, records
+from common.results import eval_all, known, records
 from tests.conftest import ROOT
 from tests.helpers.tiny import SMALL, TINY, run
 
@@ -221,18 +221,6 @@ def test_the_manifest_names_real_variants():
     ours = reproductions()
     named = [w for e in manifests.read_manifest().entries.values() for w in e.weights if w.variant]
     assert len(named) > 15 and all(w.variant in ours[w.reproduction].variants for w in named)
-
-
-def test_code_versions_follow_what_an_evaluation_imports():
-    closure = code_version._closure(("reproductions.v3.model",))
-    assert {
-        "common.nets.layers",
-        "common.nets.heads",
-        "common.nets.backbones.resnet_v1",
-        "reproductions.v3.recipe",
-    } <= closure.keys()
-    assert not any(name.startswith(("common.training", "common.results")) for name in closure)
-    assert code_version.code_version("reproductions.v3.model") != code_version.code_version("reproductions.v1.model")
 
 
 def test_records_of_an_earlier_schema_are_read(results_dir):
