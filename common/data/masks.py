@@ -59,6 +59,8 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
             size = image.size
             _check_size(path, image)
+            if image.format == "TIFF":
+                _leave_the_turn_alone(image)
             yield image
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
@@ -126,10 +128,19 @@ def orientation(image: Image.Image) -> int:
     Of a TIFF it is 1 once the pixels are loaded, since Pillow turns them.
     """
     try:
-        tag = image.getexif().get(ExifTags.Base.Orientation)
+        tags = image.tag_v2 if image.format == "TIFF" else image.getexif()
+        tag = tags.get(ExifTags.Base.Orientation)
     except Exception:  # Pillow raises whatever it meets in a block that no program should have written
         return 1
     return tag if tag in _TURNS else 1
+
+
+def _leave_the_turn_alone(image: Image.Image) -> None:
+    """Hide all other EXIF of a TIFF: Pillow reads it while it loads the pixels, and stops where it is malformed."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation(image)
+    image.getexif = lambda: exif
+    image.info.pop("xmp", None)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
