@@ -109,6 +109,17 @@ def picture_size(path: Path | Encoded) -> tuple[int, int]:
     return height, width
 
 
+def picture_turn(path: Path | Encoded) -> int:
+    """The EXIF tag by which `read_image` turns the picture, 1 to 8. Raises UserError."""
+    with opened(path) as image:
+        return orientation(image)
+
+
+def turned(label: np.ndarray, turn: int) -> np.ndarray:
+    """A label map [h, w] of the stored pixels, made upright by an EXIF tag of 1 to 8."""
+    return np.asarray(Image.fromarray(label).transpose(_TURNS[turn])) if turn in _TURNS else label
+
+
 # The EXIF tag -> how the stored picture is turned to be upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -285,9 +296,11 @@ def read_pair(
     """Picture [h, w, 3] and mask [h, w], both uint8. Raises UserError when their sizes differ."""
     image, mask = read_image(image_path), read_mask(mask_path, card)
     if image.shape[:2] != mask.shape:
+        is_turned = mask.shape == image.shape[1::-1] and picture_turn(image_path) in ON_THEIR_SIDE
+        by_exif = " after its EXIF tag has turned it" if is_turned else ""
         raise UserError(
             f"{mask_path}: is {mask.shape[1]}x{mask.shape[0]} but its picture {image_path} is "
-            f"{image.shape[1]}x{image.shape[0]}; they must match"
+            f"{image.shape[1]}x{image.shape[0]}{by_exif}; they must match"
         )
     return image, mask
 

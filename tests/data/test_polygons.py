@@ -261,6 +261,62 @@ def test_photographs_turned_by_their_exif_tag(tmp_path, out):
     assert read_split(card_by_name(str(out)), out, "train").read(0)[1].sum() == 2 and card.classes[1] == "apple"
 
 
+@pytest.mark.parametrize("turn", range(2, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+def test_outlines_on_turned_photographs(tmp_path, out, turn, kind):
+    """Shapes lie on the upright picture, or on the stored one where the file's size is that of the stored one."""
+    options = {"tiffinfo": {0x0112: turn}} if kind == "tif" else {"exif": b"Exif\0\0" + exif_block(turn)}
+    name = f"a.{kind}"
+    on_side = turn > 4
+    upright = (WIDTH, HEIGHT) if on_side else (HEIGHT, WIDTH)
+    shapes = [("apple", box(0, 0, 3, 2))]
+    path = labelme(
+        tmp_path / "p", "a", shapes, imagePath=name, imageHeight=upright[0], imageWidth=upright[1], imageData=""
+    )
+    picture(tmp_path / "p" / name, **options)
+    assert run(path, "--out", out) == 0
+    expected = np.zeros(upright, np.uint8)
+    expected[:2, :3] = 1
+    assert np.array_equal(mask(out, "a"), expected)
+    stored = coco(tmp_path / "stored", [(1, "apple", [flat(box(0, 0, 3, 2))])], images=(name,))
+    picture(tmp_path / "stored/images" / name, **options)
+    assert run(stored, "--out", tmp_path / "drawn") == 0
+    drawn_there = np.zeros((HEIGHT, WIDTH), np.uint8)
+    drawn_there[:2, :3] = 1
+    turns = {5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90}
+    assert np.array_equal(mask(tmp_path / "drawn", "a"), turns[turn](drawn_there) if on_side else drawn_there)
+
+
+def exif_block(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def test_a_category_that_only_groups_others(tmp_path, out, capsys):
+    """Roboflow writes one first; COCO's `person` is its own group and stays."""
+    groups = {"fruits": "none", "apple": "fruits", "pear": "fruits", "person": "person"}
+    categories = [{"id": i, "name": name, "supercategory": group} for i, (name, group) in enumerate(groups.items())]
+    shapes = [(1, "apple", {"segmentation": [flat(box(0, 0, 2, 1))], "category_id": 1})]
+    path = coco(tmp_path / "cvat", shapes, names=("apple",), images=("a.png",), categories=categories)
+    assert run(path, "--out", out) == 0
+    assert read_card(out / "dataset.yaml").classes == ("background", "apple", "pear", "person")
+    assert "fruits: no class, but the supercategory of others" in capsys.readouterr().err
+    shapes[0][2]["category_id"] = 0
+    path = coco(tmp_path / "used", shapes, names=("apple",), images=("a.png",), categories=categories)
+    assert run(path, "--out", tmp_path / "used-out") == 0
+    assert read_card(tmp_path / "used-out/dataset.yaml").classes[:2] == ("background", "fruits")
+
+
+def test_numbers_as_text(tmp_path, out):
+    path = coco(tmp_path / "cvat", [(1, "pear", [flat(box(0, 0, 2, 1))])], images=("a.png",))
+    content = json.loads(path.read_text())
+    content["images"][0] |= {"id": "1", "height": str(HEIGHT), "width": str(WIDTH)}
+    content["annotations"][0]["category_id"] = "20"
+    path.write_text(json.dumps(content))
+    assert run(path, "--out", out) == 0 and mask(out, "a").sum() == 4
+
+
 def test_cvat_export(tmp_path, out, capsys):
     """Smaller over larger, wherever they stand; several parts; a picture with nothing on it; a category without use."""
     coco(

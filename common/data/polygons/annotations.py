@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common.console import Progress
-from common.data.masks import Encoded, picture_size
-from common.errors import UserError
+from common.console import Progress, say
+from common.data.masks import ON_THEIR_SIDE, Encoded, picture_size, picture_turn
+from common.errors import UserError, brief
 from common.files import read_json
 from common.words import some
 
@@ -44,7 +44,8 @@ class Annotated:
       source: the JSON file.
       name: the picture's name in it, with slashes.
       image: its file, from the root on, links not followed; None when it lies in the JSON.
-      height, width: in pixels, upright.
+      height, width: in pixels, of the picture that the shapes were drawn on.
+      turn: the EXIF tag by which a mask of that size becomes upright; 1 where it is so already.
       in_order: whether a shape covers those before it; otherwise smaller ones cover larger ones.
     """
 
@@ -55,6 +56,7 @@ class Annotated:
     width: int
     shapes: tuple[Shape, ...]
     in_order: bool
+    turn: int = 1
 
     def where(self, shape: Shape) -> str:
         """The name of a shape in messages."""
@@ -72,13 +74,13 @@ def read_annotations(
 
     Returns:
       Pictures by file and by name. Labels of labelme are sorted; COCO's are its categories in the order of the file,
-      also those that no picture shows.
+      also those that no picture shows. A category that only groups others, as Roboflow writes first, is left out.
 
     Raises:
       UserError: nothing there, a file that is no JSON or of another kind, a picture that is missing or of another size,
       a shape without an area, one picture twice.
     """
-    pictures, labels = [], {}
+    pictures, labels, groups = [], {}, set()
     files = _json_files(paths)
     with Progress("reading", len(files), quiet=quiet) as progress:
         for path in files:
@@ -89,12 +91,18 @@ def read_annotations(
                     f"{path}: is neither labelme's JSON (with `shapes`) nor COCO's (with `images`, `annotations` and "
                     f"`categories`); leave it out"
                 )
-            found, names = (
-                _read_coco(path, data, images, boxes) if kind == "COCO" else _read_labelme(path, data, images)
-            )
+            if kind == "COCO":
+                found, names = _read_coco(path, data, images, boxes)
+                labels |= dict.fromkeys(names)
+                groups |= set(names).intersection(map(_group, data["categories"]))
+            else:
+                found = _read_labelme(path, data, images)
             pictures += found
-            labels |= dict.fromkeys(names)
             progress.advance()
+    unused = groups - {shape.label for picture in pictures for shape in picture.shapes}
+    if unused:
+        say(f"{', '.join(sorted(unused))}: no class, but the supercategory of others, and without a shape", quiet)
+    labels = {label: None for label in labels if label not in unused}
     labels |= dict.fromkeys(sorted({s.label for p in pictures if p.in_order for s in p.shapes}))
     if not pictures:
         raise UserError(f"{files[0]}: lists no pictures; export the annotations of some")
@@ -131,7 +139,7 @@ def _json_files(paths: Sequence[Path]) -> list[Path]:
 _KINDS = {"labelme": {"shapes"}, "COCO": {"images", "annotations", "categories"}}
 
 
-def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> tuple[list[Annotated], list[str]]:
+def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> list[Annotated]:
     try:
         name = PureWindowsPath(data["imagePath"]).as_posix()
         shapes = [(s["label"].strip(), str(s.get("shape_type") or "polygon"), s["points"], s) for s in data["shapes"]]
@@ -142,8 +150,8 @@ def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> tupl
     image = _find(folders, name)
     if image is None and not data.get("imageData"):
         raise UserError(f"{path}: its picture {name} is not there; put it beside it, or name its folder by --images")
-    height, width = picture_size(image or Encoded(f"{path}: imageData", embedded_picture(path)))
-    _check_size(path, name, stated, (height, width))
+    file = image or Encoded(f"{path}: imageData", embedded_picture(path))
+    height, width, turn = _drawn_on(path, name, stated, file)
     found = []
     for number, (label, kind, points, shape) in enumerate(shapes, 1):
         where = f"{path}: shape {number} ('{label}')"
@@ -156,7 +164,7 @@ def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> tupl
         except Exception as error:  # whatever numpy, base64 and Pillow meet in broken values
             raise UserError(f"{where} is no {kind} ({error}); draw it again") from None
         found.append(Shape(number, label, segmentation))
-    return [Annotated(path, name, image, height, width, tuple(found), in_order=True)], []
+    return [Annotated(path, name, image, height, width, tuple(found), in_order=True, turn=turn)]
 
 
 def _points(points: Any) -> np.ndarray:
@@ -217,13 +225,14 @@ def _rle(inside: np.ndarray) -> dict[str, Any]:
 
 def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: bool) -> tuple[list[Annotated], list[str]]:
     try:
-        names = {c["id"]: c["name"].strip() for c in data["categories"]}
+        names = {_number(c["id"]): c["name"].strip() for c in data["categories"]}
         listed = [
-            (i["id"], PureWindowsPath(i["file_name"]).as_posix(), i["height"], i["width"]) for i in data["images"]
+            (_number(i["id"]), PureWindowsPath(i["file_name"]).as_posix(), i["height"], i["width"])
+            for i in data["images"]
         ]
         shapes = defaultdict(list)
         for number, a in enumerate(data["annotations"], 1):
-            number, label = a.get("id", number), names[a["category_id"]]
+            number, label = a.get("id", number), names[_number(a["category_id"])]
             segmentation = a.get("segmentation")
             if not segmentation:
                 if not boxes:
@@ -234,7 +243,7 @@ def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: boo
                 segmentation = _box(*a["bbox"])
             if not isinstance(segmentation, dict) and any(not isinstance(p, list) or len(p) % 2 for p in segmentation):
                 raise UserError(f"{path}: annotation {number} ('{label}') has neither polygons nor an RLE; correct it")
-            shapes[a["image_id"]].append(Shape(number, label, segmentation, bool(a.get("iscrowd"))))
+            shapes[_number(a["image_id"])].append(Shape(number, label, segmentation, bool(a.get("iscrowd"))))
         strange = list(shapes.keys() - {image_id for image_id, *_ in listed})
         if strange:
             raise KeyError(f"image {strange[0]}")
@@ -252,10 +261,20 @@ def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: boo
         )
     pictures = []
     for image_id, name, height, width in sorted(listed, key=lambda entry: entry[1]):
-        size = picture_size(found[name])
-        _check_size(path, name, (height, width), size)
-        pictures.append(Annotated(path, name, found[name], *size, tuple(shapes[image_id]), in_order=False))
+        *size, turn = _drawn_on(path, name, (height, width), found[name])
+        pictures.append(Annotated(path, name, found[name], *size, tuple(shapes[image_id]), in_order=False, turn=turn))
     return pictures, list(names.values())
+
+
+def _number(value: Any) -> Any:
+    """Some programs write a number as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 20 else value
+
+
+def _group(category: dict[str, Any]) -> str:
+    """The name of the other category that this one belongs to, or ""."""
+    group = str(category.get("supercategory") or "").strip()
+    return "" if group == category["name"].strip() else group
 
 
 def _box(x: float, y: float, width: float, height: float) -> list[list[float]]:
@@ -269,9 +288,20 @@ def _find(folders: Sequence[Path], name: str) -> Path | None:
     return found and Path(os.path.normpath(found.absolute()))
 
 
-def _check_size(path: Path, name: str, stated: tuple[Any, Any], actual: tuple[int, int]) -> None:
-    if stated != (None, None) and stated != actual:
-        raise UserError(
-            f"{path}: was drawn on {stated[1]}x{stated[0]} pixels, but {name} has {actual[1]}x{actual[0]}; take the "
-            f"picture it was drawn on"
-        )
+def _drawn_on(path: Path, name: str, stated: tuple[Any, Any], picture: Path | Encoded) -> tuple[int, int, int]:
+    """Height and width of the picture that shapes were drawn on, and the EXIF tag by which it becomes upright, or 1.
+
+    Programs that draw show a picture upright, but some take its size, and shapes, from the stored pixels. Raises
+    UserError for shapes of another picture.
+    """
+    actual = picture_size(picture)
+    height, width = map(_number, stated)
+    if stated == (None, None) or (height, width) == actual:
+        return *actual, 1
+    turn = picture_turn(picture)
+    if (width, height) == actual and turn in ON_THEIR_SIDE:
+        return height, width, turn
+    raise UserError(
+        f"{path}: was drawn on {brief(width)}x{brief(height)} pixels, but {name} has {actual[1]}x{actual[0]}; take the "
+        f"picture it was drawn on"
+    )

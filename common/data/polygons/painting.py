@@ -16,7 +16,7 @@ from PIL import Image
 
 from common.console import Progress, say
 from common.data import own
-from common.data.masks import save_label_png
+from common.data.masks import save_label_png, turned
 from common.data.polygons.annotations import Annotated, embedded_picture
 from common.data.polygons.regions import Picture, Region, paint, region_mask
 from common.data.sets.voc import voc_palette
@@ -91,7 +91,7 @@ def paint_set(
         if not again:
             _write_card(stage / own.DATASET_FILE, content, out)
         for picture, stem in zip(pictures, stems, strict=True):
-            label = _paint(picture, ids, crowds)
+            label = turned(_paint(picture, ids, crowds), picture.turn)
             counts = np.bincount(label.ravel(), minlength=256)
             pixels += counts
             shown += counts > 0
