@@ -1,0 +1,259 @@
+"""The proof of equality as tables: what `make parity` measured against the original programs.
+
+`results/parity/<program>.json` are its records; the README's first table and `results/PARITY.md` are made of them
+alone. No number here comes from a tolerance.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import read_json, write_text
+from common.results import records
+from common.text_table import markdown
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Original:
+    """An original program: its name, what it ran under when its answers were taken, and the reproduction here."""
+
+    name: str
+    ran_under: str
+    reproduction: str
+
+
+PROGRAMS = {
+    "v1": Original("DrSleep/tensorflow-deeplab-lfov", "TensorFlow 1.15", "v1"),
+    "v1_caffe": Original("DeepLab-LargeFOV of the paper", "Caffe 1.0", "v1"),
+    "v2": Original("zhengyang-wang/Deeplab-v2--ResNet-101--Tensorflow", "TensorFlow 1.15", "v2"),
+    "v3": Original("NanqingD/DeepLabV3-Tensorflow", "TensorFlow 1.15", "v3"),
+    "v3plus_seed": Original("asahi417/SemanticSegmentation", "TensorFlow 1.15", "v3plus"),
+    "v3plus_zoo": Original("tensorflow/models research/deeplab", "TensorFlow 1.15", "v3plus"),
+    "v3plus_simplified": Original("tonandr/deeplabv3plus_keras", "TensorFlow 2.3", "v3plus_simplified"),
+}
+
+# The README's columns: what was compared, and the word before its figure where a column has several.
+COLUMNS = {
+    "variables": {"variables": ""},
+    "logits": {"logits": ""},
+    "label maps": {"label maps": ""},
+    "loss and gradients": {"losses": "loss", "gradients": "gradients", "rounding alone": ""},
+    "training steps": {"training steps": "loss", "moving statistics": "moving statistics"},
+    "on real pictures": {"real label maps": "label maps", "real logits": "logits"},
+}
+MEASURES = {
+    "names": "how many names, shapes or trainable marks differ",
+    "pixels": "the share of pixels that differ",
+    "largest": "the largest difference over the original's largest value",
+    "each": "the largest relative difference of any value",
+}
+FIELDS = {
+    "program": str, "original": str, "ran_under": str, "compared": dict, "measurements": list, "skipped": list,
+    "arithmetic": str, "seconds": float, "finished": str, "versions": dict, "cpu": str,
+}  # fmt: skip
+BEGIN, END = "<!-- parity: begin, written by `make results` -->", "<!-- parity: end -->"
+NONE_YET = "Not measured yet: `make parity` measures it and writes its records."
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def record_path(program: str) -> Path:
+    """The file of a program's record."""
+    return records.results_dir() / "parity" / f"{program}.json"
+
+
+def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
+    """The records in the order of PROGRAMS.
+
+    Raises UserError for a file that was changed by hand, is of no program or a newer schema, or lacks a field.
+    """
+    paths = sorted((folder or records.results_dir() / "parity").glob("*.json"))
+    found = {path.stem: _checked(path, read_json(path)) for path in paths}
+    return [found[program] for program in PROGRAMS if program in found]
+
+
+def _checked(path: Path, record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or record.get("digest") != records.digest(record):
+        raise UserError(f"{path}: was changed after `make parity` wrote it; run `make parity` again or delete it")
+    if record.get("schema") != SCHEMA:
+        raise UserError(f"{path}: is of schema {record.get('schema')}, not {SCHEMA}; run `make parity` again")
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(record.get(name), kind)]
+    if wrong or record["program"] != path.stem or path.stem not in PROGRAMS:
+        what = f"its {wrong[0]} is missing or of another type" if wrong else "its name is not its program's"
+        raise UserError(f"{path}: {what}; run `make parity` again or delete it")
+    return record
+
+
+def compared(measurements: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was compared -> its largest difference, the tolerance of that one, cases, comparisons.
+
+    Exceptions, which have a wider tolerance or none, stand for themselves and are left out.
+    """
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for m in measurements:
+        if not m["exception"]:
+            kinds.setdefault(m["what"], []).append(m)
+    return {what: _largest(found) for what, found in kinds.items()}
+
+
+def _largest(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    worst = max(found, key=lambda m: math.inf if math.isnan(m["difference"]) else m["difference"])
+    return {
+        "largest": worst["difference"],
+        "tolerance": worst["tolerance"],
+        "measure": worst["measure"],
+        "holds": all(m["difference"] <= m["tolerance"] for m in found),
+        "cases": len({m["case"] for m in found}),
+        "comparisons": len(found),
+    }
+
+
+def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """The README's first table: one row a program, the exceptions below it, and who measured it where."""
+    if not found:
+        return NONE_YET
+    notes = _notes(found)
+    rows = [[_title(record), *(_cell(record, kinds, notes) for kinds in COLUMNS.values())] for record in found]
+    parts = [
+        "The largest difference of all cases, relative to the original's values; of label maps, the pixels that are "
+        "equal.",
+        markdown(("equal to", *COLUMNS), rows),
+        "\n".join(f"{_mark(number)} {text}  " for number, text in notes.values()),
+        *_missing(found),
+        f"Measured by `make parity` ({_machine(found)}). Every case, with what is allowed: "
+        "[results/PARITY.md](results/PARITY.md).",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def fill(text: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """The README's text with the table between its markers; a README without them stays as it is."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n\n{readme_table(found)}\n\n{END}{tail}" if begin and end else text
+
+
+def write_page(found: Sequence[Mapping[str, Any]], path: Path | None = None) -> Path:
+    """Write PARITY.md, with every comparison of the records; returns its path."""
+    path = path or records.results_dir() / "PARITY.md"
+    parts = [
+        "# Equal to the originals",
+        "Written by `make results` from `results/parity/*.json`, which `make parity` measures; changes by hand are "
+        "lost. The originals were run unchanged on drawn weights and pictures "
+        "([tests/golden](../tests/golden/README.md)).",
+        "How a difference is measured:\n\n" + "\n".join(f"- *{name}*: {text}" for name, text in MEASURES.items()),
+        readme_table(found).replace("](results/", "]("),
+        *map(_section, found),
+    ]
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def _section(record: Mapping[str, Any]) -> str:
+    """One program: when and where, what was skipped, and every comparison."""
+    header = ("case", "compared", "detail", "values", "measure", "difference", "allowed")
+    rows = [
+        [
+            m["case"],
+            m["what"],
+            m["detail"] or "-",
+            f"{m['count']:,}",
+            m["measure"],
+            _beyond(m, _short(m["difference"])),
+            "-" if m["tolerance"] is None else _short(m["tolerance"]),
+        ]
+        for m in record["measurements"]
+    ]
+    parts = [
+        f"## {_title(record)}",
+        f"{_machine([record])}, {record['seconds']:.0f} s, {record['arithmetic']} unless the detail says otherwise.",
+        *(f"Not measured, {s['what']}: {s['why']}." for s in record["skipped"]),
+        markdown(header, rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    reproduction = PROGRAMS[record["program"]].reproduction
+    return f"{record['original']}, {record['ran_under']} (`{reproduction}`)"
+
+
+def _cell(record: Mapping[str, Any], kinds: Mapping[str, str], notes: Mapping[tuple, tuple[int, str]]) -> str:
+    """The figures of one column, with the numbers of their notes; `-` where nothing was compared."""
+    parts = []
+    for what, word in kinds.items():
+        marks = [_mark(number) for (program, kind, _), (number, _) in notes.items()
+                 if (program, kind) == (record["program"], what)]  # fmt: skip
+        figures = record["compared"].get(what)
+        if figures:
+            word = word if sum(kind in record["compared"] for kind in kinds) > 1 else ""
+            parts.append(f"{word} {_figure(figures)}{''.join(marks)}".strip())
+        elif marks:
+            parts.append("".join(marks))
+    return ", ".join(parts) or "-"
+
+
+def _figure(figures: Mapping[str, Any]) -> str:
+    value = figures["largest"]
+    if figures["measure"] == "names":
+        shown = "equal" if value == 0 else f"{value} differ"
+    elif figures["measure"] == "pixels":
+        shown = "100 %" if value == 0 else f"{math.floor(1e5 * (1 - value)) / 1e3:.3f} %"
+    else:
+        shown = _short(value)
+    return shown if figures["holds"] else f"**{shown}**"
+
+
+def _beyond(m: Mapping[str, Any], shown: str) -> str:
+    within = m["tolerance"] is None or m["difference"] <= m["tolerance"]
+    return shown if within else f"**{shown}**"
+
+
+def _short(value: float) -> str:
+    """`0`, `2e-5`, `1.6e-3`."""
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+00", "") if value else "0"
+
+
+def _notes(found: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], tuple[int, str]]:
+    """Exceptions and what was skipped: (program, what, reason) -> number of the note, and its text."""
+    texts: dict[tuple[str, str, str], str] = {}
+    for record in found:
+        program = record["program"]
+        exceptions = [m for m in record["measurements"] if m["exception"]]
+        for key in dict.fromkeys((m["what"], m["exception"]) for m in exceptions):
+            texts[(program, *key)] = _exception([m for m in exceptions if (m["what"], m["exception"]) == key])
+        for skipped in record["skipped"]:
+            texts[(program, skipped["what"], skipped["why"])] = f"Not measured: {skipped['why']}."
+    return {key: (number, text) for number, (key, text) in enumerate(texts.items(), 1)}
+
+
+def _exception(found: Sequence[Mapping[str, Any]]) -> str:
+    """The figure of each exception of one kind, at most four and the largest first, and the reason."""
+    ordered = sorted(found, key=lambda m: -m["difference"])
+    figures = [f"{_short(m['difference'])} ({m['case']}, {m['detail']})" for m in ordered[:4]]
+    more = f", and {len(ordered) - 4} smaller ones" if len(ordered) > 4 else ""
+    return f"{found[0]['what'].capitalize()}: {', '.join(figures)}{more}. {found[0]['exception']}"
+
+
+def _mark(number: int) -> str:
+    return str(number).translate(SUPERSCRIPTS)
+
+
+def _missing(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    there = {record["program"] for record in found}
+    missing = [f"{about.name} (`{program}`)" for program, about in PROGRAMS.items() if program not in there]
+    return [f"Not measured yet: {', '.join(missing)}. `make parity` does it."] if missing else []
+
+
+def _machine(found: Iterable[Mapping[str, Any]]) -> str:
+    """The machines and versions of the records, each once."""
+    places = [f"TensorFlow {_tensorflow(r['versions'])}, {r['cpu']}, {r['finished'][:10]}" for r in found]
+    return "; ".join(dict.fromkeys(places))
+
+
+def _tensorflow(versions: Mapping[str, str]) -> str:
+    return versions.get("tensorflow-cpu") or versions.get("tensorflow") or "of an unknown version"
