@@ -179,7 +179,9 @@ def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: st
 
 
 @slim.add_arg_scope
-def dropout(inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor | None = None) -> tf.Tensor:
+def dropout(
+    inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor | None = None, whole_pictures: bool = False
+) -> tf.Tensor:
     """Dropout whose mask is a function of (seed, scope), so that a resumed run repeats it.
 
     Args:
@@ -187,11 +189,13 @@ def dropout(inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor 
       keep_prob: share of the values that stay, scaled by 1 / keep_prob.
       scope: tells one layer's mask from another's.
       seed: int64 [2], set by `common.nets.network.build` in training; None is inference: nothing is dropped.
+      whole_pictures: drop all values [n, ...] of a picture or none (stochastic depth, arXiv 1603.09382).
     """
     if seed is None or keep_prob >= 1:
         return inputs
     seed = seed + tf.constant([0, zlib.crc32(scope.encode()) << 24], tf.int64)
-    return tf.nn.experimental.stateless_dropout(inputs, rate=1 - keep_prob, seed=seed)
+    shape = [tf.shape(inputs)[0], *[1] * (inputs.shape.rank - 1)] if whole_pictures else None
+    return tf.nn.experimental.stateless_dropout(inputs, rate=1 - keep_prob, seed=seed, noise_shape=shape)
 
 
 def max_pool(inputs: tf.Tensor, size: int, stride: int, rule: str = "tensorflow") -> tf.Tensor:

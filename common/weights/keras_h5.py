@@ -93,6 +93,8 @@ def _keras3(root: h5py.Group) -> Layers:
 
 def _names(arrays: list[np.ndarray]) -> tuple[str, ...]:
     """What Keras 3 gives only by position, in the order in which Keras lists a layer's variables."""
+    if arrays[-1].ndim == 0:  # EfficientNet's normalisation of pictures
+        return ("mean", "variance", "count")
     if arrays[0].ndim == 1:  # batch norm, without gamma when it does not scale
         return ("gamma", "beta", "moving_mean", "moving_variance")[-len(arrays) :]
     if len(arrays) > 1 and arrays[1].ndim == 4:

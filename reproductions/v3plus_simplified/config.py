@@ -10,10 +10,18 @@ from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF
 from common.recipe.recipe import format_value
 from common.recipe.values import checked
-from reproductions.v3plus_simplified.recipe import BASE, SimplifiedRecipe
+from reproductions.v3plus_simplified.recipe import BASE, PUBLISHED_WEIGHTS, SimplifiedRecipe
 
 BASE_NUMBERS = {0: "mobilenetv2", 1: "xception"}  # until January 2021
 MODES = {"train": "train", "evaluate": "evaluate", "test": "predict"}  # the command that does it here
+RESOURCES = ("pascal_voc_2012", "pascal_voc_2012_ext")
+# What the original does and this suite does not: what to do instead.
+REFUSED = {
+    ("mode", "convert_to_tf_lite"): "no TensorFlow Lite file is written here; set mode to train, evaluate or test, and "
+    "convert the trained network by TensorFlow's own converter",
+    ("resource_type", "google_open_images_v5"): "Open Images' pictures are not read here; lay them with their masks as "
+    "a data set of your own (README, On your own pictures and data), give it by --data and leave resource_type out",
+}
 
 # (part, key) -> recipe field.
 FIELDS = {
@@ -50,6 +58,7 @@ EVALUATION = (
     *SimplifiedRecipe.EVALUATION_FIELDS,
     "variant",
     "crop_size",
+    "loss",
     "class_weights",
 )
 
@@ -63,39 +72,61 @@ def settings(path: Path, command: str = "train", quiet: bool = False) -> list[st
       UserError: the file can't be read, or a key is unknown, missing, or has a value that can't be.
     """
 
-    def refuse(reason):
-        raise UserError(f"--config {path}: {reason}")
-
     try:
         conf = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        refuse(f"cannot be read as JSON ({error})")
-    if not isinstance(conf, dict):
-        refuse("holds no object with nn_arch and hps")
-    parts = {"": conf, "nn_arch": conf.get("nn_arch"), "hps": conf.get("hps")}
+        raise UserError(f"--config {path}: cannot be read as JSON ({error})") from None
+    try:
+        if not isinstance(conf, dict):
+            raise UserError("holds no object with nn_arch and hps")
+        parts = {"": conf, "nn_arch": conf.get("nn_arch"), "hps": conf.get("hps")}
+        _check_keys(parts)
+        _check_values(parts)
+        found = _fields(parts)
+    except UserError as error:
+        raise UserError(f"--config {path}: {error}") from None
+    mode = conf.get("mode", "train")
+    if command in MODES.values() and MODES[mode] != command:
+        say(f"--config {path}: its mode is {mode}; this command does {command} all the same", quiet)
+    return [f"{k}={format_value(v)}" for k, v in found.items() if command in ("train", "describe") or k in EVALUATION]
+
+
+def _check_keys(parts: dict[str, Any]) -> None:
+    """Refuse keys that no version of the file has, and a file without those that it must have. Raises UserError."""
     for part, content in parts.items():
         if not isinstance(content, dict):
-            refuse(f"needs an object {part}")
+            raise UserError(f"needs an object {part}")
         known = {key for where, key in (*FIELDS, *FIXED) if where == part} | set(OTHERS[part])
         for key in content.keys() - known:
             if not key.startswith(ENCODER_MIDDLE_CONF):  # designs that wait under another name
-                refuse(f"{part or 'the file'} has an unknown key {key}")
-    for (part, key), value in FIXED.items():
-        if parts[part].get(key, value) != value:
-            refuse(f"{key} is {parts[part][key]!r}; only {value} can be had here")
-    mode = conf.get("mode", "train")
-    if mode not in (*MODES, "convert_to_tf_lite"):
-        refuse(f"mode is {mode}; there are {', '.join(MODES)}")
-    if command in MODES.values() and MODES.get(mode) not in (command, None):
-        say(f"--config {path}: its mode is {mode}; this command does {command} all the same", quiet)
+                raise UserError(f"{part or 'the file'} has an unknown key {key}")
     for part, key in (("", "base_model"), ("nn_arch", ENCODER_MIDDLE_CONF)):
         if key not in parts[part]:
-            refuse(f"{key} is missing")
-    try:
-        found = _fields(parts)
-    except UserError as error:
-        refuse(str(error))
-    return [f"{k}={format_value(v)}" for k, v in found.items() if command in ("train", "describe") or k in EVALUATION]
+            raise UserError(f"{key} is missing")
+
+
+def _check_values(parts: dict[str, dict[str, Any]]) -> None:
+    """Refuse what this suite does not do. Raises UserError."""
+    for (part, key), value in FIXED.items():
+        if parts[part].get(key, value) != value:
+            raise UserError(f"{key} is {parts[part][key]!r}; only {value} can be had here")
+    for (key, value), instead in REFUSED.items():
+        if parts[""].get(key) == value:
+            raise UserError(f"{key} is {value}: {instead}")
+    for key, values in (("mode", tuple(MODES)), ("resource_type", RESOURCES)):
+        if parts[""].get(key, values[0]) not in values:
+            raise UserError(f"{key} is {parts[''][key]}; there are {', '.join(values)}")
+
+
+def _loss(parts: dict[str, dict[str, Any]], classes: int) -> dict[str, Any]:
+    """The loss of the program that the file was written for.
+
+    The program of 2019, whose README has the published figures, called the data's folder raw_data_path and minimised
+    softmax cross-entropy. Since 2021 the folder is resource_path and the loss is class-balanced.
+    """
+    if "raw_data_path" in parts[""] and not parts[""].keys() & {"resource_path", "resource_type"}:
+        return {"loss": "softmax", "class_weights": ()}
+    return {"class_weights": "auto"} if classes != len(PUBLISHED_WEIGHTS) else {}
 
 
 def _fields(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -118,7 +149,7 @@ def _fields(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         found["adam_betas"] = tuple(
             checked(k, float, hps.get(k, usual)) for k, usual in (("beta_1", 0.9), ("beta_2", 0.999))
         )
-    if found.get("num_classes", 21) != 21:
-        found["class_weights"] = "auto"
-    name = found["base_model"] if found["base_model"] in BASE else "densenet121"
-    return {"variant": name, **found, ENCODER_MIDDLE_CONF: json.dumps(arch[ENCODER_MIDDLE_CONF])}
+    found |= _loss(parts, found.get("num_classes", len(PUBLISHED_WEIGHTS)))
+    base = found["base_model"]
+    variant = base if base in BASE else next(name for name in BASE if name[:6] == base[:6])  # of the same family
+    return {"variant": variant, **found, ENCODER_MIDDLE_CONF: json.dumps(arch[ENCODER_MIDDLE_CONF])}

@@ -21,9 +21,14 @@ VARIABLES = {
 # As Keras 2 and 3 number them, and as Keras 1 did in files that are still about.
 NUMBERED = re.compile(r"(conv2d|separable_conv2d|batch_normalization|convolution2d|batchnormalization)(?:_(\d+))?")
 KERAS1 = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
+DEPTHWISE = re.compile("depthwise|dwconv")
 SHORTCUTS = (2, 3, 4, 13)  # Xception's blocks with a convolution in the shortcut
 # Layers of the base networks that a cut leaves out.
-LEFT_OVER = r"^(block\d+_|block_\d+_|Conv_1|conv\d_|pool\d_|bn/|predictions|.*_(stem_\d|reduce_\d|\d+)/|conv2d|batch_n)"
+LEFT_OVER = (
+    r"^(block\d+[a-z]?_|block_\d+_|Conv_1|conv\d_|pool\d_|bn/|predictions|top_|.*_(stem_\d|reduce_\d+|\d+)/|conv2d|"
+    r"batch_n|normalization/count)"
+)
+COUNT = "normalization/count"  # how many pictures EfficientNet's mean and variance were measured on
 
 
 def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...]) -> tuple[dict[str, str], str]:
@@ -49,9 +54,9 @@ def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...])
     for layer in sorted(layers, key=_number):
         if match := NUMBERED.fullmatch(layer):
             numbered[KERAS1.get(match[1], match[1])].append(layer)
-        else:
-            scopes[layer] = layer
-    if not layers.keys() & {"block1_conv1", "Conv1", "conv1_conv", "stem_conv1"}:
+        else:  # a process that has built several EfficientNets numbers their first layers
+            scopes[layer] = re.sub(r"^normalization_\d+$", "normalization", layer)
+    if not layers.keys() & {"block1_conv1", "Conv1", "conv1_conv", "stem_conv1", "stem_conv"}:
         raise UserError(
             f"its layers ({', '.join([*layers][:3])}, ...) are of no base network known here; if Keras opens it as "
             f"one, save it there again"
@@ -63,10 +68,12 @@ def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...])
         scopes |= _head(numbered, cell)
     named = {}
     for layer, scope in scopes.items():
-        depthwise = set(layers[layer]) == {"kernel"} and "depthwise" in layer  # Keras 3 has no name of its own for it
+        depthwise = set(layers[layer]) == {"kernel"} and DEPTHWISE.search(layer)  # Keras 3 has no name of its own
         for variable, name in layers[layer].items():
             named[f"{scope}/{'depthwise_weights' if depthwise else VARIABLES.get(variable, variable)}"] = name
-    return named, "" if whole else LEFT_OVER
+    if whole:
+        return named, f"^{COUNT}$" if COUNT in named else ""
+    return named, LEFT_OVER
 
 
 def _number(layer: str) -> tuple[str, int]:

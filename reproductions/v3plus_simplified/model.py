@@ -1,25 +1,62 @@
 """The simplified v3+: a Keras base network cut at a layer, ASPP from JSON, and features of that same layer refined."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from common.nets import layers
 from common.nets.backbones.densenet import BLOCKS, densenet
+from common.nets.backbones.efficientnet import SCALES, efficientnet
 from common.nets.backbones.keras_layers import separable_conv2d
 from common.nets.backbones.keras_xception import keras_xception
 from common.nets.backbones.mobilenet_v2 import KERAS, UNITS_TO, mobilenet_v2
-from common.nets.backbones.nasnet import nasnet_mobile
+from common.nets.backbones.nasnet import PLANS, nasnet
 from common.nets.heads import apply_branches
 from common.nets.network import Outputs
 from common.tf1 import slim, tf
 from reproductions.v3plus_simplified.recipe import SimplifiedRecipe
 
-# (build, epsilon and decay of its batch norms)
+
+@dataclass(frozen=True)
+class BaseNetwork:
+    """A base network and Keras' numbers of its batch norms.
+
+    Attributes:
+      build: (preprocessed images [n, h, w, 3], recipe) -> features at the recipe's output stride.
+      epsilon, decay: of its batch norms.
+    """
+
+    build: Callable[[tf.Tensor, SimplifiedRecipe], tf.Tensor]
+    epsilon: float
+    decay: float
+
+
+def _xception(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
+    return keras_xception(images, recipe.output_stride)
+
+
+def _mobilenet(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
+    stride = recipe.output_stride
+    return mobilenet_v2(images, stride, recipe.mv2_depth_multiplier, KERAS, UNITS_TO[stride])[0]
+
+
+def _densenet(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
+    return densenet(images, BLOCKS[recipe.base_model], recipe.output_stride)
+
+
+def _nasnet(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
+    return nasnet(images, PLANS[recipe.base_model], recipe.output_stride)
+
+
+def _efficientnet(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
+    return efficientnet(images, SCALES[recipe.base_model], recipe.output_stride, recipe.efficientnet_input)
+
+
 BASE_MODELS = {
-    "xception": (lambda images, recipe: keras_xception(images, recipe.output_stride), 1e-3, 0.99),
-    "mobilenetv2": (lambda images, recipe: _mobilenet(images, recipe), 1e-3, 0.999),
-    "nasnetmobile": (lambda images, recipe: nasnet_mobile(images, recipe.output_stride), 1e-3, 0.9997),
-    **{
-        name: (lambda images, recipe, b=blocks: densenet(images, b, recipe.output_stride), 1.001e-5, 0.99)
-        for name, blocks in BLOCKS.items()
-    },
+    "xception": BaseNetwork(_xception, 1e-3, 0.99),
+    "mobilenetv2": BaseNetwork(_mobilenet, 1e-3, 0.999),
+    **dict.fromkeys(PLANS, BaseNetwork(_nasnet, 1e-3, 0.9997)),
+    **dict.fromkeys(BLOCKS, BaseNetwork(_densenet, 1.001e-5, 0.99)),
+    **dict.fromkeys(SCALES, BaseNetwork(_efficientnet, 1e-3, 0.99)),
 }
 LOW_LEVEL_DEPTH = 48
 TRUNCATED = {"weights_initializer": tf.initializers.truncated_normal(stddev=0.05)}  # Keras' TruncatedNormal
@@ -31,12 +68,12 @@ def network(images: tf.Tensor, recipe: SimplifiedRecipe, batch_statistics: bool 
     Others give sizes that differ by a few pixels, as the base network rounds them.
     """
     norm = {"is_training": batch_statistics, "trainable": not recipe.freeze_bn}
-    build, epsilon, decay = BASE_MODELS[recipe.base_model]
+    base_network = BASE_MODELS[recipe.base_model]
     # The original runs the base network twice where it refines: its statistics are updated twice in a step.
-    twice = decay**2 if recipe.boundary_refinement else decay
-    base_decay = twice if recipe.base_bn_momentum is None else recipe.base_bn_momentum
-    with slim.arg_scope([layers.batch_norm], epsilon=epsilon, decay=base_decay, **norm):
-        base = build(images, recipe)
+    decay = base_network.decay ** (2 if recipe.boundary_refinement else 1)
+    base_decay = decay if recipe.base_bn_momentum is None else recipe.base_bn_momentum
+    with slim.arg_scope([layers.batch_norm], epsilon=base_network.epsilon, decay=base_decay, **norm):
+        base = base_network.build(images, recipe)
     with slim.arg_scope([layers.batch_norm], epsilon=1e-3, decay=recipe.bn_momentum, scale=recipe.bn_scale, **norm):
         net, stride = encode(base, recipe), recipe.output_stride
         if recipe.boundary_refinement:
@@ -79,8 +116,3 @@ def enlarge(inputs: tf.Tensor, factor: int | tuple[int, int]) -> tf.Tensor:
     n, h, w, c = inputs.shape.as_list()
     outputs.set_shape([n, h and h * rows, w and w * columns, c])
     return outputs
-
-
-def _mobilenet(images: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
-    stride = recipe.output_stride
-    return mobilenet_v2(images, stride, recipe.mv2_depth_multiplier, KERAS, UNITS_TO[stride])[0]

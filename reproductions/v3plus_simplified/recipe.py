@@ -14,7 +14,23 @@ from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
 from common.recipe.recipe import EPOCH, Recipe
 
-BaseModel = Literal["xception", "mobilenetv2", "densenet121", "densenet169", "densenet201", "nasnetmobile"]
+BaseModel = Literal[
+    "xception",
+    "mobilenetv2",
+    "densenet121",
+    "densenet169",
+    "densenet201",
+    "nasnetmobile",
+    "nasnetlarge",
+    "efficientnetb0",
+    "efficientnetb1",
+    "efficientnetb2",
+    "efficientnetb3",
+    "efficientnetb4",
+    "efficientnetb5",
+    "efficientnetb6",
+    "efficientnetb7",
+]
 
 
 def design(*branches: tuple[int, list[int]], pooled: int | None = None) -> str:
@@ -59,6 +75,7 @@ class SimplifiedRecipe(Recipe):
         "concat_channels",
         "conv_rate_multiplier",
         "mv2_depth_multiplier",
+        "efficientnet_input",
         "bn_scale",
     )
 
@@ -72,6 +89,9 @@ class SimplifiedRecipe(Recipe):
     conv_rate_multiplier: int = 1
     dropout_rate: float = 0.5
     mv2_depth_multiplier: float = 1.0  # MobileNetV2's alpha
+    # What an EfficientNet's own normalisation makes of a picture: what its ImageNet weights were trained on, or what
+    # the original feeds. See common.nets.backbones.efficientnet.normalise.
+    efficientnet_input: Literal["imagenet", "original"] = "imagenet"
     bn_scale: bool = True  # gamma in the head's batch norms
     bn_momentum: float = 0.9  # the head's decay of moving statistics
     base_bn_momentum: float | None = None  # the base network's; None: Keras' own, of two updates a step where refined
@@ -165,6 +185,7 @@ BASE = {
     "mobilenetv2": {"base_model": "mobilenetv2", "encoder_middle_conf": MOBILENETV2},
     "densenet121": {"base_model": "densenet121", "encoder_middle_conf": MOBILENETV2},
     "nasnetmobile": {"base_model": "nasnetmobile", "encoder_middle_conf": MOBILENETV2},
+    "efficientnetb0": {"base_model": "efficientnetb0", "encoder_middle_conf": MOBILENETV2},
 }
 
 # What the original's program of 2021 does with data; see this package's README.
@@ -174,6 +195,7 @@ ORIGINAL = {
     "void_pixels": "background",
     "crop_padding": "background",
     "mask_interpolation": "bilinear",
+    "efficientnet_input": "original",
 }
 
 # Its README of December 2019, with 0.879 (Xception) and 0.539 mIoU (MobileNetV2) on its random split: softmax
@@ -241,6 +263,8 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     settled = _base(shapes)
     if not settled or "concat_projection/weights" not in shapes:
         return settled
+    if settled["base_model"].startswith("efficientnet"):
+        settled["efficientnet_input"] = "original"  # a whole model is of the original's program
     separable = [f"aspp{i}_separable/depthwise_weights" in shapes for i in range(sum(map(_is_branch, shapes)))]
     for conf in (XCEPTION, MOBILENETV2):  # rates and inputs leave no trace: the published design of these operations
         if [branch.op == "conv" for branch in read_cell(conf, ENCODER_MIDDLE_CONF)] == separable:
@@ -264,8 +288,9 @@ def _is_branch(name: str) -> bool:
 _MARKS = {
     "xception": ("block1_conv1/weights", "block5_sepconv1/pointwise_weights"),
     "mobilenetv2": ("Conv1/weights", "block_6_expand/weights"),
-    "nasnetmobile": ("stem_conv1/weights", "reduction_conv_1_reduce_4/weights"),
+    "nasnetmobile": ("stem_conv1/weights", "reduction_conv_1_reduce_[46]/weights"),
     "densenet121": ("conv1_conv/weights", "pool4_conv/weights"),
+    "efficientnetb0": ("stem_conv/weights", "block4a_expand_conv/weights"),
 }
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # that Keras has weights for
 
@@ -274,16 +299,48 @@ def _base(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     name = next((base for base, (mark, _) in _MARKS.items() if mark in shapes), None)
     if name is None:
         return {}
-    settled = {"base_model": name, "output_stride": 16 if _MARKS[name][1] in shapes else 8}
+    deep = re.compile(_MARKS[name][1])
+    settled = {"base_model": name, "output_stride": 16 if any(map(deep.fullmatch, shapes)) else 8}
     if name != "xception":
         settled["encoder_middle_conf"] = MOBILENETV2
-    if name == "densenet121":
-        units = sum(re.fullmatch(r"conv4_block\d+_1_conv/weights", n) is not None for n in shapes)
-        settled["base_model"] = {32: "densenet169", 48: "densenet201"}.get(units, name)
-    if name == "mobilenetv2":
-        from common.nets.backbones.mobilenet_v2 import UNITS, divisible
-
-        depths = {c: s[3] for i, (_, c, _) in enumerate(UNITS) if (s := shapes.get(f"block_{i}_project/weights"))}
-        fitting = [a for a in ALPHAS if all(divisible(count * a, 8) == depth for count, depth in depths.items())]
-        settled |= {"mv2_depth_multiplier": fitting[0]} if fitting else {}
+    if name in _SIZES:
+        settled |= _SIZES[name](shapes)
     return settled
+
+
+def _mobilenet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    from common.nets.backbones.mobilenet_v2 import UNITS, divisible
+
+    depths = {c: s[3] for i, (_, c, _) in enumerate(UNITS) if (s := shapes.get(f"block_{i}_project/weights"))}
+    fitting = [a for a in ALPHAS if all(divisible(count * a, 8) == depth for count, depth in depths.items())]
+    return {"mv2_depth_multiplier": fitting[0]} if fitting else {}
+
+
+def _densenet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    units = sum(re.fullmatch(r"conv4_block\d+_1_conv/weights", n) is not None for n in shapes)
+    return {"base_model": {32: "densenet169", 48: "densenet201"}.get(units, "densenet121")}
+
+
+def _nasnet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    return {"base_model": {96: "nasnetlarge"}.get(shapes["stem_conv1/weights"][3], "nasnetmobile")}
+
+
+def _efficientnet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The network with as many channels after the first convolution, and channels and units in the third row."""
+    from common.nets.backbones.efficientnet import SCALES, scaled_rows, stem_depth
+
+    units = sum(re.fullmatch(r"block3[a-z]_dwconv/depthwise_weights", n) is not None for n in shapes)
+    found = *(shapes.get(f"{n}/weights", (0,))[-1] for n in ("stem_conv", "block3a_project_conv")), units
+    for name, (width, depth) in SCALES.items():
+        _, _, channels, count, _ = scaled_rows(width, depth)[2]
+        if found == (stem_depth(width), channels, count):
+            return {"base_model": name}
+    return {}
+
+
+_SIZES = {
+    "mobilenetv2": _mobilenet_size,
+    "densenet121": _densenet_size,
+    "nasnetmobile": _nasnet_size,
+    "efficientnetb0": _efficientnet_size,
+}

@@ -30,6 +30,7 @@ from tests.conftest import ROOT
 from tests.helpers import golden_cases
 from tests.reproductions.test_golden_v3plus_simplified import CASES
 
+ORIGINAL_INPUT = {"efficientnet_input": "original"}
 # By file: name in tf.keras.applications, layer at which the original cuts it, alpha, sizes, our recipe.
 NETWORKS = {
     "xception": ("Xception", "block13_sepconv2_bn", "", "128,224", {}),
@@ -45,41 +46,76 @@ NETWORKS = {
     "mobilenetv2_wide": ("MobileNetV2", "block_12_add", "1.4", "128", {"mv2_depth_multiplier": 1.4}),
     "densenet121": ("DenseNet121", "pool4_conv", "", "128,224", {}),
     "nasnetmobile": ("NASNetMobile", "activation_132", "", "224", {}),
+    "efficientnetb0": ("EfficientNetB0", "block5c_add", "", "128,224", ORIGINAL_INPUT),
+    "efficientnetb0_8": ("EfficientNetB0", "block3b_add", "", "128", ORIGINAL_INPUT | {"output_stride": 8}),
+    "efficientnetb0_imagenet": ("EfficientNetB0", "block5c_add", "imagenet", "128", {}),
+    "efficientnetb3": ("EfficientNetB3", "block5e_add", "", "64", ORIGINAL_INPUT),
 }
+# The larger ones: 1.5 GB of weights.
+LARGE = {
+    **{
+        f"efficientnetb{number}": (f"EfficientNetB{number}", f"block5{unit}_add", "", "64", ORIGINAL_INPUT)
+        for number, unit in zip((1, 2, 4, 5, 6, 7), "ddfghj", strict=True)
+    },
+    "efficientnetb7_8": ("EfficientNetB7", "block3g_add", "", "64", ORIGINAL_INPUT | {"output_stride": 8}),
+    "nasnetlarge": ("NASNetLarge", "activation_180", "", "224", {}),
+}
+
+
+GROWN = {f"efficientnetb{number}" for number in range(1, 8)} | {"nasnetlarge"}  # of networks that are tested small
 
 
 def recipe_of(file):
     base = file.partition("8")[0].partition("_")[0] or file
-    return DEFAULT.derive(**BASE[base] | NETWORKS[file][4])
+    return DEFAULT.derive(**BASE.get(base, BASE["densenet121"] | {"base_model": base}) | (NETWORKS | LARGE)[file][4])
 
 
-@pytest.fixture(scope="module")
-def keras(tmp_path_factory):
-    """The folder of NETWORKS as Keras builds and saves them."""
-    folder = tmp_path_factory.mktemp("keras")
-    given = [":".join([f"{folder}/{file}", *about[:4]]) for file, about in NETWORKS.items()]
+def written_by_keras(folder, networks):
+    """The folder, with the networks as Keras builds and saves them."""
+    given = [":".join([f"{folder}/{file}", *about[:4]]) for file, about in networks.items()]
     subprocess.run([sys.executable, ROOT / "tests/helpers/keras_reference.py", *given], check=True, capture_output=True)
     return folder
 
 
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory):
+    """The folder of NETWORKS."""
+    return written_by_keras(tmp_path_factory.mktemp("keras"), NETWORKS)
+
+
 def features(recipe, weights, images):
     """Of the base network alone, with a Keras file's weights."""
-    build_base, epsilon, _ = BASE_MODELS[recipe.base_model]
+    base = BASE_MODELS[recipe.base_model]
+    if recipe.base_model.startswith("efficientnet") and recipe.efficientnet_input == "imagenet":
+        images = images / 127.5 - 1  # it brings [-1, 1] back to the pixels that Keras takes
     with tf.Graph().as_default(), session() as sess:
-        with slim.arg_scope([layers.batch_norm], epsilon=epsilon):
-            outputs = build_base(tf.constant(images), recipe)
+        with slim.arg_scope([layers.batch_norm], epsilon=base.epsilon):
+            outputs = base.build(tf.constant(images), recipe)
         restore(sess, weights, tf.global_variables())
         return sess.run(outputs)
 
 
 @pytest.mark.parametrize("file", NETWORKS)
 def test_features_are_those_of_keras(keras, file):
+    check_features(keras, file)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("file", LARGE)
+def test_features_of_large_networks_are_those_of_keras(file, tmp_path):
+    check_features(written_by_keras(tmp_path, {file: LARGE[file]}), file)
+    recipe = REPRODUCTION.recipe_to_run([], Weights(tmp_path / f"{file}.h5"))
+    assert recipe.base_model == recipe_of(file).base_model
+    (tmp_path / f"{file}.h5").unlink()
+
+
+def check_features(folder, file):
     """Whole-model and Keras 3 files; layers beyond the cut are left over, nothing else may be."""
     recipe = recipe_of(file)
-    answers = np.load(keras / f"{file}.npz")
-    for size in NETWORKS[file][3].split(","):
+    answers = np.load(folder / f"{file}.npz")
+    for size in (NETWORKS | LARGE)[file][3].split(","):
         for form in (".h5", ".weights.h5") if size == "128" else (".h5",):
-            weights = Weights(keras / f"{file}{form}")
+            weights = Weights(folder / f"{file}{form}")
             REPRODUCTION.recipe_to_run([], weights)  # names them
             ours = features(recipe, weights, answers[f"image_{size}"])
             theirs = answers[f"features_{size}"]
@@ -207,7 +243,7 @@ def originals_names(values, recipe):
     for name, value in values.items():
         scope, _, leaf = name.rpartition("/")
         kind, number = layers.get(scope, (scope, 0))
-        named[f"{kind}_{number}" * bool(number) + kind * (not number) + f"/{leaves.get(leaf, leaf)}"] = value
+        named[f"{kind}{f'_{number}' if number else ''}/{leaves.get(leaf, leaf)}"] = value
     return named
 
 
@@ -278,6 +314,33 @@ def test_the_mode_of_the_file_is_compared_with_the_command(tmp_path, capsys):
     assert "its mode is evaluate" in capsys.readouterr().err
 
 
+def configured_by(tmp_path, keys, **changes):
+    """The recipe of a file with these keys besides hps and nn_arch."""
+    (tmp_path / "conf.json").write_text(json.dumps({"hps": HPS, "nn_arch": ARCH | changes, **keys}))
+    return apply_settings(VARIANTS, "xception", settings(tmp_path / "conf.json"))
+
+
+def test_a_file_of_2019_trains_by_the_loss_of_2019(tmp_path):
+    """Told apart by the key of the data's folder: softmax cross-entropy then, class-balanced since 2021."""
+    of_2019 = {"mode": "train", "base_model": 1, "raw_data_path": "/home/ubuntu/deeplabv3plus_keras/resource"}
+    of_2021 = {"mode": "train", "base_model": 1, "resource_type": "pascal_voc_2012_ext", "resource_path": "resource"}
+    for keys, loss, weights in ((of_2019, "softmax", 0), (of_2021, "class_balanced", 21)):
+        recipe = configured_by(tmp_path, keys)
+        assert (recipe.loss, len(recipe.class_weights)) == (loss, weights)
+    assert configured_by(tmp_path, of_2019, num_classes=7).class_weights == ()
+    assert configured_by(tmp_path, of_2021, num_classes=7).class_weights == "auto"
+    assert configured_by(tmp_path, of_2019).loss == VARIANTS["readme2019_xception"].loss
+    (tmp_path / "conf.json").write_text(json.dumps({"hps": HPS, "nn_arch": ARCH | {"num_classes": 7}, **of_2019}))
+    evaluated = apply_settings(VARIANTS, "xception", settings(tmp_path / "conf.json", "evaluate"))
+    assert evaluated.loss == "softmax" and evaluated.num_classes == 7
+
+
+@pytest.mark.parametrize("base", sorted(BASE_MODELS))
+def test_a_file_of_each_base_network(tmp_path, base):
+    recipe = configured_by(tmp_path, {"base_model": base})
+    assert recipe.base_model == base and base.startswith(recipe.variant[:6])
+
+
 def conv(source, **changes):
     return {"kernel": 3, "rate": [1, 1], "op": "conv", "input": source} | changes
 
@@ -308,6 +371,9 @@ def pool(kernel, factor):
         ({"dropout_rate": 1.0}, "dropout_rate=1.0"),
         ({"imagesize": 64}, "nn_arch has an unknown key imagesize"),
         ({"mode": "predict"}, "mode is predict; there are train, evaluate, test"),
+        ({"mode": "convert_to_tf_lite"}, "mode is convert_to_tf_lite: no TensorFlow Lite file is written here; set "),
+        ({"resource_type": "google_open_images_v5"}, "resource_type is google_open_images_v5: Open Images' pictures"),
+        ({"resource_type": "coco"}, "resource_type is coco; there are pascal_voc_2012, pascal_voc_2012_ext"),
         ({"hps": []}, "needs an object hps"),
         ({"base_model": []}, "base_model=: needs one of"),
         ({"mode": []}, "mode is []"),
@@ -345,7 +411,10 @@ def test_an_evaluation_takes_no_numbers_of_training_from_the_file(tmp_path):
     assert not keys & {"learning_rate", "epochs", "batch_size", "weight_decay"}
 
 
-@pytest.mark.parametrize("base", sorted(BASE_MODELS))
+@pytest.mark.parametrize(
+    "base",
+    [pytest.param(b, marks=pytest.mark.full) if b in GROWN else b for b in sorted(BASE_MODELS)],
+)
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize("refined", [True, False])
 def test_scores_have_the_size_of_the_picture(base, stride, refined):

@@ -1,12 +1,34 @@
-"""NASNet-A, mobile (arXiv 1707.07012, figure 4) as Keras names it, cut where tonandr/deeplabv3plus_keras cuts it."""
+"""NASNet-A (arXiv 1707.07012, figure 4) as Keras names it, cut where tonandr/deeplabv3plus_keras cuts it."""
+
+from dataclasses import dataclass
 
 from common.nets import layers
 from common.nets.backbones.keras_layers import separable_conv2d
 from common.tf1 import tf
 
-STEM_DEPTH = 32
-DEPTH = 44  # of the normal cells at stride 8; doubled at each reduction after them
-NORMAL_CELLS = 4  # at each stride
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes of a network.
+
+    Attributes:
+      stem_depth: channels of the first convolution.
+      depth: of the normal cells at stride 8; doubled at each reduction after them.
+      normal_cells: at each stride.
+      skip_reduction: whether the first cell after a reduction reads, as the cell before, the last but one of the
+        larger ones instead of the last.
+    """
+
+    stem_depth: int
+    depth: int
+    normal_cells: int
+    skip_reduction: bool
+
+
+PLANS = {
+    "nasnetmobile": Plan(stem_depth=32, depth=44, normal_cells=4, skip_reduction=False),
+    "nasnetlarge": Plan(stem_depth=96, depth=168, normal_cells=6, skip_reduction=True),
+}
 
 # The two cells as sums of two operations each: (operation, kernel, operand), over h (the cell before), p (the one
 # before that) and the sums so far; a `left` of None is the operand itself.
@@ -19,30 +41,32 @@ NORMAL = (
 )
 
 
-def nasnet_mobile(images: tf.Tensor, output_stride: int) -> tf.Tensor:
+def nasnet(images: tf.Tensor, plan: Plan, output_stride: int) -> tf.Tensor:
     """The adjusted features that the reduction after `output_stride`, 8 or 16, would read, after ReLU.
 
     Args:
       images: float32 [n, h, w, 3], preprocessed. The first convolution is not padded.
+      plan: of `PLANS`.
 
     Returns:
-      [n, h / os, w / os, 88 or 176] for sides that are multiples of 32, from the last normal cell but one.
+      [n, h / os, w / os, 2 or 4 * plan.depth] for sides that are multiples of 32, from the last normal cell but one.
     """
-    net = layers.conv2d(images, STEM_DEPTH, 3, stride=2, padding="none", scope="stem_conv1")
+    net = layers.conv2d(images, plan.stem_depth, 3, stride=2, padding="none", scope="stem_conv1")
     net = layers.batch_norm(net, scope="stem_bn1")
-    net, before = reduction_cell(net, net, DEPTH // 4, "stem_1"), net
-    before = _reduced(before, DEPTH // 2, "stem_2")
-    net, before = reduction_cell(net, before, DEPTH // 2, "stem_2"), net
-    depth, cell = DEPTH, 0
-    for stride in (8, 16):
-        for i in range(NORMAL_CELLS):
-            if stride == output_stride and i == NORMAL_CELLS - 1:  # nothing reads the last one here
-                return tf.nn.relu(_projected(net, 2 * depth, f"reduce_{NORMAL_CELLS * stride // 8}"))
-            before = (_reduced if i == 0 else _projected)(before, depth, str(cell + i))
-            net, before = normal_cell(net, before, depth, str(cell + i)), net
-        depth, cell = 2 * depth, cell + NORMAL_CELLS + 1
-        before = _projected(before, depth, f"reduce_{NORMAL_CELLS}")
-        net, before = reduction_cell(net, before, depth, f"reduce_{NORMAL_CELLS}"), net
+    net, before = reduction_cell(net, net, plan.depth // 4, "stem_1"), net
+    before = _reduced(before, plan.depth // 2, "stem_2")
+    net, before = reduction_cell(net, before, plan.depth // 2, "stem_2"), net
+    depth, cells = plan.depth, plan.normal_cells
+    for stride, cell in ((8, 0), (16, cells + 1)):
+        for i in range(cells):
+            if stride == output_stride and i == cells - 1:  # nothing reads the last one here
+                return tf.nn.relu(_projected(net, 2 * depth, f"reduce_{cells * stride // 8}"))
+            adjusted = (_reduced if i == 0 else _projected)(before, depth, str(cell + i))
+            net, before = normal_cell(net, adjusted, depth, str(cell + i)), net
+        depth *= 2
+        adjusted = _projected(before, depth, f"reduce_{cells}")
+        last, net = net, reduction_cell(net, adjusted, depth, f"reduce_{cells}")
+        before = before if plan.skip_reduction else last
     raise ValueError(f"no features of output stride {output_stride}")
 
 
