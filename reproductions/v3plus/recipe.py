@@ -4,12 +4,14 @@ Source: asahi417/SemanticSegmentation (the seed), bin/train.py and its parameter
 research/deeplab and its model zoo; arXiv 1802.02611.
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from common.console import say
 from common.errors import UserError
 from common.recipe.cell import Branch, given_cell, read_cell
 from common.recipe.encoder import EncoderRecipe
@@ -17,6 +19,7 @@ from common.recipe.encoder import EncoderRecipe
 Backbone = Literal[
     "xception_41",
     "xception_65",
+    "xception_65_coco",
     "xception_71",
     "resnet_v1_50",
     "resnet_v1_101",
@@ -24,6 +27,9 @@ Backbone = Literal[
     "resnet_v1_101_beta",
     "mobilenet_v2",
 ]
+
+# The seed's name of a backbone that is another's network with weights of its own: (backbone, archive of the weights).
+STARTED = {"xception_65_coco": ("xception_65", "xception_65_coco_pretrained")}
 
 # Preprocessing by backbone: [-1, 1], but for the ResNets with the original root.
 UNIT_RANGE = {"channel_order": "rgb", "pixel_mean": (127.5, 127.5, 127.5), "pixel_scale": 2 / 255}
@@ -124,6 +130,8 @@ class V3PlusRecipe(EncoderRecipe):
     eval_size: Literal["native"] | int = 513
 
     def __post_init__(self):
+        if self.backbone in STARTED:
+            object.__setattr__(self, "backbone", _started(self.backbone))
         object.__setattr__(self, "dense_prediction_cell", given_cell(self.dense_prediction_cell))
         super().__post_init__()
 
@@ -143,6 +151,17 @@ class V3PlusRecipe(EncoderRecipe):
     @property
     def scores_stride(self) -> int:
         return 4 if self.decoder else self.output_stride
+
+
+@functools.cache  # said once a process
+def _started(name: str) -> str:
+    """The backbone that the seed calls `name`; says which weights it starts from there."""
+    backbone, archive = STARTED[name]
+    say(
+        f"backbone={name}: is {backbone} started from the zoo's {archive}; give these weights by --init "
+        f"(make weights NAME={archive})"
+    )
+    return backbone
 
 
 PASCAL = V3PlusRecipe(variant="pascal")

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import yaml
 
 from common.errors import UserError
 from common.nets.backbones.dense import dense_strides
@@ -12,12 +11,15 @@ from common.nets.describe import describe
 from common.nets.losses import mean_loss, weight_decay
 from common.nets.network import build
 from common.recipe.cell import read_cell
-from common.recipe.recipe import Recipe
+from common.recipe.recipe import Recipe, apply_settings
+from common.results.matching import recipe_for
+from common.results.published import read_published
 from common.tf1 import tf
 from common.training import run_folder
 from common.training.step import train_step
 from common.weights import weights as checkpoints
 from reproductions.v3plus import REPRODUCTION
+from reproductions.v3plus import recipe as recipe_module
 from reproductions.v3plus.model import network
 from reproductions.v3plus.recipe import (
     DPC,
@@ -29,7 +31,6 @@ from reproductions.v3plus.recipe import (
     ZOO_MODELS,
     fields_from_weights,
 )
-from tests.conftest import ROOT
 from tests.helpers.tiny import SMALL, run
 
 
@@ -80,6 +81,16 @@ def test_imagenet_weights_bring_their_preprocessing():
         n: s for n, s in variables(PASCAL.derive(backbone="resnet_v1_50_beta"))[0].items() if n.startswith("resnet")
     }
     assert fields_from_weights(beta) == {"backbone": "resnet_v1_50_beta", **UNIT_RANGE}
+
+
+def test_the_seeds_default_backbone_says_its_weights(capsys):
+    """It is Xception-65, and nothing else; the line comes once."""
+    recipe_module._started.cache_clear()
+    recipe = apply_settings(VARIANTS, "model_d", ["backbone=xception_65_coco"])
+    assert recipe == VARIANTS["model_d"] and recipe.backbone == "xception_65"
+    assert apply_settings(VARIANTS, "model_c", ["backbone=xception_65_coco"]) == VARIANTS["model_c"]
+    said = capsys.readouterr().err
+    assert said.count("make weights NAME=xception_65_coco_pretrained") == 1
 
 
 @pytest.mark.parametrize("backbone", ["xception_41", "xception_71", "resnet_v1_50_beta", "mobilenet_v2"])
@@ -210,9 +221,9 @@ def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
 
 
 def test_published_rows_name_recipes():
-    tables = yaml.safe_load((ROOT / "results/published.yaml").read_text())
-    named = [r["variant"] for t in tables if t["reproduction"] == "v3plus" for r in t["rows"] if "variant" in r]
-    assert len(named) >= 15 and all(name in VARIANTS for name in named)
+    rows = [row for row in read_published() if row.table.reproduction == "v3plus" and row.is_ours]
+    as_it_is = [row for row in rows if recipe_for(row)[1] == {}]
+    assert len(rows) >= 50 and len(as_it_is) >= 40
 
 
 def test_one_missing_or_misshapen_variable_is_told_as_one(tmp_path):
