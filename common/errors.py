@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+import unicodedata
 from typing import Any
 
 LONGEST_QUOTE = 200  # characters of a person's text or value that a message quotes
@@ -17,11 +18,26 @@ def brief(value: Any, most: int = LONGEST_QUOTE) -> str:
     Large lists and mappings are never written out whole, so that a hostile file can't fill the memory by its message.
     """
     text = value[: most + 1] if isinstance(value, str) else _REPR.repr(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return printable(text, most).replace("\n", "\\n")
+
+
+def printable(text: str, most: int) -> str:
+    """`most` characters of a text at the most, with all that would steer a terminal, but line ends, escaped."""
+    cut = text if len(text) <= most else text[: most - 3] + "..."
+    return "".join(c if c == "\n" or not is_control(c) else c.encode("unicode_escape").decode() for c in cut)
+
+
+def is_control(character: str) -> bool:
+    """Whether a character is none that is seen: it steers a terminal or the direction of text, or ends a line.
+
+    The joiners that some scripts and emoji need are none, nor are the halves of characters that stand for the bytes of
+    a name that is no UTF-8.
+    """
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in "\u200c\u200d"
 
 
 _REPR = reprlib.Repr()
+_REPR.maxlevel = 3
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 12
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_QUOTE
 

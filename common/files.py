@@ -1,19 +1,24 @@
-"""Writing files so that nothing half-written stays behind, and holding a folder against other processes."""
+"""Writing files so that nothing half-written stays behind, reading people's, and holding a folder against others."""
 
+import codecs
 import contextlib
 import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.errors import UserError
+import yaml
+
+from common.errors import UserError, brief
 
 LOCK = ".lock"
+LARGEST_YAML = 1 << 18  # characters: a second of reading
 # How names begin that are not whole yet: of files, checkpoints, what a registry's client brings, archives' folders.
 WRITING, SAVING, FETCHING, UNPACKING = ".writing-", ".saving-", ".fetching-", ".unpacking-"
 HALF_WRITTEN = (WRITING, SAVING, FETCHING, UNPACKING)
@@ -59,17 +64,135 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content, or None when the file is missing. Raises UserError when it is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, wrong="is not readable JSON"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: is not readable JSON ({error}); delete it or restore it") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not readable JSON ({brief(str(error))}); correct it or restore a copy") from None
+
+
+class _Strict:
+    """For YAML: a key that comes twice is an error, and so is an alias, since a few of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "it has an alias, *name; write out what that is", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{brief(key.value)} is there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class Yaml(_Strict, yaml.SafeLoader):
+    """YAML with numbers, dates and so on."""
+
+
+class YamlOfText(_Strict, yaml.BaseLoader):
+    """YAML in which every scalar is text."""
+
+
+def read_yaml(path: Path, loader: type[Yaml | YamlOfText] = Yaml) -> Any:
+    """The content of a small YAML file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: it is no YAML, has a key twice, an alias, or more than LARGEST_YAML characters; the message names the
+        line.
+    """
+    wrong = "cannot be read as YAML"
+    text = read_text(path, wrong)
+    if len(text) > LARGEST_YAML:
+        raise UserError(f"{path}: {wrong} (it has {len(text):,} characters, more than {LARGEST_YAML:,}); shorten it")
+    try:
+        return yaml.load(text, loader)  # noqa: S506 (both are safe)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{path}: {where}{wrong} ({brief(reason)}); correct it there") from None
+
+
+# The marks that files begin with, the longer ones first: that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def read_text(path: Path, wrong: str = "cannot be read as text") -> str:
+    """A text file that a person or another program wrote: UTF-8 with or without a mark, or UTF-16 by its mark.
+
+    Lines end in a newline alone. `wrong` begins what messages say of the file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: it can't be read, or is in another encoding, which the message names by what it likely is.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: {wrong} ({error.strerror or error})") from None
+    mark, encoding = next((pair for pair in _MARKS if data.startswith(pair[0])), (b"", "utf-8"))
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if mark:
+            reason = f"it begins as {encoding.upper()}, which byte {len(mark) + error.start} is not"
+            raise UserError(f"{path}: {wrong} ({reason}); save it as UTF-8") from None
+        likely = likely_encoding(data)
+        raise UserError(
+            f"{path}: {wrong} (it is not UTF-8, but likely {likely}); save it as UTF-8, as any editor does, or by "
+            f"`iconv -f {likely} -t UTF-8`"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def likely_encoding(data: bytes) -> str:
+    """The name of the encoding that a text, which is no UTF-8, likely has: a guess, for messages."""
+    data = data[: 1 << 16]
+    if b"\0" in data:
+        return "UTF-16BE" if data[::2].count(0) > data[1::2].count(0) else "UTF-16LE"
+    runs = [len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", data)]
+    in_pairs, mostly = all(runs), 2 * sum(runs) >= len(runs)
+    has_controls = re.search(rb"[\x81-\x9f]", data) is not None  # no letters where one byte is a letter
+    guesses = (("gb2312", "GBK", in_pairs), ("shift_jis", "SHIFT_JIS", has_controls), ("gb18030", "GBK", mostly))
+    for codec, name, may_be in guesses:
+        with contextlib.suppress(UnicodeDecodeError):
+            if may_be and data.decode(codec):
+                return name
+    return "WINDOWS-1252"
 
 
 def sweep(folder: Path, below: bool = False) -> None:
     """Remove what killed processes left half-written in `folder`, if there is one; with `below` in its folders too."""
     for left in [path for path in folder.glob("**/.*" if below else ".*") if path.name.startswith(HALF_WRITTEN)]:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def check_writable(folder: Path, title: str) -> None:
+    """Refuse a folder that can't be made or written to, before long work begins. Nothing is made.
+
+    Raises UserError, which calls the folder by `title`, such as "--out DIR".
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"{title}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from common.errors import UserError
+from common.errors import UserError, printable
+
+LONGEST = 4000  # characters of a message, whatever a file made of it
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -38,7 +40,7 @@ def run(program: Callable[[], int | None]) -> int:
     try:
         return program() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), LONGEST)}", file=sys.stderr)
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = None
         return 0

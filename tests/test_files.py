@@ -1,114 +1,90 @@
-"""Half-written files and held folders."""
+"""Text, JSON and YAML as people and their programs write them, and how much of it a message quotes."""
 
-import fcntl
-import os
-import subprocess
-import sys
-import threading
+import json
+import time
 
 import pytest
 
-from common.errors import UserError
-from common.files import HALF_WRITTEN, LOCK, locked, sweep
-from tests.conftest import ROOT
+from common.errors import UserError, brief, printable
+from common.files import LARGEST_YAML, YamlOfText, likely_encoding, read_json, read_text, read_yaml
 
-BUSY = "at work in it; wait"
-
-
-def test_a_held_folder_is_refused_by_name(tmp_path):
-    with (
-        locked(tmp_path, BUSY),
-        pytest.raises(UserError, match=f"--out x: process {os.getpid()} is at work in it; wait"),
-        locked(tmp_path, BUSY, title="--out x"),
-    ):
-        pass
-    with locked(tmp_path, BUSY):
-        pass
-    assert not list(tmp_path.iterdir())
+WORDS = "été, Äpfel, 苹果\nniño\n"
 
 
-def test_an_unknown_holder(tmp_path):
-    with (tmp_path / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match=f"{tmp_path}: another process is at work"), locked(tmp_path, BUSY):
-            pass
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_by_its_mark(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes(WORDS.replace("\n", "\r\n").encode(encoding))
+    assert read_text(path) == WORDS
+    path.write_bytes(json.dumps({"label": WORDS}, ensure_ascii=False).encode(encoding))
+    assert read_json(path) == {"label": WORDS}
+    path.write_bytes("名: [苹果, 梨]".encode(encoding))
+    assert read_yaml(path) == {"名": ["苹果", "梨"]}
 
 
-def test_blocks_of_one_process_may_be_nested(tmp_path):
-    with locked(tmp_path, BUSY), locked(tmp_path, BUSY, nested=True):
-        pass
+def test_big_endian(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xfe\xff" + WORDS.encode("utf-16-be"))
+    assert read_text(tmp_path / "a.txt") == WORDS
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_block_that_leaves_nothing_leaves_no_folder(tmp_path, fails):
-    folder = tmp_path / "a/b"
-    with pytest.raises(UserError) if fails else locked(tmp_path / "other", BUSY), locked(folder, BUSY):
-        assert folder.is_dir()
-        if fails:
-            raise UserError("refused")
-    assert not list(tmp_path.iterdir())
-    with locked(folder, BUSY):
-        (folder / "x").touch()
-    assert [path.name for path in folder.iterdir()] == ["x"]
+@pytest.mark.parametrize("codec, text, name", [
+    ("gb2312", '{"label": "苹果", "imagePath": "图片.jpg"}', "GBK"),
+    ("gbk", "照片/朱镕基.jpg", "GBK"),
+    ("shift_jis", "写真/りんご.jpg", "SHIFT_JIS"),
+    ("cp1252", "photos/été.jpg\nÄpfel", "WINDOWS-1252"),
+    ("utf-16-le", "p0.jpg\r\nété.jpg", "UTF-16LE"),
+    ("utf-16-be", "p0.jpg\r\nété.jpg", "UTF-16BE"),
+])  # fmt: skip
+def test_other_encodings_are_named(tmp_path, codec, text, name):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode(codec))
+    assert likely_encoding(path.read_bytes()) == name
+    with pytest.raises(UserError, match=rf"a\.json: is not readable JSON \(it is not UTF-8, but likely {name}\); save"):
+        read_json(path)
 
 
-def test_a_killed_process_leaves_no_lock_and_what_it_left_is_swept(tmp_path):
-    script = (
-        "import os, sys; from pathlib import Path; from common.files import locked\n"
-        f"with locked(Path({str(tmp_path)!r}), 'busy'):\n"
-        f"    for name in {HALF_WRITTEN!r}: Path({str(tmp_path)!r}, name + 'x').touch()\n"
-        "    os.kill(os.getpid(), 9)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == -9
-    assert len(list(tmp_path.iterdir())) == 1 + len(HALF_WRITTEN)
-    with locked(tmp_path, BUSY):
-        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+def test_a_mark_that_does_not_hold(tmp_path):
+    (tmp_path / "a.txt").write_bytes("apple".encode("utf-16") + b"x")
+    with pytest.raises(UserError, match=r"a\.txt: cannot be read as text \(it begins as UTF-16-LE, which byte 12 is"):
+        read_text(tmp_path / "a.txt")
 
 
-def test_never_two_at_a_time(tmp_path):
-    """Locks that are taken, removed and taken again by several at once: each is alone."""
-    inside, refused = [], []
-
-    def work():
-        done = 0
-        while done < 50:
-            try:
-                with locked(tmp_path / "x", BUSY):
-                    inside.append(1)
-                    assert len(inside) == 1
-                    inside.pop()
-                    done += 1
-            except UserError as error:
-                refused.append(str(error))
-
-    failures = []
-    threads = [threading.Thread(target=lambda: _catch(work, failures)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+def test_advice_never_destroys(tmp_path):
+    for content in (b"{", b"[" * 100_000, b"1" * 5000, b"\xff"):
+        (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(UserError, match="is not readable JSON") as error:
+            read_json(tmp_path / "a.json")
+        assert "delete" not in str(error.value) and len(str(error.value)) < 500
+    assert read_json(tmp_path / "none.json") is None
 
 
-def _catch(function, failures):
-    try:
-        function()
-    except BaseException as error:
-        failures.append(error)
+def test_aliases_of_yaml_are_refused(tmp_path):
+    """Seven lines of aliases stand for ten million texts, which a message would write out."""
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join(['*' + old] * 10)}]" for old, new in zip("abcdef", "bcdefg", strict=True)]
+    (tmp_path / "a.yaml").write_text("\n".join(lines))
+    for loader in (YamlOfText,):
+        with pytest.raises(UserError, match=r"a\.yaml: line 2: cannot be read as YAML \(it has an alias, \*name"):
+            read_yaml(tmp_path / "a.yaml", loader)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file/x: cannot be written"), locked(tmp_path / "file/x", BUSY):
-        pass
+def test_yaml_of_any_size_is_answered_at_once(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: [" + "x, " * 1_000_000 + "]")
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"a\.yaml: cannot be read as YAML \(it has 3,000,005 characters, more than"):
+        read_yaml(path)
+    path.write_text("a: [" + "x, " * (LARGEST_YAML // 3 - 2) + "]")
+    assert len(read_yaml(path, YamlOfText)["a"]) > 80_000
+    assert time.monotonic() - start < 60
 
 
-def test_sweeping_folders_below(tmp_path):
-    for name in (".writing-a/b", "c/.saving-d/e", "c/.other", "f"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == [".other", ".saving-d", "c", "e", "f"]
-    sweep(tmp_path, below=True)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == [".other", "c", "f"]
-    sweep(tmp_path / "none", below=True)
+def test_a_value_in_a_message():
+    assert brief("apple") == "apple" and brief(["a", 1]) == "['a', 1]"
+    assert len(brief("x" * 10_000_000)) == len(brief([["x" * 1000] * 1000] * 1000, 200)) == 200
+    nested = "x"
+    for _ in range(40):
+        nested = [nested] * 10  # 10^40 texts
+    assert len(brief(nested)) <= 200
+    assert brief("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
+    assert printable("one\ntwo\x07", 100) == "one\ntwo\\x07" and len(printable("x" * 500, 100)) == 100

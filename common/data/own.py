@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import ImageColor
 
 from common.data.card import DatasetCard, RawLabels, StemPairs
 from common.data.sets.cards import CARDS
 from common.data.sets.voc import voc_palette
-from common.errors import UserError
+from common.errors import UserError, brief, is_control
+from common.files import YamlOfText, read_yaml
 from common.words import nearest
 
 DATASET_FILE = "dataset.yaml"
@@ -61,15 +61,10 @@ def read_card(path: Path) -> DatasetCard:
         the file, the key and what to do.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        content = read_yaml(path, YamlOfText)
     except FileNotFoundError:
         what = f"--data, or --set dataset=, must name the data set's {DATASET_FILE}"
         raise UserError(f"{path}: no such file; {what}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{path}: {where}cannot be read as YAML ({reason}); correct it there") from None
     try:
         return _card(content, Path(os.path.relpath(path)).as_posix())
     except _Wrong as wrong:
@@ -89,28 +84,17 @@ def black_and_white_hint(card: DatasetCard) -> str:
     )
 
 
-class _Loader(yaml.BaseLoader):
-    """All scalars are text, and a key that comes twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _card(content: Any, source: str) -> DatasetCard:
     if not isinstance(content, dict):
         raise _Wrong("holds no keys; begin with `name: mine` and `classes: [background, ...]`")
     for key in content:
         if key not in _KEYS:
-            raise _Wrong(f"{key}: is no key of a data set; {nearest(key, _KEYS)}there are {', '.join(_KEYS)}")
+            raise _Wrong(f"{brief(key)}: is no key of a data set; {nearest(key, _KEYS)}there are {', '.join(_KEYS)}")
     if isinstance(content.get("classes"), dict):
         content = content | {"classes": _numbered(content["classes"])}
     name = _name(content)
     classes = _classes(content)
+    _refuse_controls(content)
     return DatasetCard(
         name=name,
         title=name,
@@ -124,11 +108,20 @@ def _card(content: Any, source: str) -> DatasetCard:
     )
 
 
+def _refuse_controls(value: Any, key: str = "") -> None:
+    """Raises _Wrong for a text anywhere in `value` that would steer a terminal or break a table."""
+    if isinstance(value, str) and any(map(is_control, value)):
+        raise _Wrong(f"{key}: '{brief(value)}' holds a character that can't be seen; write it without")
+    for part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        _refuse_controls(part[0], key)
+        _refuse_controls(part[1], key or brief(part[0]))
+
+
 def _name(content: Mapping) -> str:
     name = _text(content, "name", "a word for tables, such as `name: fruit`")
     known = {_plain(word) for card in CARDS.values() for word in (card.name, card.title)}
     if _plain(name) in known:
-        raise _Wrong(f"name: {name} is that of a known data set, whose numbers yours are not; choose another")
+        raise _Wrong(f"name: {brief(name)} is that of a known data set, whose numbers yours are not; choose another")
     return name
 
 
@@ -143,13 +136,13 @@ def _classes(content: Mapping) -> tuple[str, ...]:
     if not isinstance(value, list | dict) or not all(isinstance(name, str) and name.strip() for name in value):
         raise _Wrong("classes: must be a list of names, `[background, apple]`, or of `name: colour`")
     names = tuple(value)
-    twice = _twice(names)
-    if twice:
-        raise _Wrong(f"classes: {twice} is there twice; give every class a name of its own")
-    if IGNORE in names:
-        raise _Wrong(f"classes: `{IGNORE}` is no class; pixels without one hold ignore_label, or label_map says so")
     if not 2 <= len(names) <= IGNORE_LABEL:
         raise _Wrong(f"classes: are {len(names)}; there must be 2 to {IGNORE_LABEL}, the background being one of them")
+    twice = _twice(names)
+    if twice:
+        raise _Wrong(f"classes: {brief(twice)} is there twice; give every class a name of its own")
+    if IGNORE in names:
+        raise _Wrong(f"classes: `{IGNORE}` is no class; pixels without one hold ignore_label, or label_map says so")
     return names
 
 
@@ -182,11 +175,12 @@ def _palette(content: Mapping, classes: Sequence[str]) -> tuple[Colour, ...]:
     palette = tuple(_colour(colour) for colour in value)
     if None in palette:
         wrong = palette.index(None)
-        raise _Wrong(f"{key}: {classes[wrong]}: {value[wrong]} is no colour; write [r, g, b], red, or '#ff0000'")
+        what = f"{brief(classes[wrong])}: {brief(value[wrong])}"
+        raise _Wrong(f"{key}: {what} is no colour; write [r, g, b], red, or '#ff0000'")
     twice = _twice(palette)
     if twice:
         same = " and ".join(name for name, colour in zip(classes, palette, strict=True) if colour == twice)
-        raise _Wrong(f"{key}: {same} have the same colour {list(twice)}; give each its own")
+        raise _Wrong(f"{key}: {brief(same)} have the same colour {list(twice)}; give each its own")
     return palette
 
 
@@ -205,7 +199,7 @@ def _colour(value: Any) -> Colour | None:
 def _raw_labels(content: Mapping, classes: Sequence[str]) -> RawLabels:
     ignored = content.get("ignore_label", str(IGNORE_LABEL))
     if not _is_whole(ignored, 65535):
-        raise _Wrong(f"ignore_label: {ignored} is no mask value; write a whole number, such as {IGNORE_LABEL}")
+        raise _Wrong(f"ignore_label: {brief(ignored)} is no mask value; write a whole number, such as {IGNORE_LABEL}")
     ignored = int(ignored)
     if "label_map" in content:
         return _label_map(content, classes, ignored)
@@ -235,9 +229,11 @@ def _label_map(content: Mapping, classes: Sequence[str], ignored: int) -> RawLab
         known = values if is_value else colours
         raw = int(key) if is_value else _colour(key)
         if raw is None:
-            raise _Wrong(f"label_map: {key} is neither a mask value nor a colour; write 7, red, '255,0,0' or '#ff0000'")
+            raise _Wrong(
+                f"label_map: {brief(key)} is neither a mask value nor a colour; write 7, red, '255,0,0' or '#ff0000'"
+            )
         if raw in known:
-            raise _Wrong(f"label_map: {key} is there twice, written in two ways; leave one away")
+            raise _Wrong(f"label_map: {brief(key)} is there twice, written in two ways; leave one away")
         known[raw] = label
     if values:
         if "ignore_label" in content and values.get(ignored, IGNORE_LABEL) != IGNORE_LABEL:
@@ -254,7 +250,8 @@ def _target(key: str, target: Any, classes: Sequence[str]) -> int:
     if _is_whole(target, len(classes) - 1):
         return int(target)
     near = nearest(target, classes) if isinstance(target, str) else ""
-    raise _Wrong(f"label_map: {key} stands for {target}, which is no class; {near}name one of classes, or `{IGNORE}`")
+    what = f"{brief(key)} stands for {brief(target)}"
+    raise _Wrong(f"label_map: {what}, which is no class; {near}name one of classes, or `{IGNORE}`")
 
 
 def _splits(content: Mapping) -> dict[str, StemPairs]:
@@ -284,14 +281,14 @@ def _splits(content: Mapping) -> dict[str, StemPairs]:
 
 
 def _split(name: str, value: Any, shared: Mapping, ending: str) -> StemPairs:
-    key = f"splits: {name}: "
+    key = f"splits: {brief(name)}: "
     if isinstance(value, str) and value:
         return StemPairs(**shared, mask_ending=ending, listed=value)
     if not isinstance(value, dict):
         raise _Wrong(f"{key}must be a list file, or `{{images: folder, masks: folder}}`")
     strange = next((k for k in value if k not in ("images", "masks")), None)
     if strange is not None:
-        raise _Wrong(f"{key}{strange}: is no key of a split; there are images and masks")
+        raise _Wrong(f"{key}{brief(strange)}: is no key of a split; there are images and masks")
     return StemPairs(**_folders(value, key), mask_ending=ending)
 
 
@@ -306,14 +303,14 @@ def _val_share(content: Mapping) -> float:
     except (TypeError, ValueError):
         share = -1.0
     if not 0 <= share < 1:
-        raise _Wrong(f"val_share: {text} is no share; write a number from 0 to below 1, such as {VAL_SHARE}")
+        raise _Wrong(f"val_share: {brief(text)} is no share; write a number from 0 to below 1, such as {VAL_SHARE}")
     return share
 
 
 def _seed(content: Mapping) -> int:
     seed = content.get("seed", str(SEED))
     if not _is_whole(seed, 2**32 - 1):
-        raise _Wrong(f"seed: {seed} is no whole number from 0 to 2^32 - 1; write one, such as {SEED}")
+        raise _Wrong(f"seed: {brief(seed)} is no whole number from 0 to 2^32 - 1; write one, such as {SEED}")
     return int(seed)
 
 

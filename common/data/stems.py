@@ -13,6 +13,7 @@ from common.console import say
 from common.data.card import DatasetCard, StemPairs
 from common.data.masks import SUFFIXES
 from common.errors import UserError
+from common.files import read_text
 from common.words import some
 
 Pair = tuple[Path, Path]
@@ -96,11 +97,8 @@ def pairs_of(lines: Iterable[Line], path: Path) -> list[Pair]:
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank, of UTF-8. Raises UserError when it can't be read."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a list ({error})") from None
+    """Number and text of each line that is not blank. Raises UserError when the file can't be read as text."""
+    lines = read_text(path, "cannot be read as a list").split("\n")
     return ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
 
 

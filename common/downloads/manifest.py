@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError
+from common.files import read_yaml
 from common.words import nearest
 
 MANIFEST = Path(__file__).with_name("manifest.yaml")
@@ -106,9 +105,9 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
         the message names the file, the entry and the field.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raw = read_yaml(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a manifest, or none for the suite's own") from None
     parts = [f.name for f in dataclasses.fields(Manifest)]
     if not isinstance(raw, dict) or not all(isinstance(raw.get(part), dict) for part in parts):
         raise UserError(f"{path}: needs the mappings {', '.join(parts)}")

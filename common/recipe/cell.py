@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError
+from common.errors import UserError, brief
+from common.files import read_text
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
 LARGEST_KERNEL = 99  # pixels of its side
@@ -47,10 +48,11 @@ class Branch:
 
     def __str__(self) -> str:
         if self.op == "conv":
-            return f"conv {self.kernel}x{self.kernel}" + f" rate {self.rate[0]},{self.rate[1]}" * (self.kernel > 1)
+            rate = f" rate {self.rate[0]},{self.rate[1]}" if self.kernel > 1 else ""
+            return f"conv {self.kernel}x{self.kernel}{rate}"
         if self.target_size_factor != (1, 1) or self.grid_size == (1, 1):
             rows, columns = self.target_size_factor
-            return f"pool {self.kernel}x{self.kernel}, enlarged {rows}x" + f"{columns}" * (rows != columns)
+            return f"pool {self.kernel}x{self.kernel}, enlarged {rows}x{columns if rows != columns else ''}"
         return f"pool grid {self.grid_size[0]}x{self.grid_size[1]}"
 
 
@@ -61,8 +63,8 @@ def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, .
     """
     try:
         config = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{design}: is not JSON ({error}); give the file or its text") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{design}: is not JSON ({brief(str(error))}); give the file or its text") from None
     if not isinstance(config, list) or not config:
         raise UserError(f"{design}: needs a list of branches")
     return tuple(_branch(i, entry, design) for i, entry in enumerate(config))
@@ -75,23 +77,23 @@ def _branch(index: int, entry: Any, design: str) -> Branch:
     if not isinstance(entry, dict) or entry.get("op") not in ("conv", "pyramid_pooling"):
         refuse("has no op that is known (conv, pyramid_pooling)")
     if unknown := entry.keys() - {"op", "input", *KEYS_OF_DESIGN[design]}:
-        refuse(f"has unknown keys: {', '.join(sorted(unknown))}")
+        refuse(f"has unknown keys: {brief(', '.join(sorted(unknown)))}")
     if missing := [key for key in NEEDED.get((design, entry["op"]), ()) if key not in entry]:
         refuse(f"lacks {' and '.join(missing)}")
     source = entry.get("input")
     if not _is_whole(source) or not -1 <= source < index:
-        refuse(f"reads input {source}; it must be -1 (the features) or a branch before it")
+        refuse(f"reads input {brief(source)}; it must be -1 (the features) or a branch before it")
     kernel = entry.get("kernel", 3)
     kernel = kernel[0] if isinstance(kernel, list) and len(kernel) == 2 and kernel[0] == kernel[1] else kernel
     if not _is_whole(kernel) or not 1 <= kernel <= LARGEST_KERNEL:
-        refuse(f"has kernel {kernel}; it must be a whole number from 1 to {LARGEST_KERNEL}")
+        refuse(f"has kernel {brief(kernel)}; it must be a whole number from 1 to {LARGEST_KERNEL}")
     if design == DENSE_PREDICTION_CELL and entry["op"] == "conv" and kernel not in (1, 3):
         refuse(f"has kernel {kernel}; it must be 1 or 3")
     pairs = {}
     for key in PAIRS:
         pair = entry.get(key, [1, 1])
         if not isinstance(pair, list) or len(pair) != 2 or not all(_is_whole(n) and n > 0 for n in pair):
-            refuse(f"has {key} {pair}; it must be [height, width]")
+            refuse(f"has {key} {brief(pair)}; it must be [height, width]")
         pairs[key] = tuple(pair)
     return Branch(entry["op"], source, kernel, **pairs)
 
@@ -105,7 +107,8 @@ def given_cell(value: str, design: str = DENSE_PREDICTION_CELL) -> str:
     if not value or value.lstrip().startswith("["):
         return value
     path = Path(value)
+    name = f"{design}={brief(value)}"
     try:
-        return json.dumps(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{design}={value}: cannot be read as JSON ({error})") from None
+        return json.dumps(json.loads(read_text(path, f"{design}: cannot be read as JSON")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{name}: cannot be read as JSON ({brief(str(error))})") from None

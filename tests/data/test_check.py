@@ -243,7 +243,7 @@ def never_trained(d):
 
 
 PLANTED = [
-    (unreadable_list, "unreadable-list", "%lval", "utf-8"),
+    (unreadable_list, "unreadable-list", "%lval", "it is not UTF-8"),
     (empty_list, "empty-list", "%lval", "split 'val'"),
     (bad_line, "bad-line", "%ltrain", "line 25: t0 t1 t2"),
     (listed_twice, "listed-twice", "%pt3", "2 times in ImageSets/Segmentation/train.txt"),
