@@ -1,7 +1,8 @@
 """Caffe's protobuf messages, as a table turned into descriptors when this module is imported.
 
 Field names and numbers are those of BVLC/caffe `src/caffe/proto/caffe.proto`, with the fields of the DeepLab forks
-(deeplab-public: `hole`, `padding_param`; deeplab-public-ver2: `interp_param`) and SSD (`norm_param`, `permute_param`).
+(deeplab-public: `hole`, `padding_param`; deeplab-public-ver2: `interp_param`), SSD (`norm_param`, `permute_param`) and
+of forks that pool as Torch does (`ceil_mode`).
 The forks gave one number to several fields (143 is `input_param` in BVLC and `interp_param` in deeplab-public-ver2; 17
 in ConvolutionParameter is `force_nd_im2col` or `hole`), so a fork's field that collides stands here at 1000 + its
 number. That is safe because numbers only matter in binary files, and of those only layer names and blobs are read, by
@@ -82,7 +83,7 @@ _MESSAGES = {
     "PermuteParameter": "order=1:uint32*",
     "PoolingParameter": """pool=1:PoolMethod kernel_size=2:uint32 stride=3:uint32=1 pad=4:uint32 kernel_h=5:uint32
         kernel_w=6:uint32 stride_h=7:uint32 stride_w=8:uint32 pad_h=9:uint32 pad_w=10:uint32 engine=11:Engine
-        global_pooling=12:bool round_mode=13:RoundMode""",
+        global_pooling=12:bool round_mode=13:RoundMode ceil_mode=1013:bool=true""",
     "PowerParameter": "power=1:float=1 scale=2:float=1 shift=3:float",
     "ReLUParameter": "negative_slope=1:float engine=2:Engine",
     "ReshapeParameter": "shape=1:BlobShape axis=2:int32 num_axes=3:int32=-1",

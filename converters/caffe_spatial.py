@@ -65,8 +65,14 @@ class _Side(NamedTuple):
 
 
 def pooling(s: Scope) -> str:
-    """MAX and AVE. Caffe rounds the number of windows up, then drops a last one that starts in the padding."""
+    """MAX and AVE. Caffe rounds the number of windows up, then drops a last one that starts in the padding.
+
+    With `round_mode: FLOOR` (BVLC) or `ceil_mode: false` (forks) it rounds down.
+    """
     p = s.param("pooling_param")
+    if p.HasField("round_mode") and p.HasField("ceil_mode") and (p.round_mode == 0) != p.ceil_mode:
+        s.fail("has a round_mode and another ceil_mode")
+    rounds_down = p.round_mode == 1 or not p.ceil_mode
     _, _, *sizes = s.image_shape()
     if p.pool == 2:
         s.fail("STOCHASTIC pooling draws at random; only MAX and AVE are converted")
@@ -78,7 +84,7 @@ def pooling(s: Scope) -> str:
     sides = []
     for size, k, stride, pad in zip(sizes, kernel, strides, pads, strict=True):
         span = size + 2 * pad - k
-        out = (span // stride if p.round_mode == 1 else -(-span // stride)) + 1
+        out = (span // stride if rounds_down else -(-span // stride)) + 1
         if any(pads) and (out - 1) * stride >= size + pad:
             out -= 1
         if out < 1 or pad >= k or size > MAX_GEOMETRY:

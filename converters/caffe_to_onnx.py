@@ -25,14 +25,19 @@ from onnx import helper
 from common import program
 from common.errors import UserError
 from common.files import atomic
+from common.words import some
+from converters.caffe_blobs import MAX_AXES
 from converters.caffe_layers import LAYERS
-from converters.caffe_net import MAX_AXES, MAX_BINARY_BYTES, Layer, Net, is_data, read_net
+from converters.caffe_net import TEST, Layer, Net, is_data, read_net
 from converters.caffe_scope import IR_VERSION, MAX_COUNT, OPSET, Graph, Scope
+from converters.caffe_text import MAX_BINARY_BYTES
 
 Shape = tuple[int, ...]
 
 # Layers that end a branch: they measure, store or swallow, and make nothing that a net's user wants.
 _SINK = re.compile(r"\w*Loss|(Seg)?Accuracy|Silence|HDF5Output|MatWrite")
+# Layers that compute something else in training.
+_BY_PHASE = ("BatchNorm", "Dropout")
 
 
 def convert(net: Net, input_shapes: Mapping[str | None, Shape] | None = None) -> onnx.ModelProto:
@@ -125,7 +130,7 @@ def _feeds(net: Net, layers: list[Layer]) -> dict[str, Shape | None]:
 
 
 def _data_shape(layer: Layer, top: int) -> Shape | None:
-    """What a data layer says of its top's shape, with a batch of 1, or None."""
+    """The shape of its top that a data layer tells, with a batch of 1, or None."""
 
     def field(param: str, name: str) -> int:
         return getattr(getattr(layer.proto, param, None), name, 0)
@@ -168,6 +173,11 @@ def _check(s: Scope, current: Mapping[str, str]) -> None:
     layer = s.layer
     if layer.type not in LAYERS:
         s.fail(f"layers of type {layer.type} are not known; known are {', '.join(LAYERS)}")
+    if layer.unknown:
+        told = some((f"{field.name} (line {field.line})" for field in layer.unknown), 20)
+        s.fail(f"has fields that are not known and may change what it computes: {told}; delete those that do not")
+    if layer.type in _BY_PHASE and layer.proto.HasField("phase") and layer.proto.phase != TEST:
+        s.fail("has the phase TRAIN of its own, in which it computes something else; delete it")
     for bottom in layer.bottoms:
         if bottom not in current:
             s.fail(f"reads blob {bottom!r}, which no layer before it makes")
@@ -209,7 +219,8 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
     return model(parts[0], weights)
 
 
-def _main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
         prog="python -m converters.caffe_to_onnx", description="Convert a Caffe net to ONNX."
     )
@@ -220,8 +231,13 @@ def _main(arguments: list[str] | None = None) -> None:
         "--input-shape", type=_named_shape, action="append", default=[], metavar="[NAME=]N,C,H,W",
         help="goes before the prototxt's; without a name for the first input",
     )  # fmt: skip
+    add_stage(parser)
     args = parser.parse_args(arguments)
-    net = read_net(args.prototxt, args.caffemodel)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    net = read_net(args.prototxt, args.caffemodel, stages=args.stage)
     model = convert(net, dict(args.input_shape))
     with atomic(args.out) as temporary:
         temporary.write_bytes(model.SerializeToString())
@@ -230,9 +246,12 @@ def _main(arguments: list[str] | None = None) -> None:
     print(args.out)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns 0, or 2 after one sentence on stderr."""
-    return program.run(lambda: _main(arguments))
+def add_stage(parser: argparse.ArgumentParser) -> None:
+    """Add `--stage`, for prototxts that are several nets in one."""
+    parser.add_argument(
+        "--stage", action="append", default=[], metavar="NAME",
+        help="a stage of the net's state, as `include { stage: ... }` asks for, such as deploy; may come several times",
+    )  # fmt: skip
 
 
 def _named_shape(text: str) -> tuple[str | None, Shape]:

@@ -1,15 +1,62 @@
 """`python -m converters.caffe_to_tf`: a released DeepLab `.caffemodel` into a checkpoint, through ONNX."""
 
+import argparse
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+import onnx
+from google.protobuf import text_format
 
 from common import program
 from common.errors import UserError
-from converters.caffe_net import read_net
+from converters.caffe_blobs import read_blobs
+from converters.caffe_net import read_net, renamed
+from converters.caffe_schema import NetParameter
+from converters.caffe_to_onnx import add_stage
 from converters.caffe_to_onnx import convert as to_onnx
 from converters.deploy import MODELS
-from converters.onnx_to_tf import MAX_SIDE, add_common_arguments, convert, load_reproduction, pattern, write_checkpoint
+from converters.onnx_to_tf import (
+    MAX_SIDE,
+    SCORES,
+    add_common_arguments,
+    convert,
+    load_reproduction,
+    pattern,
+    write_checkpoint,
+)
+
+WEIGHTED = ("Convolution", "BatchNorm", "Scale")  # types of layers in the released nets
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like fc8_mine=fc8_voc12")
+    return old, new
+
+
+def by_place(names: Iterable[str], released: Iterable[str], scores: str) -> dict[str, str]:
+    """How the last layer is renamed that people call by their own data, `fc1_mine_c0` for `fc1_voc12_c0`.
+
+    Args:
+      names: layers with weights in the file.
+      released: those of the released net.
+      scores: what it calls the layer that makes its scores.
+
+    Returns:
+      Old -> new, empty when the file has the released net's layers, or others that leave a choice.
+    """
+    names, released = list(names), list(released)
+    others, lacking = [n for n in names if n not in set(released)], [n for n in released if n not in set(names)]
+    is_head = lacking and all(n == scores or n.startswith(f"{scores}_") for n in lacking)
+    if not is_head or len(others) != len(lacking):
+        return {}
+    ends = [name.removeprefix(scores) for name in lacking]
+    pairs = zip(sorted(others), sorted(ends), strict=True)
+    old = {name.removesuffix(end) if name.endswith(end) else "" for name, end in pairs}
+    return {old.pop(): scores} if len(old) == 1 and "" not in old else {}
 
 
 def _without(prototxt: str, patterns: list[str]) -> str:
@@ -20,41 +67,62 @@ def _without(prototxt: str, patterns: list[str]) -> str:
     )
 
 
-def _main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="A .caffemodel into a TensorFlow checkpoint.")
     parser.add_argument("--model", required=True, choices=MODELS, help="which released net it is")
-    parser.add_argument("--caffemodel", type=Path, required=True, metavar="M")
+    parser.add_argument(
+        "--caffemodel", type=Path, required=True, metavar="M", help="its weights, .caffemodel or .caffemodel.h5"
+    )
     parser.add_argument(
         "--prototxt", type=Path, metavar="P", help="its prototxt (default: the released net's, built in)"
     )
     parser.add_argument(
         "--size", type=int, help="side of the picture both graphs are run on (default: the prototxt's; built in: 161)"
     )
+    parser.add_argument(
+        "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",
+        help="call a layer of the files as the released net does: fc8_mine=fc8_voc12; fc1_mine_c0 goes with fc1_mine",
+    )  # fmt: skip
+    add_stage(parser)
     add_common_arguments(parser)
-    args = parser.parse_args()
-    reproduction, variant, deploy = MODELS[args.model]
-    with tempfile.TemporaryDirectory() as folder:
-        prototxt = args.prototxt or Path(folder) / f"built-in {args.model}.prototxt"
-        size = args.size if args.prototxt else args.size or 161
-        if size is not None and not 1 <= size <= MAX_SIDE:
-            raise UserError(f"--size {size}: must be from 1 to {MAX_SIDE}")
-        if args.prototxt is None:
-            prototxt.write_text(_without(deploy(size), args.not_loaded))
-        try:
-            net = read_net(prototxt, args.caffemodel)
-            model = to_onnx(net, {None: (1, 3, size, size)} if size else None)
-        except UserError as error:
-            raise UserError(str(error).replace(f"{folder}/", "")) from None
-    for note in net.notes:
-        print(f"note: {note}", file=sys.stderr)
-    del net
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    reproduction, variant, _ = MODELS[args.model]
+    model = _to_onnx(args, SCORES[reproduction][1])
     settings = [f"variant={variant}", *args.settings]
     filled = convert(model, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
     print(write_checkpoint(filled, args.out))
 
 
-def main() -> int:
-    return program.run(_main)
+def _to_onnx(args: argparse.Namespace, scores: str) -> onnx.ModelProto:
+    """The ONNX graph of the net, its last layer called `scores`; notes go to stderr."""
+    deploy = MODELS[args.model][2]
+    size = args.size if args.prototxt else args.size or 161
+    if size is not None and not 1 <= size <= MAX_SIDE:
+        raise UserError(f"--size {size}: must be from 1 to {MAX_SIDE}")
+    blobs = read_blobs(args.caffemodel)
+    released = [layer.name for layer in text_format.Parse(deploy(1), NetParameter()).layer if layer.type in WEIGHTED]
+    rename = dict(args.rename) or by_place(blobs, released, scores)
+    heads = (values for name, values in blobs.items() if renamed(name, rename).startswith(scores))
+    classes = next((len(values[0]) for values in heads if values), 21)
+    with tempfile.TemporaryDirectory() as folder:
+        prototxt = args.prototxt or Path(folder) / f"built-in {args.model}.prototxt"
+        if args.prototxt is None:
+            prototxt.write_text(_without(deploy(size, classes), args.not_loaded))
+        try:
+            net = read_net(prototxt, args.caffemodel, stages=args.stage, rename=rename, blobs=blobs)
+            model = to_onnx(net, {None: (1, 3, size, size)} if size else None)
+        except UserError as error:
+            hint = f"; if it has another name, --rename OLD={scores}" if f"'{scores}" in str(error) else ""
+            raise UserError(str(error).replace(f"{folder}/", "") + hint) from None
+    taken = [f"{old} is taken for {new}; --rename says otherwise" for old, new in rename.items() if not args.rename]
+    for note in [*net.notes, *taken]:
+        print(f"note: {note}", file=sys.stderr)
+    return model
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`python -m converters.inspect FILE`: names, shapes and sums of the arrays in any weight file that is accepted."""
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +20,13 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
     if is_graph_file(path):
         yield from read_graph_model(path).weights.items()
-    elif path.suffix in (".h5", ".hdf5", ".json", ".keras"):
+    elif path.suffix in (".h5", ".hdf5", ".json", ".keras") and not path.name.endswith(".caffemodel.h5"):
         from converters.keras_weights import read_keras_weights
 
         for layer, variables in read_keras_weights(path).items():
             yield from ((f"{layer}/{name}", value) for name, value in variables.items())
-    elif path.suffix == ".caffemodel":
-        from converters.caffe_net import read_blobs
+    elif path.name.endswith((".caffemodel", ".caffemodel.h5")):
+        from converters.caffe_blobs import read_blobs
 
         for layer, blobs in read_blobs(path).items():
             yield from ((f"{layer}/{i}", blob) for i, blob in enumerate(blobs))
@@ -42,21 +43,23 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield from ((name, weights.value(name)) for name in sorted(weights.shapes))
 
 
-def _main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="Names, shapes and sums of a weight file.")
     parser.add_argument("file", type=Path)
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
     count = total = 0
-    for name, value in arrays(parser.parse_args().file):
+    for name, value in arrays(args.file):
         value = np.asarray(value)
         shape = "x".join(map(str, value.shape)) or "scalar"
         amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
         print(f"{name:60s} {shape:>18s} {amount:>14s}")
         count, total = count + 1, total + value.size
     print(f"{count} arrays, {total:,} values")
-
-
-def main() -> int:
-    return program.run(_main)
 
 
 if __name__ == "__main__":

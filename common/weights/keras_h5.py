@@ -1,19 +1,15 @@
 """Keras `.h5` files, weights or whole models of Keras 2 and 3, by layer name."""
 
 import re
-import subprocess
-import sys
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from common.paths import ROOT
+from common.weights.hdf5 import read_arrays
 
 Layers = dict[str, dict[str, np.ndarray]]  # layer -> variable -> array
-
-EXPANSION = 20  # arrays may be compressed, but not without limit
 
 
 def read_h5(path: Path) -> Layers:
@@ -25,41 +21,28 @@ def read_h5(path: Path) -> Layers:
     Raises:
       ValueError: what is wrong with the file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "layers.npz"
-        program = "import sys; from common.weights.keras_h5 import h5_to_npz; h5_to_npz(sys.argv[1], sys.argv[2])"
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(path.resolve()), str(out)],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["the HDF5 library crashed on it"]
-            raise ValueError(lines[-1].partition(": ")[2] or lines[-1])
-        return read_npz(out)
+    return _by_layer(read_arrays(path, "common.weights.keras_h5:keras_arrays"))
 
 
 def read_npz(path: Path) -> Layers:
     """The same from an `.npz` keyed `layer/variable`."""
-    layers: Layers = {}
     with np.load(path, allow_pickle=False) as archive:
-        for key in archive.files:
-            layer, _, name = key.rpartition("/")
-            layers.setdefault(layer, {})[name.partition(":")[0]] = archive[key]
+        return _by_layer({key: archive[key] for key in archive.files})
+
+
+def _by_layer(arrays: Mapping[str, np.ndarray]) -> Layers:
+    layers: Layers = {}
+    for key, array in arrays.items():
+        layer, _, name = key.rpartition("/")
+        layers.setdefault(layer, {})[name.partition(":")[0]] = array
     return layers
 
 
-def h5_to_npz(path: str, out: str) -> None:
-    """Read a Keras `.h5` and write its arrays as `layer/variable`."""
-    with h5py.File(path) as file:
-        declared = []
-        file.visititems(lambda _, item: declared.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
-        if sum(declared) > EXPANSION * Path(path).stat().st_size:
-            raise ValueError(f"it declares {sum(declared)} bytes of weights")
-        root = file.get("model_weights", file)
-        layers = _keras2(root) if _texts(root, "layer_names") else _keras3(root)
-        np.savez(
-            out, **{f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
-        )
+def keras_arrays(file: h5py.File) -> dict[str, np.ndarray]:
+    """`layer/variable` -> array, of an open Keras file."""
+    root = file.get("model_weights", file)
+    layers = _keras2(root) if _texts(root, "layer_names") else _keras3(root)
+    return {f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
 
 
 def _keras2(root: h5py.Group) -> Layers:
@@ -92,7 +75,7 @@ def _keras3(root: h5py.Group) -> Layers:
 
 
 def _names(arrays: list[np.ndarray]) -> tuple[str, ...]:
-    """What Keras 3 gives only by position, in the order in which Keras lists a layer's variables."""
+    """The names of variables that Keras 3 stores by position, in the order in which Keras lists a layer's variables."""
     if arrays[-1].ndim == 0:  # EfficientNet's normalisation of pictures
         return ("mean", "variance", "count")
     if arrays[0].ndim == 1:  # batch norm, without gamma when it does not scale

@@ -1,0 +1,81 @@
+"""Arrays out of HDF5 files, read in a process of its own: libhdf5 crashes on some damaged files."""
+
+import importlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.paths import ROOT
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+EXPANSION = 20  # arrays may be compressed, but not without limit
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the file begins as HDF5 files do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
+
+
+def read_arrays(path: Path, chooser: str) -> dict[str, np.ndarray]:
+    """The arrays of an HDF5 file that `chooser` wants, by the names that it gives them.
+
+    Args:
+      path: the file.
+      chooser: `module:function`, called in the other process with the open file; returns name -> array.
+
+    Raises:
+      ValueError: what is wrong with the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "arrays.npz"
+        program = "import sys; from common.weights.hdf5 import to_npz; to_npz(*sys.argv[1:])"
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(path.resolve()), str(out), chooser],
+            cwd=ROOT, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["the HDF5 library crashed on it"]
+            raise ValueError((lines[-1].partition(": ")[2] or lines[-1])[:300])
+        with np.load(out, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+
+def to_npz(path: str, out: str, chooser: str) -> None:
+    """Write the arrays that `chooser` wants, as an `.npz`."""
+    module, _, function = chooser.partition(":")
+    with h5py.File(path) as file:
+        datasets = list(_datasets(file))
+        if sum(dataset.nbytes for dataset in datasets) > EXPANSION * Path(path).stat().st_size:
+            raise ValueError(f"it declares {sum(dataset.nbytes for dataset in datasets)} bytes of weights")
+        np.savez(out, **getattr(importlib.import_module(module), function)(file))
+
+
+def _datasets(group: h5py.Group, seen: set[int] | None = None) -> Iterator[h5py.Dataset]:
+    """Every array in the file. Raises ValueError for one, or a group, whose content lies in another file.
+
+    The other file may be anybody's: the weights are whatever it holds on this machine.
+    """
+    seen = set() if seen is None else seen
+    seen.add(hash(group.id))
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{group.name.rstrip('/')}/{name} lies in another file, {link.filename[:100]}")
+        if isinstance(link, h5py.SoftLink):  # another name of what is met elsewhere in this file
+            continue
+        item = group[name]
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"the values of {item.name} lie in another file")
+            yield item
+        elif isinstance(item, h5py.Group) and hash(item.id) not in seen:  # hard links can make a circle
+            yield from _datasets(item, seen)
