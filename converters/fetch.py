@@ -25,10 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if bool(args.name) == args.list:
         parser.error("give either a NAME or --list")
-    return program.run(lambda: _fetch(args))
+    return program.run(lambda: _run(args))
 
 
-def _fetch(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> None:
     manifest = read_manifest()
     if args.list:
         print("\n".join(_list(manifest)))
@@ -41,23 +41,24 @@ def _list(manifest: Manifest) -> Iterator[str]:
     for entry in manifest.entries.values():
         sizes = [file.about or (f"{file.size / 1e6:.0f} MB" if file.size else "") for file in entry.files]
         size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} files"
-        marks = "  [by hand]" * bool(entry.manual) + "  [val seen]" * any(map(manifest.val_seen, entry.weights))
-        yield f"{entry.name:42} {entry.kind:8} {size:10} {entry.title}{marks}"
+        by_hand = "  [by hand]" if entry.manual else ""
+        seen = "  [val seen]" if any(map(manifest.val_seen, entry.weights)) else ""
+        yield f"{entry.name:42} {entry.kind:8} {size:10} {entry.title}{by_hand}{seen}"
 
 
 def _show(fetched: Fetched, manifest: Manifest, quiet: bool) -> None:
-    """What to hand on, on stdout; what to know of it, on stderr."""
+    """Print the paths to hand on to stdout, and notes about them to stderr."""
     say(f"{fetched.entry.title}; licence: {fetched.entry.licence}", quiet)
     if fetched.entry.note:
         say(fetched.entry.note, quiet)
     for ready in fetched.ready:
-        seen = ", ".join(manifest.val_seen(ready.weights))
-        say(
-            f"{ready.path}: trained on {', '.join(ready.weights.trained_on)}; input {fetched.entry.preprocessing}"
-            + f"; has seen {seen}: evaluate it with --val-seen" * bool(seen)
-            + f"; {ready.weights.note}" * bool(ready.weights.note),
-            quiet,
-        )
+        weights, seen = ready.weights, ", ".join(manifest.val_seen(ready.weights))
+        facts = [f"trained on {', '.join(weights.trained_on)}", f"input {fetched.entry.preprocessing}"]
+        if seen:
+            facts.append(f"has seen {seen}: evaluate it with --val-seen")
+        if weights.note:
+            facts.append(weights.note)
+        say(f"{ready.path}: {'; '.join(facts)}", quiet)
     for path in [ready.path for ready in fetched.ready] or fetched.paths:
         print(path)
 

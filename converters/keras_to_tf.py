@@ -179,7 +179,8 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
         return sess.run(tf.nn.softmax(scores))[0, 0, 0]
 
 
-def _main(arguments: list[str] | None) -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.")
     parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
     parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
@@ -193,6 +194,10 @@ def _main(arguments: list[str] | None) -> None:
     args = parser.parse_args(arguments)
     if args.classify and args.model != "res50":
         parser.error("--classify: only ResNet-50 has a classifier here")
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
     layers = read_keras_weights(args.weights)
     try:
         variables, recipe = TARGETS[args.model](layers, args)
@@ -207,11 +212,6 @@ def _main(arguments: list[str] | None) -> None:
         probabilities = classify(args.out, picture)
         best = probabilities.argsort()[::-1][:3]
         print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    return program.run(lambda: _main(arguments))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ AGREEMENT = 1e-3  # of the largest score; float32 through a hundred layers gives
 
 @dataclass(frozen=True)
 class Filled:
-    """What a conversion made.
+    """The result of a conversion.
 
     Attributes:
       variables: TensorFlow name -> array.
@@ -334,21 +334,22 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="ONNX (from Caffe) into a TensorFlow checkpoint.")
     parser.add_argument("--onnx", type=Path, required=True, metavar="X.onnx")
     parser.add_argument("--reproduction", required=True, choices=SCORES)
     parser.add_argument("--variant", help="recipe of the reproduction (default: the one that is Caffe's network)")
     add_common_arguments(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
     model = load_onnx(args.onnx)
     settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
     filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))
     print(write_checkpoint(filled, args.out))
-
-
-def main() -> int:
-    return program.run(_main)
 
 
 if __name__ == "__main__":

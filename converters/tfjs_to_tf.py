@@ -6,6 +6,7 @@ beta the offset, the mean 0 and the variance what makes variance + epsilon 1 in 
 (behind a factor TensorFlow may round product and sum at once).
 """
 
+import argparse
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ class Layer:
 def _mobilenet_v2_layers() -> tuple[Layer, ...]:
     """DeepLab v3 with MobileNetV2 and image pooling, as the official zoo exports it (research/deeplab)."""
     units = [
-        f"expanded_conv{f'_{unit}' * bool(unit)}/{part}"
+        f"expanded_conv{f'_{unit}' if unit else ''}/{part}"
         for unit in range(17)
         for part in ("expand", "depthwise", "project")[not unit :]
     ]
@@ -102,7 +103,8 @@ def _parts(model: GraphModel, scopes: Sequence[str]) -> tuple[dict[str, dict[str
     for name, roles in _roles(model).items():
         scope = next((scope for scope in scopes if name.startswith(f"{scope}/")), None)
         if scope is None:
-            problems += [f"{name} is a kernel of no layer"] * (KERNEL in roles)
+            if KERNEL in roles:
+                problems.append(f"{name} is a kernel of no layer")
         elif len(roles) > 1 or (role := min(roles)) not in (KERNEL, FACTOR, OFFSET) or role in parts[scope]:
             problems.append(f"{scope} has no place for {name} (read as {', '.join(sorted(roles))})")
         else:
@@ -170,7 +172,8 @@ def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
     return VARIANTS["mnv2_dm05_pascal_trainval" if half else "mnv2_pascal_trainval"].derive(**settled)
 
 
-def _main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="A TF.js graph model into an .npz or a TensorFlow checkpoint.")
     parser.add_argument(
         "model", type=Path, help="its folder, model.json, tensorflowjs_model.pb or weights_manifest.json"
@@ -181,7 +184,11 @@ def _main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="checkpoint prefix, or an .npz: by node name, with --to by variable"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
     is_npz = args.out.suffix == ".npz"
     target = args.to or (None if is_npz else next(iter(TARGETS)))
     model = read_graph_model(args.model)
@@ -200,10 +207,6 @@ def _main() -> None:
         write(args.out, arrays, _recipe(arrays))
     noun = "variables" if target else "tensors"
     print(f"{args.out}: {len(arrays)} {noun}, {sum(v.size for v in arrays.values()):,} values")
-
-
-def main() -> int:
-    return program.run(_main)
 
 
 if __name__ == "__main__":

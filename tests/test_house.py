@@ -109,3 +109,19 @@ def test_tests_mirror_the_rooms():
     others = {"converters", "reproductions", "helpers", "bench", "parity", "golden"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= set(ROOMS) | others, folders - set(ROOMS) - others
+
+
+def test_commands_have_one_shape():
+    """`main(arguments: list[str] | None = None) -> int` parses, and returns `program.run(lambda: _run(args))`."""
+    others = []
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if 'if __name__ == "__main__":' not in text or "main(REPRODUCTION)" in text:
+            continue
+        functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+        main = functions.get("main")
+        shape = main and (ast.unparse(main.args), ast.unparse(main.returns), ast.unparse(main.body[-1]))
+        wanted = ("arguments: list[str] | None=None", "int", "return program.run(lambda: _run(args))")
+        if shape != wanted:
+            others.append(f"{path}: {shape}")
+    assert not others, "\n".join(others)

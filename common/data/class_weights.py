@@ -65,14 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write them as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
-    return program.run(lambda: _measure(args))
+    return program.run(lambda: _run(args))
 
 
-def _measure(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> None:
     is_own = open_data(args.data)[0] is not None
     split = open_split(args.data, args.split or ("train" if is_own else "train_aug"), args.dataset)
     card = split.card
-    recipe = Recipe(variant="", num_classes=len(card.classes), void_pixels=VOID[args.void])
+    recipe = Recipe(variant="any", num_classes=len(card.classes), void_pixels=VOID[args.void])
     shares = class_shares(split, recipe, quiet=args.quiet)
     weights = [round(float(1 - share), 8) for share in shares]
     width = max(map(len, card.classes))

@@ -24,10 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the two lists")
     args = parser.parse_args(arguments)
-    return program.run(lambda: _write(args))
+    return program.run(lambda: _run(args))
 
 
-def _write(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> None:
     data = args.data.resolve()
     for name in NAMES:
         pairs = read_split(card_by_name(args.dataset), data, name).pairs

@@ -6,6 +6,7 @@ arithmetic and exact rationals are used, so every machine draws the same pixels.
 the machinery works and nothing else: runs are marked `sample` wherever they appear.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from common.data.masks import save_label_png
 from common.data.sets.voc import VOC2012
 from common.data.split import MARKER
 
+SAMPLE = "sample"  # --data sample: the drawn set
+SAMPLE_DIR = Path("data/sample")
 TRAIN_PICTURES, VAL_PICTURES = 64, 16
 BORDER = 2  # pixels of 255 on either side of an object's edge
 
@@ -168,22 +171,26 @@ def write(folder: Path) -> None:
     (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n")
 
 
-def main() -> int:
-    parser = program.ArgumentParser(description="Draw the sample set in VOC layout.")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    return program.run(lambda: write(parser.parse_args().out))
-
-
-SAMPLE = "sample"  # --data sample: the drawn set
-SAMPLE_DIR = Path("data/sample")
-
-
 def data_dir(argument: str) -> Path:
     """The folder that `--data` names; `sample` draws the sample set first, unless there is a folder of that name."""
     if argument != SAMPLE or Path(argument).is_dir():
         return Path(argument)
     write(SAMPLE_DIR)
     return SAMPLE_DIR
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = program.ArgumentParser(
+        prog="python -m common.data.sample", description="Draw the sample set in VOC layout."
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    write(args.out)
 
 
 if __name__ == "__main__":

@@ -207,7 +207,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, metavar="N",
             help=f"{f.metadata['about']} (default: %(default)s)",
         )  # fmt: skip
-    return program.run(lambda: _run(parser.parse_args(arguments)))
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ pixels that the dilated void covers. Here the dilation is by a disc: a pixel is 
 Euclidean distance from the nearest void pixel is at most w. The paper does not say its structuring element.
 """
 
+import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -150,7 +151,8 @@ def default_labels(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(p) for p in paths]
 
 
-def _compare(paths: Sequence[Path], labels: str | None, out: Path) -> None:
+def _run(args: argparse.Namespace) -> None:
+    paths, labels, out = args.files, args.labels, args.out
     names = [n.strip() for n in labels.split(",")] if labels is not None else default_labels(paths)
     if len(names) != len(paths) or not all(names):
         raise UserError(f"--labels {labels}: needs {len(paths)} names with commas between them, one a file")
@@ -162,8 +164,8 @@ def _compare(paths: Sequence[Path], labels: str | None, out: Path) -> None:
     print(out)
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
         prog="python -m common.inference.trimap",
         description="mIoU near the boundaries, of several evaluations in one plot.",
@@ -171,8 +173,8 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="metrics.json of evaluate --trimap")
     parser.add_argument("--labels", metavar="NAME,NAME", help="names for the legend (default: the folders')")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the plot: .png, .pdf or .svg")
-    args = parser.parse_args()
-    return program.run(lambda: _compare(args.files, args.labels, args.out))
+    args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
 
 
 if __name__ == "__main__":

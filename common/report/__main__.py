@@ -1,5 +1,6 @@
 """`python -m common.report`: results/report/index.html, to be opened from the disk."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -23,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
+    return program.run(lambda: _run(args))
 
-    def write() -> None:
-        data = [data_dir(name) for name in args.data]
-        print(folder.write_report(args.out or records.results_dir() / "report", data, args.quiet))
 
-    return program.run(write)
+def _run(args: argparse.Namespace) -> None:
+    data = [data_dir(name) for name in args.data]
+    print(folder.write_report(args.out or records.results_dir() / "report", data, args.quiet))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ from common.reproduction import Reproduction, reproductions
 from common.results import known, records
 from common.results.code_version import code_version
 from common.results.known import KnownCheckpoint
-from common.results.tables import protocol_text, write_results
+from common.results.matching import reported_protocols
+from common.results.protocol import protocol_text
+from common.results.published import PublishedRow, read_published
+from common.results.tables import write_results
 from common.training import run_folder
 from common.weights.checkpoint_files import newest_checkpoint, step_of
 from common.weights.weights import Weights
@@ -72,8 +75,13 @@ class Job:
         return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
 
 
-def jobs_of(checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]]) -> list[Job]:
-    """One for each protocol of the checkpoint's paper; none when its classes are not the data set's."""
+def jobs_of(
+    checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]], published: Sequence[PublishedRow]
+) -> list[Job]:
+    """One for the recipe's own protocol and one for each that is published of its training on this data set.
+
+    None when its classes are not the data set's.
+    """
     weights = Weights(checkpoint.path)
     reproduction, settings = checkpoint.reproduction, list(checkpoint.settings)
     recipe = reproduction.recipe_to_run(settings, weights)
@@ -82,10 +90,11 @@ def jobs_of(checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, 
     sha256, code = weights.digest(), code_version(reproduction.module)
     measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
     found: list[Job] = []
-    for changes in ({}, *reproduction.protocols, *reproduction.further_protocols):
+    reported = reported_protocols(published, reproduction.name, recipe, split, checkpoint.path)
+    for changes in ({}, *reported):
         evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))
         how = evaluated.at_evaluation().protocol()
-        if any(job.protocol == how for job in found):  # the recipe's own way is among the paper's
+        if any(job.protocol == how for job in found):  # the recipe's own way is among the published ones
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
         job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
@@ -218,10 +227,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only say what there is to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
-    return program.run(lambda: _eval_all(args))
+    return program.run(lambda: _run(args))
 
 
-def _eval_all(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     ours = reproductions()
     _, data = open_data(args.data)
@@ -244,11 +253,11 @@ def _eval_all(args: argparse.Namespace) -> int:
             f"no checkpoint to evaluate on {split.title}: train one (`make reproduce-v3 DATA=...`), or fetch one "
             f"(`make weights NAME=max_image_segmenter`)"
         )
-    done = records.read_records()
+    done, published = records.read_records(), read_published()
     jobs = []
     for checkpoint in checkpoint_list:
         try:
-            jobs += jobs_of(checkpoint, split, done)
+            jobs += jobs_of(checkpoint, split, done, published)
         except UserError as error:
             broken.append(str(error))
     if args.list:

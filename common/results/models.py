@@ -7,6 +7,7 @@ Parameters, multiply-adds at 513x513, output stride, receptive field and checkpo
 results/published_models.yaml names; `--write` puts them into results/models.md and models.json.
 """
 
+import argparse
 import dataclasses
 import sys
 import textwrap
@@ -218,9 +219,9 @@ def print_models(which: Iterable[Reproduction], size: int = SIDE, quiet: bool = 
     return rows
 
 
-def _main(names: Sequence[str], write: bool, quiet: bool) -> None:
-    rows = print_models(choose(names), quiet=quiet)
-    if write:
+def _run(args: argparse.Namespace) -> None:
+    rows = print_models(choose(args.names), quiet=args.quiet)
+    if args.write:
         text, data = results_dir() / "models.md", results_dir() / "models.json"
         write_text(text, as_markdown(rows))
         write_json(data, as_json(rows))
@@ -228,7 +229,7 @@ def _main(names: Sequence[str], write: bool, quiet: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
         prog="python -m common.results.models",
         description="Parameters, multiply-adds, receptive fields and checkpoints, beside what was published.",
@@ -239,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.write and args.names:
         parser.error("--write takes all reproductions, not some")
-    return program.run(lambda: _main(args.names, args.write, args.quiet))
+    return program.run(lambda: _run(args))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
 from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches, real_array
+from common.words import some
+
+NAMED = 20  # variables that a message names of each kind
 
 
 def restore(
@@ -52,7 +55,8 @@ def restore(
         given = {n: s for n, s in given.items() if n in wanted or not re.search(weights.left_over, n)}
     shapes = {n: tuple(v.shape.as_list()) for n, v in wanted.items()}
     if difference := describe_difference(shapes, given):
-        hint = "; if Keras opens the file, save it there again: older ones have other names" * bool(weights.left_over)
+        keras = "; if Keras opens the file, save it there again: older ones have other names"
+        hint = keras if weights.left_over else ""
         raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
     # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
     inputs = {n: v.initializer.inputs[1] for n, v in wanted.items()}
@@ -67,7 +71,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
-    """Name everything that is missing, extra or misshapen in `given`; empty when nothing is."""
+    """Name what is missing, extra or misshapen in `given`, NAMED of each kind; empty when nothing is."""
     missing = sorted(wanted.keys() - given.keys())
     extra = sorted(given.keys() - wanted.keys())
     misshapen = [
@@ -76,7 +80,9 @@ def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple])
         if tuple(wanted[n]) != tuple(given[n])
     ]
     parts = (("missing in the file", missing), ("extra in the file", extra), ("of another shape", misshapen))
-    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts if names)
+    return "; ".join(
+        f"{len(names)} {what}: {some((name[:200] for name in names), NAMED)}" for what, names in parts if names
+    )
 
 
 def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int, name: str = PREFIX) -> Path:

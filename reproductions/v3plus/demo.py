@@ -13,7 +13,7 @@ from common.console import say
 from common.data.card import DatasetCard
 from common.downloads.fetch import fetch
 from common.errors import UserError
-from common.files import atomic
+from common.files import atomic, check_writable
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
 WEIGHTS = ("max_image_segmenter", "deeplabv3_mnv2_pascal_trainval")
@@ -43,10 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.figure and args.figure.suffix.lower() not in FIGURE_SUFFIXES:
         parser.error(f"--figure {args.figure}: must end in {' or '.join(FIGURE_SUFFIXES)}")
-    return program.run(lambda: _demo(args))
+    return program.run(lambda: _run(args))
 
 
-def _demo(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     # Here, not above: TensorFlow takes seconds that a misspelt flag need not wait for.
     from common.data.lists import card_by_name
@@ -58,6 +58,7 @@ def _demo(args: argparse.Namespace) -> int:
             raise UserError(f"{path}: its label map would be called {SHEET} as the sheet is; rename the picture")
         if args.figure and path.resolve() == args.figure.resolve():
             raise UserError(f"--figure {args.figure}: is one of the pictures and would be overwritten")
+    check_writable(args.out, f"--out {args.out}")
     name, weights = fetch_weights(args.quiet)
     segmenter = AtTrainedSize(weights)
     sheet = _Sheet(card_by_name(segmenter.recipe.dataset))

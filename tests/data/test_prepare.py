@@ -436,7 +436,7 @@ FULL = [case for case in FULL if case != ("cityscapes", "download") and (case[1]
 @pytest.mark.parametrize(("name", "phase"), FULL)
 def test_a_full_disk(run, tmp_path, name, phase, archives):
     """One sentence, nothing half-written; with room again the same command ends as if nothing had been."""
-    arguments = [name, "--quiet", "--workers", "1", *["--from", "sbd"] * (name == "voc-aug")]
+    arguments = [name, "--quiet", "--workers", "1", *(["--from", "sbd"] if name == "voc-aug" else [])]
     assert run(*arguments)[0] == 0
     whole = content(tmp_path / "data")
     if phase == "masks":
@@ -518,7 +518,7 @@ DEATHS = [
 
 @pytest.mark.parametrize(("name", "phase", "count"), DEATHS)
 def test_a_process_that_was_killed_is_taken_up(run, manifest, tmp_path, archives, name, phase, count):
-    source = ["--from", "sbd"] * (name == "voc-aug")
+    source = ["--from", "sbd"] if name == "voc-aug" else []
     arguments = [name, "--allow-partial", "--manifest", str(manifest), "--workers", "1", "--quiet", *source]
     done = subprocess.run(
         [sys.executable, "-c", KILL, phase, str(count), *arguments],

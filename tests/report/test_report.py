@@ -17,6 +17,7 @@ from common.report import curves, evaluations, folder, gallery, tables
 from common.report.__main__ import main
 from common.results import records
 from common.results import tables as results
+from common.results.published import read_published
 from common.weights.weights import Weights
 from tests.helpers import browser
 from tests.helpers.tiny import SMALL, TINY, run
@@ -111,10 +112,9 @@ def test_every_number_is_a_records(report, here):
     assert trained["pixel_loss"] == pytest.approx([e["pixel_loss"] for e in log], rel=1e-5)
     validation = [json.loads(line) for line in Path("runs/tiny/validation.jsonl").read_text().splitlines()]
     assert trained["validation"]["miou"] == [e["miou"] for e in validation]
-    published = [(t["source"], row) for t in results.read_published() for row in t["rows"]]
-    for shown, (source, row) in zip(found["published"], published, strict=True):
-        assert shown["source"] == source and shown["ours"] is None
-        assert (shown["paper"] or float(shown["repository"])) == row["miou"]
+    for shown, row in zip(found["published"], read_published(), strict=True):
+        assert shown["source"] == row.table.source and shown["ours"] is None and shown["needs"]
+        assert (shown["paper"] or float(shown["repository"])) == row.miou
 
 
 def test_label_maps_keep_their_classes(report, here):
@@ -309,8 +309,7 @@ def test_every_number_on_the_page_is_a_records(page):
             str(r["cores"]),
             "",
         }
-    allowed |= {f"{row['miou']:.2f}{'uncertain' * bool(row.get('uncertain'))}"
-                for table in results.read_published() for row in table["rows"]}  # fmt: skip
+    allowed |= {f"{row.miou:.2f}{'uncertain' * row.uncertain}" for row in read_published()}
     shown = page.run("""[...document.querySelectorAll('main td.number, #heat td[tabindex]')]
         .filter((cell) => !cell.closest('.bench')).map((cell) => cell.textContent)""")
     assert len(shown) > 100 and set(shown) <= allowed

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -13,10 +11,9 @@ from PIL import Image
 
 from common.errors import UserError
 from common.inference.segmenter import Segmenter
-from common.nets import layers
 from common.nets.network import build, preprocess
 from common.recipe.recipe import apply_settings
-from common.tf1 import session, slim, tf
+from common.tf1 import session, tf
 from common.training.batches import augment
 from common.weights import checkpoint_files
 from common.weights.checkpoints import restore
@@ -25,56 +22,14 @@ from converters import keras_to_tf
 from reproductions.v3plus_simplified import REPRODUCTION
 from reproductions.v3plus_simplified.config import settings
 from reproductions.v3plus_simplified.model import BASE_MODELS, network
-from reproductions.v3plus_simplified.recipe import BASE, CITYSCAPES, DEFAULT, MOBILENETV2, VARIANTS, XCEPTION
-from tests.conftest import ROOT
+from reproductions.v3plus_simplified.recipe import CITYSCAPES, DEFAULT, MOBILENETV2, VARIANTS, XCEPTION
 from tests.helpers import golden_cases
-from tests.reproductions.test_golden_v3plus_simplified import CASES
-
-ORIGINAL_INPUT = {"efficientnet_input": "original"}
-# By file: name in tf.keras.applications, layer at which the original cuts it, alpha, sizes, our recipe.
-NETWORKS = {
-    "xception": ("Xception", "block13_sepconv2_bn", "", "128,224", {}),
-    "xception8": ("Xception", "block4_sepconv2_bn", "", "128,224", {"output_stride": 8}),
-    "mobilenetv2": ("MobileNetV2", "block_12_add", "1", "128,224", {}),
-    "mobilenetv2_8": (
-        "MobileNetV2",
-        "block_5_add",
-        "0.35",
-        "128,224",
-        {"mv2_depth_multiplier": 0.35, "output_stride": 8},
-    ),
-    "mobilenetv2_wide": ("MobileNetV2", "block_12_add", "1.4", "128", {"mv2_depth_multiplier": 1.4}),
-    "densenet121": ("DenseNet121", "pool4_conv", "", "128,224", {}),
-    "nasnetmobile": ("NASNetMobile", "activation_132", "", "224", {}),
-    "efficientnetb0": ("EfficientNetB0", "block5c_add", "", "128,224", ORIGINAL_INPUT),
-    "efficientnetb0_8": ("EfficientNetB0", "block3b_add", "", "128", ORIGINAL_INPUT | {"output_stride": 8}),
-    "efficientnetb0_imagenet": ("EfficientNetB0", "block5c_add", "imagenet", "128", {}),
-    "efficientnetb3": ("EfficientNetB3", "block5e_add", "", "64", ORIGINAL_INPUT),
-}
-# The larger ones: 1.5 GB of weights.
-LARGE = {
-    **{
-        f"efficientnetb{number}": (f"EfficientNetB{number}", f"block5{unit}_add", "", "64", ORIGINAL_INPUT)
-        for number, unit in zip((1, 2, 4, 5, 6, 7), "ddfghj", strict=True)
-    },
-    "efficientnetb7_8": ("EfficientNetB7", "block3g_add", "", "64", ORIGINAL_INPUT | {"output_stride": 8}),
-    "nasnetlarge": ("NASNetLarge", "activation_180", "", "224", {}),
-}
-
+from tests.parity import keras_features
+from tests.parity.keras_features import LARGE, NETWORKS, recipe_of, written_by_keras
+from tests.parity.measurement import check
+from tests.parity.v3plus_simplified import CASES
 
 GROWN = {f"efficientnetb{number}" for number in range(1, 8)} | {"nasnetlarge"}  # of networks that are tested small
-
-
-def recipe_of(file):
-    base = file.partition("8")[0].partition("_")[0] or file
-    return DEFAULT.derive(**BASE.get(base, BASE["densenet121"] | {"base_model": base}) | (NETWORKS | LARGE)[file][4])
-
-
-def written_by_keras(folder, networks):
-    """The folder, with the networks as Keras builds and saves them."""
-    given = [":".join([f"{folder}/{file}", *about[:4]]) for file, about in networks.items()]
-    subprocess.run([sys.executable, ROOT / "tests/helpers/keras_reference.py", *given], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -83,44 +38,18 @@ def keras(tmp_path_factory):
     return written_by_keras(tmp_path_factory.mktemp("keras"), NETWORKS)
 
 
-def features(recipe, weights, images):
-    """Of the base network alone, with a Keras file's weights."""
-    base = BASE_MODELS[recipe.base_model]
-    if recipe.base_model.startswith("efficientnet") and recipe.efficientnet_input == "imagenet":
-        images = images / 127.5 - 1  # it brings [-1, 1] back to the pixels that Keras takes
-    with tf.Graph().as_default(), session() as sess:
-        with slim.arg_scope([layers.batch_norm], epsilon=base.epsilon):
-            outputs = base.build(tf.constant(images), recipe)
-        restore(sess, weights, tf.global_variables())
-        return sess.run(outputs)
-
-
 @pytest.mark.parametrize("file", NETWORKS)
 def test_features_are_those_of_keras(keras, file):
-    check_features(keras, file)
+    check(keras_features.features_of(keras, file))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("file", LARGE)
 def test_features_of_large_networks_are_those_of_keras(file, tmp_path):
-    check_features(written_by_keras(tmp_path, {file: LARGE[file]}), file)
+    check(keras_features.features_of(written_by_keras(tmp_path, {file: LARGE[file]}), file))
     recipe = REPRODUCTION.recipe_to_run([], Weights(tmp_path / f"{file}.h5"))
     assert recipe.base_model == recipe_of(file).base_model
     (tmp_path / f"{file}.h5").unlink()
-
-
-def check_features(folder, file):
-    """Whole-model and Keras 3 files; layers beyond the cut are left over, nothing else may be."""
-    recipe = recipe_of(file)
-    answers = np.load(folder / f"{file}.npz")
-    for size in (NETWORKS | LARGE)[file][3].split(","):
-        for form in (".h5", ".weights.h5") if size == "128" else (".h5",):
-            weights = Weights(folder / f"{file}{form}")
-            REPRODUCTION.recipe_to_run([], weights)  # names them
-            ours = features(recipe, weights, answers[f"image_{size}"])
-            theirs = answers[f"features_{size}"]
-            assert ours.shape == theirs.shape
-            assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("file", NETWORKS)

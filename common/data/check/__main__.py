@@ -32,7 +32,7 @@ def find_data(path: Path, dataset: str | None) -> tuple[DatasetCard, Path]:
     return card or VOC2012, folder
 
 
-def check(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     """Look, print, draw; returns the exit status: 2 when there are errors."""
     card, folder = find_data(args.data, args.dataset)
     chart = _chart_path(args.out, folder)
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
-    return program.run(lambda: check(args))
+    return program.run(lambda: _run(args))
 
 
 if __name__ == "__main__":

@@ -51,12 +51,12 @@ def prepare(job: Job) -> PreparedSet:
     for split, found in lists.items():
         write_text(folder / LISTS / f"{split}.txt", "".join(_line(pair, folder) for pair in found))
     missing = [split for split in SPLITS if split not in pairs]
-    notes = (f"without leftImg8bit_trainextra.zip and gtCoarse.zip there is no {', '.join(missing)}",) * bool(missing)
+    note = f"without leftImg8bit_trainextra.zip and gtCoarse.zip there is no {', '.join(missing)}"
     return PreparedSet(
         folder,
         {split: len(found) for split, found in lists.items()},
         f"python -m reproductions.v2 train --data {folder} --run-dir runs/cityscapes --set variant=cityscapes",
-        notes,
+        (note,) if missing else (),
     )
 
 

@@ -152,7 +152,8 @@ def _check_size(picture: Picture, annotations: Path) -> None:
         )
 
 
-def _report(done: CocoMasks, args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> None:
+    done = prepare(args.data, args.split, args.out or args.data, args.min_pixels, args.workers, args.quiet)
     print(
         f"{done.kept} pictures kept; {done.without_class} have none of the classes, "
         f"{done.too_small} no more than {args.min_pixels} labelled pixels"
@@ -177,10 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
-    out = args.out or args.data
-    return program.run(
-        lambda: _report(prepare(args.data, args.split, out, args.min_pixels, args.workers, args.quiet), args)
-    )
+    return program.run(lambda: _run(args))
 
 
 if __name__ == "__main__":
