@@ -6,9 +6,7 @@ For a `.caffemodel` that comes without its prototxt. Layer names are those of th
 
 from collections.abc import Callable
 
-from common.nets.backbones.resnet_v1 import caffe_names, dilated_blocks
 from common.nets.backbones.units import UNITS
-from common.nets.backbones.vgg16 import LARGE_FOV
 
 
 class _Prototxt:
@@ -54,6 +52,8 @@ class _Prototxt:
 
 def largefov(size: int = 321, num_classes: int = 21) -> str:
     """DeepLab-LargeFOV up to its scores `fc8_voc12`, for pictures of `size` x `size`."""
+    from common.nets.backbones.vgg16 import LARGE_FOV  # with TensorFlow, which wrong arguments need not wait for
+
     net = _Prototxt("deeplab_largefov", size)
     for i, stage in enumerate(LARGE_FOV, 1):
         for j in range(1, stage.convolutions + 1):
@@ -71,6 +71,8 @@ def largefov(size: int = 321, num_classes: int = 21) -> str:
 
 def resnet101(size: int = 321, num_classes: int = 21) -> str:
     """DeepLab v2's ResNet-101 on one scale, up to its scores `fc1_voc12`."""
+    from common.nets.backbones.resnet_v1 import caffe_names, dilated_blocks
+
     net, names = _Prototxt("deeplabv2_resnet101", size), caffe_names(UNITS[101])
 
     def conv_bn(where, depth, kernel, stride=1, rate=1, relu=True, bottom=""):

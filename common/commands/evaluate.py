@@ -12,10 +12,10 @@ import numpy as np
 from common import program
 from common.commands.options import add_data, add_inference, with_protocol
 from common.data.drawing import overlay, picture_row, png_bytes
-from common.data.lists import open_data, open_split
+from common.data.lists import check_classes, open_data, open_split
 from common.data.masks import save_label_png
 from common.data.split import Split
-from common.files import atomic, write_text
+from common.files import atomic, check_writable, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
 from common.inference.metrics import METRICS_FILE
@@ -69,6 +69,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     split = open_split(args.data, args.split or recipe.val_split, recipe.dataset)
     if split.card.source:
         recipe = recipe.derive(dataset=split.card.source)
+    check_writable(args.out, f"--out {args.out}")
+    check_classes(recipe, split.card)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,

@@ -6,7 +6,8 @@ import sys
 from common.commands.options import add_inference, with_protocol
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE
-from common.inference.prediction import find_pictures, predict
+from common.files import check_writable
+from common.inference.prediction import find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
@@ -27,6 +28,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     kept = weights.path.parent / DATASET_FILE
     card = card_by_name(str(kept) if kept.is_file() else recipe.dataset)
+    refuse_collisions(pictures, args.out)
+    check_writable(args.out, f"--out {args.out}")
 
     from common.inference.segmenter import Segmenter
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.evaluate import evaluate_and_record
-from common.commands.options import add_own_settings
+from common.commands.options import add_init, add_own_settings, open_init
 from common.commands.train import report_training
 from common.console import say
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
-from common.data.lists import is_sample_set, open_data, open_split
+from common.data.lists import check_classes, is_sample_set, open_data, open_split
 from common.data.masks import colour_labels
 from common.data.sample import SAMPLE
 from common.data.split import Split
 from common.errors import UserError
-from common.files import atomic, read_json, write_text
+from common.files import atomic, check_writable, read_json, write_text
 from common.inference import evaluation
 from common.inference.metrics import METRICS_FILE
 from common.inference.prediction import write_prediction
@@ -25,6 +25,7 @@ from common.reproduction import Reproduction
 from common.results import records
 from common.results.tables import write_results
 from common.training import run_folder
+from common.training.start import with_data_fields
 from common.weights.checkpoint_files import delete, newest_checkpoint
 from common.weights.weights import Weights
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--data", default=SAMPLE, metavar="DIR",
         help="data set folder, or your own dataset.yaml (default: the sample set)",
     )  # fmt: skip
-    parser.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    add_init(parser)
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps (default: the recipe's)")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="evaluate only the first N pictures")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
@@ -56,7 +57,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """
     started = time.monotonic()
     open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
-    init = Weights(args.init) if args.init else None
+    init = open_init(args)
     add_own_settings(reproduction, args, init)
     for variant in _variants(reproduction, args, init):
         trained, recipe, summary = _reproduce(reproduction, args, variant, init)
@@ -94,11 +95,13 @@ def _reproduce(
         open_split(args.data, name, recipe.dataset) for name in (recipe.train_split, recipe.val_split)
     )
 
-    from common.training.start import with_data_fields
+    run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, args)
+    check_writable(run_dir, f"--run-dir {run_dir}")
+    check_classes(recipe, train_split.card)
+
     from common.training.train import train
 
     recipe = with_data_fields(recipe, train_split, args.quiet)
-    run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, args)
     trained = train(
         reproduction.load_network(), recipe, train_split, run_dir,
         init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,

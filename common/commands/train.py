@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import program
-from common.commands.options import add_data, add_own_settings
+from common.commands.options import add_data, add_init, add_own_settings, open_init
 from common.console import say
-from common.data.lists import open_data, open_split
+from common.data.lists import check_classes, open_data, open_split
+from common.data.split import Split
 from common.errors import UserError
+from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.training.run_folder import version_dir
-from common.weights.checkpoint_files import BEST, checkpoints, newest_checkpoint
+from common.training.start import checkpoint_to_resume, with_data_fields
+from common.weights.checkpoint_files import BEST, checkpoints
 from common.weights.weights import Weights
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="the run's folder (default: one for each recipe below runs/)"
     )
-    parser.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    add_init(parser)
     parser.add_argument(
         "--limit", type=program.whole_number(1), metavar="N", help="validate on the first N pictures only"
     )
@@ -42,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Train, or go on; returns the exit status."""
     open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
-    init = Weights(args.init) if args.init else None
+    init = open_init(args)
     add_own_settings(reproduction, args, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
-    newest = newest_checkpoint(run_dir) if args.resume else None
+    newest = checkpoint_to_resume(run_dir, args.resume)
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, Weights(newest))
     elif args.resume and not args.run_dir:
@@ -57,9 +60,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     split = open_split(args.data, args.split or recipe.train_split, recipe.dataset)
 
-    from common.training.start import with_data_fields
+    check_writable(run_dir, f"--run-dir {run_dir}")
+    check_classes(recipe, split.card)
+    val_split = validation_split(recipe, args.data)
+
     from common.training.train import train
-    from common.training.validation import validation_split
 
     recipe = with_data_fields(recipe, split, args.quiet)
     if not (init or args.resume or recipe.calibration_batches):
@@ -67,9 +72,19 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     trained = train(
         reproduction.load_network(), recipe, split, run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
-        val_split=validation_split(recipe, args.data), val_limit=args.limit,
+        val_split=val_split, val_limit=args.limit,
     )  # fmt: skip
     return report_training(trained, recipe, args)
+
+
+def validation_split(recipe: Recipe, data: str) -> Split | None:
+    """The pictures of `--data` to validate on, if the recipe wants that. Raises UserError when there are none."""
+    if not recipe.validation_interval:
+        return None
+    try:
+        return open_split(data, recipe.val_split, recipe.dataset)
+    except UserError as error:
+        raise UserError(f"{error}; --set validation_interval=0 trains without validation") from None
 
 
 def report_training(trained: "Trained", recipe: Recipe, args: argparse.Namespace) -> int:

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from common.data import masks, stems
 from common.data.card import DatasetCard, RawLabels
+from common.data.folders import is_file, is_hidden
 from common.data.own import DATASET_FILE, locate
 from common.data.sample import data_dir
 from common.data.sets.cards import CARDS
 from common.data.shards import index
 from common.data.shards.index import holds_records
 from common.data.split import MARKER, NAMES, SOURCES, Split, divide
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
+from common.words import some
+
+NAMED = 20  # missing files that a message names
 
 
 def card_by_name(name: str) -> DatasetCard:
@@ -30,7 +34,7 @@ def card_by_name(name: str) -> DatasetCard:
 
 
 def open_data(argument: str) -> tuple[DatasetCard | None, Path]:
-    """What `--data` names: a person's own card if there is one, and the folder; `sample` draws the sample set first.
+    """Resolve `--data`: a person's own card if there is one, and the folder; `sample` draws the sample set first.
 
     Raises UserError when there is no such folder, and as `own.read_card`.
     """
@@ -78,7 +82,7 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `shards.examples.read_records`.
 
     Raises:
-      UserError: no such folder or list, an empty or malformed list, or files that are missing (all named).
+      UserError: no such folder or list, an empty or malformed list, or files that are missing (the first NAMED are named).
     """
     if split in NAMES and not Path(split).is_file():
         return _random(card, data_dir, split)
@@ -87,7 +91,7 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
     from_files = any(p.is_file() for p in candidates) or stems.are_there(card, data_dir)
     if not from_files and holds_records(data_dir, split):
-        from common.data.shards.examples import read_records  # needs TensorFlow, which lists do without
+        from common.data.shards.examples import read_records  # with protobuf, which lists do without
 
         return read_records(replace(card, raw_labels=RawLabels()), data_dir, split)  # records hold class ids
     if card.splits:
@@ -104,13 +108,13 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         looked_for = [str(p.relative_to(data_dir)) for p in candidates]
         looked_for += [folders.images for folders in card.folders.get(split, ())]
         raise UserError(f"--data {data_dir}: no split '{split}' of {card.title}; looked for {', '.join(looked_for)}")
-    missing = [str(p) for pair in pairs for p in pair if not p.is_file()]
+    missing = [str(p) for pair in pairs for p in pair if not is_file(p)]
     if missing:
         forms = [Path(unicodedata.normalize(form, p)) for p in missing for form in ("NFC", "NFD")]
         hint = "; letters with accents are stored in another form there than in the list: write both alike"
         raise UserError(
-            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {', '.join(missing)}"
-            f"{hint if any(p.is_file() for p in forms) else ''}"
+            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {some(map(brief, missing), NAMED)}"
+            f"{hint if any(map(is_file, forms)) else ''}"
         )
     name = path.stem if path and split not in card.splits else split
     root = stems.root(card, data_dir) if card.splits else None
@@ -133,9 +137,10 @@ def read_lines(card: DatasetCard, data_dir: Path, path: Path) -> Iterator[stems.
     """A list in a known layout, line by line. Raises UserError when it can't be read as text."""
     mask_folders = [f for f in card.mask_folders if (data_dir / f).is_dir()] or [card.mask_folders[0]]
     for number, line in stems.list_lines(path):
-        match line.split():
+        text = brief(line)
+        match stems.split_line(line):
             case [path_only] if path_only.lower().endswith(masks.SUFFIXES):
-                yield stems.Line(number, line, problem=f"names no mask: {line}; predict takes pictures without masks")
+                yield stems.Line(number, text, problem=f"names no mask: {text}; predict takes pictures without masks")
                 continue
             case [image_id]:
                 image = f"{card.image_folder}/{image_id}{card.image_suffix}"
@@ -143,17 +148,18 @@ def read_lines(card: DatasetCard, data_dir: Path, path: Path) -> Iterator[stems.
             case [image, mask]:
                 pass
             case _:
-                yield stems.Line(number, line, problem=f"is neither an id nor 'image mask': {line}")
+                problem = f"is neither an id nor 'image mask', {stems.SPACES}: {text}"
+                yield stems.Line(number, text, problem=problem)
                 continue
         pair = data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))
-        yield stems.Line(number, line, pair)
+        yield stems.Line(number, text, pair)
 
 
 def pairs_in_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
     """The pairs of a split that the card reads from its folders; none for another."""
     pairs = []
     for folders in card.folders.get(split, ()):
-        for image in sorted(data_dir.glob(folders.images)):
+        for image in sorted(path for path in data_dir.glob(folders.images) if not is_hidden(path.name)):
             mask = image.relative_to(data_dir).as_posix()
             for old, new in folders.replace:
                 mask = mask.replace(old, new)
@@ -165,4 +171,4 @@ def _existing_variant(card: DatasetCard, mask: Path) -> Path:
     """The mask itself or, when only unmapped labels are there, their file (Cityscapes: _labelIds.png)."""
     stem = mask.name.rpartition("_")[0]
     variants = [mask, *(mask.with_name(stem + ending) for ending in card.label_maps)]
-    return next((v for v in variants if v.is_file()), mask)
+    return next(filter(is_file, variants), mask)

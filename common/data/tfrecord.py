@@ -17,6 +17,7 @@ from pathlib import Path
 from common import program
 from common.console import say
 from common.data.lists import open_data, open_split
+from common.data.shards.build import build
 from common.data.shards.index import index_path
 from common.errors import UserError
 
@@ -25,9 +26,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.out.resolve() == open_data(args.data)[1].resolve():
         raise UserError(f"--out {args.out}: is the data folder itself; choose another")
     split = open_split(args.data, args.split, args.dataset)
-
-    from common.data.shards.build import build  # needs TensorFlow, which a refusal does without
-
     received = build(split, args.out, args.shards, args.workers, args.quiet)
     if received:
         say(f"stopped by signal {received}; run the same command again, finished shards are kept")

@@ -10,8 +10,9 @@ from PIL import Image
 from common.console import Progress
 from common.data.card import DatasetCard
 from common.data.drawing import overlay
+from common.data.folders import files_in, files_of_pattern, is_file
 from common.data.masks import SUFFIXES, read_image, save_label_png
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic
 
 if TYPE_CHECKING:  # a wrong path is answered without waiting for TensorFlow
@@ -28,24 +29,16 @@ def find_pictures(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        elif path.is_file():
+            pictures = files_in(path, SUFFIXES)
+        elif is_file(path):
             pictures = [path]
         else:
-            pictures = sorted(p for p in _glob(path) if p.is_file())
+            pictures = files_of_pattern(argument)
         if not pictures:
             what = "folder without pictures" if path.is_dir() else "no such picture, folder or pattern"
-            raise UserError(f"{argument}: {what}")
+            raise UserError(f"{brief(argument)}: {what}")
         found.update(dict.fromkeys(pictures))
     return list(found)
-
-
-def _glob(pattern: Path) -> list[Path]:
-    """What a shell would expand `pattern` to, and ** for folders below."""
-    try:
-        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    except ValueError:  # `**` beside other characters, or nothing at all
-        return []
 
 
 def predict(
@@ -68,7 +61,7 @@ def predict(
     Raises:
       UserError: a result would overwrite a picture or another result.
     """
-    _refuse_collisions(pictures, out)
+    refuse_collisions(pictures, out)
     failures = []
     recipe = segmenter.recipe
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
@@ -97,8 +90,8 @@ def predict(
     return failures
 
 
-def _refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
-    """Two pictures must not share a result, and no result may overwrite a picture."""
+def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
+    """Raise UserError when two pictures would share a result, or a result would overwrite a picture."""
     inputs = {p.resolve() for p in pictures}
     written: dict[Path, Path] = {}
     for path in pictures:

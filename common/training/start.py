@@ -10,7 +10,7 @@ from common.data.class_weights import class_shares
 from common.data.own import DATASET_FILE
 from common.data.split import Split
 from common.errors import UserError
-from common.files import write_json, write_text
+from common.files import read_text, write_json, write_text
 from common.recipe.recipe import Recipe, format_value
 from common.training import run_folder
 from common.weights.checkpoint_files import newest_checkpoint, step_of
@@ -52,17 +52,23 @@ def find_start(run_dir: Path, recipe: Recipe, split: Split, init: Weights | None
     Raises:
       UserError: the folder holds a run and `resume` is not said, or the run is of another recipe, data set or start.
     """
-    newest = newest_checkpoint(run_dir)
-    if newest and not resume:
-        raise UserError(
-            f"--run-dir {run_dir}: already holds {newest.name}; go on with --resume or choose another folder"
-        )
+    newest = checkpoint_to_resume(run_dir, resume)
     if newest:
         _refuse_other_run(run_dir, newest, recipe, split, init)
     step = step_of(newest) if newest else 0
     run_folder.rewind_log(run_dir, step)
     summary = run_folder.read_summary(run_dir) if newest else None
     return Start(newest, step, init, (summary or {}).get("val_limit"))
+
+
+def checkpoint_to_resume(run_dir: Path, resume: bool) -> Path | None:
+    """The run's newest checkpoint, if there is one. Raises UserError when there is and `resume` is not said."""
+    newest = newest_checkpoint(run_dir)
+    if newest and not resume:
+        raise UserError(
+            f"--run-dir {run_dir}: already holds {newest.name}; go on with --resume or choose another folder"
+        )
+    return newest
 
 
 def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Split, init: Weights | None) -> None:
@@ -82,7 +88,7 @@ def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Sp
 
 
 def _summary(split: Split, init: Weights | None, command: str) -> dict:
-    """What a later record needs to know of the training: data, start, command."""
+    """The facts of a training that later records need: data, start, command."""
     names = "\n".join(f"{image.name} {mask.name}" for image, mask in split.pairs)
     return {
         "data": split.title,
@@ -100,7 +106,7 @@ def write_summary(run_dir: Path, split: Split, init: Weights | None, command: st
     """Write what records and later calls ask of a run that begins: its data, its start, and the pictures it sees."""
     write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
     if split.card.source:  # a person's own card: predicting needs its classes and colours wherever it runs
-        write_text(run_dir / DATASET_FILE, Path(split.card.source).read_text(encoding="utf-8-sig"))
+        write_text(run_dir / DATASET_FILE, read_text(Path(split.card.source)))
     seen = set(split.ids)
     if init:  # what the starting weights have seen, these have too
         seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from common.console import say
-from common.data.lists import open_split
 from common.data.split import Split
-from common.errors import UserError
 from common.inference import evaluation
 from common.inference.segmenter import Segmenter
 from common.nets.network import Network
@@ -20,16 +18,6 @@ from common.training import run_folder
 if TYPE_CHECKING:
     from common.training.log import RunLog
     from common.training.trainer import Trainer
-
-
-def validation_split(recipe: Recipe, data: str) -> Split | None:
-    """The pictures of `--data` to validate on, if the recipe wants that. Raises UserError when there are none."""
-    if not recipe.validation_interval:
-        return None
-    try:
-        return open_split(data, recipe.val_split, recipe.dataset)
-    except UserError as error:
-        raise UserError(f"{error}; --set validation_interval=0 trains without validation") from None
 
 
 class Validation:

@@ -22,7 +22,6 @@ from common.data.shards.frames import MEND, place, read_record, scan
 from common.data.shards.index import Index, find_shards, index_path, unfinished_path
 from common.data.split import Split
 from common.errors import UserError
-from common.tf1 import tf
 
 IMAGE, IMAGE_NAME, IMAGE_FORMAT = "image/encoded", "image/filename", "image/format"
 HEIGHT, WIDTH = "image/height", "image/width"
@@ -43,7 +42,7 @@ class RecordSplit(Split):
     places: tuple[tuple[Path, int], ...]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Split.read`; UserErrors name shard, offset and picture."""
+        """Read a pair as `Split.read` does; UserErrors name shard, offset and picture."""
         path, offset = self.places[index]
         values = parse(read_record(path, offset), place(path, offset))
         where = f"{place(path, offset)} ({self.pairs[index][0].stem})"
@@ -55,6 +54,8 @@ class RecordSplit(Split):
 
 def example(features: Mapping[str, bytes | str | int]) -> bytes:
     """A serialized tf.train.Example of one value per key; the same features give the same bytes."""
+    from common.tf1 import tf  # here, so that a refused command needs no TensorFlow
+
     message = tf.train.Example()
     for key, value in features.items():
         feature = message.features.feature[key]
@@ -67,6 +68,8 @@ def example(features: Mapping[str, bytes | str | int]) -> bytes:
 
 def parse(data: bytes, where: str) -> dict[str, Any]:
     """The first value of every key. Raises UserError when there is no picture or no mask in it."""
+    from common.tf1 import tf
+
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:
