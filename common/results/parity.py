@@ -185,16 +185,14 @@ def _title(record: Mapping[str, Any]) -> str:
 
 def _cell(record: Mapping[str, Any], kinds: Mapping[str, str], notes: Mapping[tuple, tuple[int, str]]) -> str:
     """The figures of one column, with the numbers of their notes; `-` where nothing was compared."""
-    parts = []
+    parts: list[str] = []
+    several = sum(map(bool, kinds.values())) > 1
     for what, word in kinds.items():
-        marks = [_mark(number) for (program, kind, _), (number, _) in notes.items()
-                 if (program, kind) == (record["program"], what)]  # fmt: skip
-        figures = record["compared"].get(what)
-        if figures:
-            word = word if sum(kind in record["compared"] for kind in kinds) > 1 else ""
-            parts.append(f"{word} {_figure(figures)}{''.join(marks)}".strip())
+        marks = "".join(_mark(number) for key, (number, _) in notes.items() if key[:2] == (record["program"], what))
+        if figures := record["compared"].get(what):
+            parts.append(f"{word} {_figure(figures)}{marks}" if several else f"{_figure(figures)}{marks}")
         elif marks:
-            parts.append("".join(marks))
+            parts = [*parts[:-1], f"{parts[-1]} {marks}"] if parts else [marks]
     return ", ".join(parts) or "-"
 
 

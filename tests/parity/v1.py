@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from common.training.step import train_step
@@ -17,8 +18,8 @@ from tests.parity.measurement import Measurement, arithmetic, by_each, by_larges
 CASES = golden_cases.load("lfov")
 ALIKE = 3  # steps that oneDNN's rounding leaves alike
 NEAR_TIES = (
-    "oneDNN rounds otherwise than TensorFlow 1.15. Near-ties of the max pools then flip, and Adam makes whole steps of "
-    "them. TF_ENABLE_ONEDNN_OPTS=0 gives the original's losses."
+    "With oneDNN near-ties of the max pools flip, and Adam makes whole steps of them; TF_ENABLE_ONEDNN_OPTS=0 gives the "
+    "original's losses."
 )
 
 

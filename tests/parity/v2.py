@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from common.inference.segmenter import Segmenter
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training.step import train_step

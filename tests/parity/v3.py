@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training.step import train_step
@@ -16,10 +17,7 @@ from tests.helpers.golden_cases import fill, parsed
 from tests.parity.measurement import Measurement, by_each, by_largest, by_name, by_pixel
 
 CASES = golden_cases.load("v3")
-FEW_VALUES = (
-    "By the batch's statistics, image pooling normalises over a handful of values, which enlarges differences of "
-    "rounding."
-)
+FEW_VALUES = "By the batch's statistics, image pooling normalises over a handful of values, which enlarges rounding."
 
 
 def measurements() -> Iterator[Measurement]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from common.inference.segmenter import Segmenter
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe, format_value
 from common.tf1 import tf
 from common.weights.weights import Weights

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from common.nets.losses import pixel_loss, weight_decay
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from reproductions.v3plus.model import network
@@ -21,15 +22,18 @@ ROUNDINGS = 8  # of the input, that are tried at the most
 HALF_A_UNIT = 6e-8  # in the last place of a float32, relative
 DRAWN = 6  # pictures
 NEAR_ZERO = (
-    "The smallest norms hang on the signs of scores near zero: changes of the input by half a unit in the last place "
-    "move them by as much. The comparison takes the best of up to eight such roundings of the input."
+    "The smallest norms hang on the signs of scores near zero, and half a unit in the last place of the input moves "
+    "them. The comparison takes the best of up to eight such roundings of the input."
 )
 OWN_ROUNDING = (
     "Ours against ours: half a unit in the last place of the input moves our own gradients by this much, at output "
-    "stride 16 too. An original's cannot be met closer."
+    "stride 8 and on some shapes at 16. No original can be met closer."
 )
 # Networks whose gradients are shown against themselves: changes of the recipe, height and width of the pictures.
-SENSITIVE = {"x41_os16_113x97": ({"backbone": "xception_41", "output_stride": 16}, (113, 97))}
+SENSITIVE = {
+    "x65_os8_97x97": ({"output_stride": 8, "atrous_rates": (12, 24, 36)}, (97, 97)),
+    "x41_os16_113x97": ({"backbone": "xception_41", "output_stride": 16}, (113, 97)),
+}
 
 
 def _fields(config: dict, about: dict) -> dict[str, Any]:

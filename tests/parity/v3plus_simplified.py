@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from common.nets.losses import pixel_loss
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe, apply_settings
 from common.tf1 import session, tf
 from reproductions.v3plus_simplified.config import settings

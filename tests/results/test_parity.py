@@ -49,7 +49,7 @@ def test_a_row_is_what_was_measured(record):
         measured("training steps", 5e-6, 5e-4, measure="each"),
     )
     table = parity.readme_table(found)
-    assert row(table, "v2")[1:] == ["equal", "2.5e-6", "100 %", "loss 3e-6, gradients 4e-4", "5e-6", "-"]
+    assert row(table, "v2")[1:] == ["equal", "2.5e-6", "100 %", "loss 3e-6, gradients 4e-4", "loss 5e-6", "-"]
     assert found[0]["compared"]["logits"]["cases"] == 2 and found[0]["compared"]["logits"]["tolerance"] == 2e-5
     assert "2e-5" not in table  # a tolerance is no figure
 
@@ -75,7 +75,7 @@ def test_an_exception_is_shown_with_its_figures_and_is_no_figure_of_the_row(reco
         measured("rounding alone", 2e-3, None, detail="ours against ours", **odd),
     )
     table = parity.readme_table(found)
-    assert row(table, "v1")[5] == "5e-7¹" and row(table, "v1")[4] == "²"
+    assert row(table, "v1")[5] == "loss 5e-7¹" and row(table, "v1")[4] == "²"
     assert "¹ Training steps: 1.6e-3 (a, step 4, with oneDNN). Near-ties flip." in table
     assert "² Rounding alone: 2e-3 (a, ours against ours). Near-ties flip." in table
 
