@@ -1,9 +1,10 @@
-"""`python -m common.results`: results/RESULTS.md and the README's table, from records and published numbers alone."""
+"""`python -m common.results`: results/RESULTS.md, results/PARITY.md and the README's tables, from records alone."""
 
 import argparse
 import sys
 
 from common import program
+from common.results import parity
 from common.results.records import results_dir
 from common.results.tables import write_results
 
@@ -11,7 +12,7 @@ from common.results.tables import write_results
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m common.results", description="Write RESULTS.md and the README's table from the records."
+        prog="python -m common.results", description="Write RESULTS.md, PARITY.md and the README's tables."
     )
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(_: argparse.Namespace) -> None:
     write_results()
     print(results_dir() / "RESULTS.md")
+    print(parity.write_results())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json, write_text
+from common.paths import ROOT
 from common.results import records
 from common.text_table import markdown
 
@@ -131,6 +132,20 @@ def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def write_results(readme: Path | None = None) -> Path:
+    """Write PARITY.md and the README's table; returns the page's path. Without new records nothing changes.
+
+    With RESULTS_DIR elsewhere the checkout's README stays as it is. Raises UserError as `read_records` does.
+    """
+    found = read_records()
+    readme = readme or (ROOT / "README.md" if records.results_dir() == ROOT / "results" else None)
+    if readme and readme.is_file():
+        write_text(readme, fill(readme.read_text(encoding="utf-8"), found))
+    path = records.results_dir() / "PARITY.md"
+    write_text(path, page(found))
+    return path
+
+
 def fill(text: str, found: Sequence[Mapping[str, Any]]) -> str:
     """The README's text with the table between its markers; a README without them stays as it is."""
     head, begin, rest = text.partition(BEGIN)
@@ -138,9 +153,8 @@ def fill(text: str, found: Sequence[Mapping[str, Any]]) -> str:
     return f"{head}{BEGIN}\n\n{readme_table(found)}\n\n{END}{tail}" if begin and end else text
 
 
-def write_page(found: Sequence[Mapping[str, Any]], path: Path | None = None) -> Path:
-    """Write PARITY.md, with every comparison of the records; returns its path."""
-    path = path or records.results_dir() / "PARITY.md"
+def page(found: Sequence[Mapping[str, Any]]) -> str:
+    """PARITY.md, with every comparison of the records."""
     parts = [
         "# Equal to the originals",
         "Written by `make results` from `results/parity/*.json`, which `make parity` measures; changes by hand are "
@@ -150,8 +164,7 @@ def write_page(found: Sequence[Mapping[str, Any]], path: Path | None = None) -> 
         readme_table(found).replace("](results/", "]("),
         *map(_section, found),
     ]
-    write_text(path, "\n\n".join(parts) + "\n")
-    return path
+    return "\n\n".join(parts) + "\n"
 
 
 def _section(record: Mapping[str, Any]) -> str:
