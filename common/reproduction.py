@@ -32,7 +32,6 @@ class Reproduction:
       sample_variants: for the drawn sample set; `reproduce` runs each of them.
       scratch_variant: for real data without weights to start from.
       protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
-      further_protocols: more of them that the paper reports; `eval-all` evaluates these too.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
       fields_from_weights: names and shapes of a weight file -> recipe fields that it settles (encoder,
         preprocessing, classes). By default nothing.
@@ -52,7 +51,6 @@ class Reproduction:
     last_layer: str
     fields_from_weights: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
-    further_protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], tuple[Mapping[str, str], str]] | None = None
     not_in_weights: tuple[str, ...] = ()
     config_settings: Callable[[Path, str, bool], list[str]] | None = None

@@ -102,4 +102,5 @@ def _describe(kind: Any) -> str:
             return f"({', '.join(_describe(a) for a in args)})"
         inner = _describe(args[0])
         return f"a list of {inner}" if args[-1] is Ellipsis else f"{len(args)} values, each {inner}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", types.NoneType: "none"}
+    return names[kind]

@@ -13,6 +13,7 @@ from common.files import WRITING
 from common.report import curves, evaluations, gallery, tables
 from common.report.tables import MissingPart, Record
 from common.results import records
+from common.results.marks import MARKS
 from common.results.tables import record_order, shown_records
 
 OWN = Path(__file__).parent
@@ -71,7 +72,7 @@ def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: 
         missing.append(MissingPart("speed", what, "Measure them:", ("make bench",)))
     return {
         "newest": max((record["finished"] for record in found), default=None),
-        "marks": list(tables.MARKS.items()),
+        "marks": list(MARKS.items()),
         "evaluations": [tables.evaluation(record) for record in found],
         "published": tables.published(found),
         "runs": runs,

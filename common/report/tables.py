@@ -10,25 +10,14 @@ import numpy as np
 
 from common.files import read_json
 from common.recipe.recipe import format_value
+from common.results.marks import mark_names
+from common.results.matching import matching_record, what_it_needs
+from common.results.protocol import protocol_text
+from common.results.published import read_published
 from common.results.records import results_dir
-from common.results.tables import (
-    is_paper,
-    matching_record,
-    protocol_text,
-    read_published,
-    repository_figures,
-    what_it_needs,
-)
+from common.results.tables import repository_figures
 
 Record = Mapping[str, Any]
-
-MARKS = {
-    "sample": "drawn pictures: the number says that the machinery works, and reproduces nothing",
-    "val_seen": "the weights were trained on pictures that they are evaluated on",
-    "val_seen?": "the weights are from elsewhere, and nobody said whether they have seen these pictures",
-    "random_split": "train_aug and val shuffled together, one tenth of them evaluated",
-    "subset": "only this many pictures of the split were evaluated",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ def evaluation(record: Record) -> dict[str, Any]:
         "protocol": protocol_text(record["protocol"]),
         "untrained": record.get("miou_before_training"),
         "start": start,
-        "marks": [_mark(name, value) for name, value in record["marks"].items()],
+        "marks": [{"name": name, "text": text} for name, text in mark_names(record["marks"]).items()],
         "changed": [f"{name}={format_value(recipe.get(name))}" for name in record.get("changed", ())],
         "checkpoint": record["checkpoint"],
         "versions": ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items()),
@@ -75,13 +64,6 @@ def evaluation(record: Record) -> dict[str, Any]:
         "confusion": _confusion(record["confusion_matrix"]),
         "record": record_file(record),
     }
-
-
-def _mark(name: str, value: Any) -> dict[str, str]:
-    if name == "subset":
-        return {"name": name, "text": f"subset {value}"}
-    name += "?" if value == "unknown" else ""
-    return {"name": name, "text": name}
 
 
 def _confusion(matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -103,27 +85,26 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
     says what a missing one takes.
     """
     places = {record["id"]: place for place, record in enumerate(records)}
-    tables, rows = read_published(), []
-    for table in tables:
-        from_paper = is_paper(table)
-        for row in table["rows"]:
-            ours = matching_record(table, row, records)
-            rows.append(
-                {
-                    "model": row["model"],
-                    "reproduction": table["reproduction"],
-                    "data": table["data"],
-                    "protocol": row.get("protocol", "single scale"),
-                    "paper": row["miou"] if from_paper else None,
-                    "repository": repository_figures(table, row, tables) if from_paper else f"{row['miou']:.2f}",
-                    "uncertain": bool(row.get("uncertain")),
-                    "ours": places[ours["id"]] if ours else None,
-                    "difference": round(100 * ours["miou"] - row["miou"], 4) if ours else None,
-                    "needs": "" if ours else what_it_needs(table, row),
-                    "source": table["source"],
-                    "note": table.get("note", ""),
-                }
-            )
+    published_rows, rows = read_published(), []
+    for row in published_rows:
+        table, ours = row.table, matching_record(row, records)
+        value = f"{row.miou:.2f}"
+        rows.append(
+            {
+                "model": row.model,
+                "reproduction": table.reproduction,
+                "data": table.title,
+                "protocol": row.protocol.text(),
+                "paper": row.miou if table.is_paper else None,
+                "repository": repository_figures(row, published_rows) if table.is_paper else value,
+                "uncertain": row.uncertain,
+                "ours": places[ours["id"]] if ours else None,
+                "difference": round(100 * ours["miou"] - row.miou, 4) if ours else None,
+                "needs": "" if ours else what_it_needs(row),
+                "source": table.source,
+                "note": " ".join(filter(None, (table.note, row.note))),
+            }
+        )
     return rows
 
 

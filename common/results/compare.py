@@ -34,8 +34,8 @@ from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureS
 from common.paths import ROOT
 from common.results import records
 from common.results.bootstrap import OVERALL, Difference, Margins, differences
+from common.results.protocol import protocol_text
 from common.results.records import results_dir
-from common.results.tables import protocol_text
 from common.text_table import aligned, percent
 
 DRAWS, PICTURES = 2000, 10

@@ -1,29 +1,33 @@
-"""RESULTS.md and the README's table, made of records and published numbers alone."""
+"""RESULTS.md and the README's tables, made of records and published numbers alone."""
 
+import itertools
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from common.errors import UserError
 from common.files import write_text
 from common.paths import ROOT
+from common.results.marks import explanation, mark_names
+from common.results.matching import matching_record, what_it_needs
+from common.results.protocol import protocol_text
+from common.results.published import PublishedRow, read_published
 from common.results.records import read_records, results_dir
-from common.text_table import markdown
+from common.text_table import markdown, percent
 
-PREFIX = "model.ckpt"  # of checkpoints that training's end wrote, not validation's choice
 BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results: end -->"
+README_ROWS = 10  # of measurements on real pictures
 
-MARKS = {
-    "sample": "`sample`",
-    "val_seen": "`val_seen`",
-    "val_seen unknown": "`val_seen?`",
-    "random_split": "`random_split`",
-    "subset": "`subset {}`",
-}
+METRIC = (
+    "mIoU in per cent: one confusion matrix over the split, whole pictures, label 255 removed, mean over the classes "
+    "that occur."
+)
+RULE = (
+    "A number of ours stands beside a published one only when its record is of the same data, whole, by the same "
+    "protocol, of weights that were trained as the published ones from the same start to the recipe's end, or are the "
+    "published ones themselves, and has no mark that the published one has not. `results/published.yaml` holds all of "
+    "that as data. A repository's figure of a paper's network stands in the paper's line too."
+)
 
 
 def write_results(readme: Path | None = None) -> None:
@@ -33,7 +37,7 @@ def write_results(readme: Path | None = None) -> None:
       UserError: a record or published.yaml is not as it was written, or the README has lost its markers.
     """
     records, published = read_records(), read_published()
-    write_text(results_dir() / "RESULTS.md", _results(records, published))
+    write_text(results_dir() / "RESULTS.md", results_text(records, published))
     # With RESULTS_DIR elsewhere the checkout's README is not ours to change.
     readme = readme or (ROOT / "README.md" if results_dir() == ROOT / "results" else None)
     if readme and readme.is_file():
@@ -42,68 +46,54 @@ def write_results(readme: Path | None = None) -> None:
             raise UserError(f"{readme}: has no lines '{BEGIN}' and '{END}'; put them where the table belongs")
         head, rest = text.split(BEGIN, 1)
         tail = rest.split(END, 1)[1]
-        write_text(readme, f"{head}{BEGIN}\n\n{_readme_tables(records, published)}\n{END}{tail}")
+        write_text(readme, f"{head}{BEGIN}\n\n{readme_tables(records, published)}\n{END}{tail}")
 
 
-def read_published() -> list[dict[str, Any]]:
-    """The tables of published.yaml: `source`, `reproduction`, `data`, `rows` of `model`, `miou`, ... each."""
-    path = ROOT / "results" / "published.yaml"
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-
-
-def _results(records: list[dict], published: list[dict]) -> str:
+def results_text(records: list[dict], published: list[PublishedRow]) -> str:
+    """RESULTS.md: what was measured, what stands beside published numbers, what is missing, and the sample runs."""
+    ours = [matching_record(row, records) for row in published]
     parts = [
         "# Results",
         "Written by `make results` from `results/runs/*.json` and `results/published.yaml`; changes by hand are lost.",
-        "mIoU in per cent: one confusion matrix over the split, whole pictures, label 255 removed, mean over the "
-        "classes that occur.",
+        METRIC,
+        explanation(),
         "## Measured on real pictures",
         _measured(_real(records)),
         _commands(_real(records)),
+        "## Published, and reproduced here",
+        RULE,
+        *(_by_source(published, ours, reproduced=True) or ["None yet."]),
+        "## What is missing, and what it takes",
+        "The published numbers without one of ours. `DATA` is the data set's folder, `INIT` the file of the weights of "
+        "that name; `make weights` lists them.",
+        *_by_source(published, ours, reproduced=False),
         "## Sample runs",
         "Drawn pictures: these rows say that training, evaluation and tables work. They reproduce nothing.",
         _measured(_sample(records), before=True),
         _commands(_sample(records)),
-        "## Published numbers",
-        "A number of ours stands here only when its record has the same data, whole, and no mark. A repository's "
-        "figure of a paper's network stands in the paper's line too.",
     ]
-    for table in published:
-        parts += [
-            f"### {table['source']}",
-            *([table["note"]] if "note" in table else []),
-            _published(table, published, records),
-        ]
     return _from_results("\n\n".join(part for part in parts if part)) + "\n"
 
 
-def _readme_tables(records: list[dict], published: list[dict]) -> str:
-    headlines = [(table, row) for table in published for row in table["rows"] if row.get("headline")]
+def readme_tables(records: list[dict], published: list[PublishedRow]) -> str:
+    """The README's results: what a person looks for first, at most `README_ROWS` measurements, and a link to all."""
+    headlines = [(row, ours) for row in published if row.headline and (ours := matching_record(row, records))]
+    real = sorted(_real(records), key=lambda r: (len(r["marks"]), -r["data"]["images"], *record_order(r)))
     parts = [
-        "**Published, and reproduced here** (mIoU, per cent)",
-        markdown(
-            ("model", "data", "protocol", "paper", "repository", "ours", "difference", "source"),
-            [
-                [row["model"], table["data"], row.get("protocol", "single scale"),
-                 *_side_by_side(table, row, published, records), table["source"]]
-                for table, row in headlines
-            ],
-        ),
+        explanation(),
         "**Measured on real pictures**",
-        _measured(_real(records)),
-        "**Sample runs** (drawn pictures: they show that the machinery works, and reproduce nothing), at one scale",
-        _measured([r for r in _sample(records) if _is_plain(r["protocol"])], before=True),
-        "All numbers, with their sources, records and commands, and what each missing one needs: "
-        "[results/RESULTS.md](results/RESULTS.md).",
-    ]  # fmt: skip
+        _measured(real[:README_ROWS]),
+    ]
+    if headlines:
+        rows = [[row.model, row.table.title, *_side_by_side(row, ours, published), row.table.source]
+                for row, ours in headlines]  # fmt: skip
+        header = ("model", "data", "protocol", "paper", "repository", "ours", "difference", "source")
+        parts += ["**Published, and reproduced here** (mIoU, per cent)", markdown(header, rows)]
+    parts.append(
+        "All numbers with their sources, records and commands, the sample runs, and what each published number "
+        "without one of ours takes: [results/RESULTS.md](results/RESULTS.md)."
+    )
     return "\n\n".join(parts) + "\n"
-
-
-def _is_plain(protocol: dict[str, Any]) -> bool:
-    return len(protocol["scales"]) == 1 and not (protocol["flip"] or protocol.get("crf") or "msc_scales" in protocol)
 
 
 def _real(records: Iterable[dict]) -> list[dict]:
@@ -116,7 +106,7 @@ def shown_records(records: Iterable[dict]) -> list[dict]:
 
 
 def _sample(records: Iterable[dict]) -> list[dict]:
-    """Of runs that were made again, as every machine makes them, the newest."""
+    """The newest record of each sample run; every machine repeats these runs."""
     newest: dict[str, dict] = {}
     for r in sorted(records, key=lambda r: r["finished"]):
         if r["marks"].get("sample"):
@@ -140,14 +130,14 @@ def _measured(records: list[dict], before: bool = False) -> str:
             ("part of " if "subset" in r["marks"] else "") + r["data"]["title"],
             str(r["data"]["images"]),
             protocol_text(r["protocol"]),
-            _percent(r["miou"]),
-            _percent(r["pixel_accuracy"]),
+            percent(r["miou"]),
+            percent(r["pixel_accuracy"]),
             start,
-            " ".join(_mark(k, v) for k, v in r["marks"].items()),
+            " ".join(f"`{text}`" for text in mark_names(r["marks"]).values()),
             f"[{r['id'][-10:]}]({_record_link(r)})",
         ]
         if before:
-            row.insert(4, _percent(r.get("miou_before_training")))
+            row.insert(4, percent(r.get("miou_before_training")))
         rows.append(row)
     return markdown(header, rows)
 
@@ -174,116 +164,58 @@ def record_order(record: dict) -> tuple:
     return record["training"] is not None, *names, *how, record["id"]
 
 
-def _published(table: dict, published: list[dict], records: list[dict]) -> str:
-    rows = []
-    for row in table["rows"]:
-        ours = matching_record(table, row, records)
-        pictures = str(ours["data"]["images"]) if ours else ""
-        sides = _side_by_side(table, row, published, records)
-        needs = "" if ours else what_it_needs(table, row)
-        rows.append([row["model"], row.get("protocol", "single scale"), *sides, pictures, needs])
-    header = ("model", "protocol", "paper", "repository", "ours", "difference", "pictures", "missing: what it needs")
+def _by_source(published: Sequence[PublishedRow], ours: Sequence[dict | None], reproduced: bool) -> list[str]:
+    """A titled table for each source: of its rows with a record of ours, or of those without."""
+    parts = []
+    for source, pairs in itertools.groupby(zip(published, ours, strict=True), key=lambda pair: pair[0].table):
+        chosen = [(row, record) for row, record in pairs if (record is not None) == reproduced]
+        if chosen:
+            title = f"### {source.source}\n\n{source.title}, {source.classes} classes."
+            parts.append(title + (f" {source.note}" if source.note else ""))
+            parts.append(_reproduced(chosen, published) if reproduced else _missing(chosen, published))
+    return parts
+
+
+def _reproduced(chosen: Sequence[tuple[PublishedRow, dict]], published: Sequence[PublishedRow]) -> str:
+    header = ("model", "protocol", "paper", "repository", "ours", "difference", "pictures")
+    rows = [[row.model, *_side_by_side(row, record, published), str(record["data"]["images"])]
+            for row, record in chosen]  # fmt: skip
     return markdown(header, rows)
 
 
-def _side_by_side(table: dict, row: dict, published: list[dict], records: list[dict]) -> list[str]:
-    """What the paper has, what a repository has, ours with a link to its record, and ours less the row's own."""
-    value, ours = _published_value(row), matching_record(table, row, records)
-    paper, repository = (value, repository_figures(table, row, published)) if is_paper(table) else ("-", value)
-    if not ours:
-        return [paper, repository, "-", ""]
-    difference = f"{100 * ours['miou'] - row['miou']:+.2f}"
-    return [paper, repository, f"[{_percent(ours['miou'])}]({_record_link(ours)})", difference]
+def _missing(chosen: Sequence[tuple[PublishedRow, None]], published: Sequence[PublishedRow]) -> str:
+    header = ("model", "protocol", "paper", "repository", "what it takes")
+    return markdown(header, [[row.model, *_published_sides(row, published), what_it_needs(row)] for row, _ in chosen])
 
 
-def is_paper(table: dict) -> bool:
-    return table["source"].startswith("arXiv")
+def _side_by_side(row: PublishedRow, ours: dict, published: Sequence[PublishedRow]) -> list[str]:
+    """The cells of a row: protocol, the paper's number, a repository's, ours with a link to its record, difference."""
+    difference = f"{100 * ours['miou'] - row.miou:+.2f}"
+    return [*_published_sides(row, published), f"[{percent(ours['miou'])}]({_record_link(ours)})", difference]
 
 
-def repository_figures(table: dict, row: dict, published: list[dict]) -> str:
+def _published_sides(row: PublishedRow, published: Sequence[PublishedRow]) -> list[str]:
+    value = published_value(row)
+    sides = (value, repository_figures(row, published)) if row.table.is_paper else ("-", value)
+    return [row.protocol.text(), *sides]
+
+
+def repository_figures(row: PublishedRow, published: Sequence[PublishedRow]) -> str:
     """The figures of repositories that say they are of this row."""
     found = [
-        f"{_published_value(other)} ({other.get('of', their['source'])})"
-        for their in published
-        for other in their["rows"]
-        if other.get("beside") == [table["source"], row["model"], row.get("protocol", "single scale")]
+        f"{published_value(other)} ({other.of or other.table.source})"
+        for other in published
+        if row.id and other.beside == row.id and not other.table.is_paper
     ]
     return "; ".join(found) or "-"
 
 
-def _published_value(row: dict) -> str:
-    accuracy = f" (pixel accuracy {row['pixel_accuracy']:.2f})" if "pixel_accuracy" in row else ""
-    return f"{row['miou']:.2f}" + accuracy + (" (uncertain)" if row.get("uncertain") else "")
-
-
-def what_it_needs(table: dict, row: dict) -> str:
-    if "test" in table["data"]:
-        return "the test server: its labels are not public"
-    if "variant" not in row:
-        return "a recipe: none of ours is this one"
-    data = f"DATA={table['data'].split()[0]}"
-    if "init" not in row:
-        return f"the published weights: `make weights`, then `make eval-all {data}`"
-    name = table["reproduction"].replace("_", "-")
-    return f"`make reproduce-{name} {data} INIT={row['init']} SET=variant={row['variant']}`"
-
-
-def matching_record(table: dict, row: dict, records: list[dict]) -> dict | None:
-    """The newest record that may stand beside a published number: same recipe, same start, trained to its end, no mark.
-
-    A row without `init` is of published weights, which nobody trained here. A random split is no mark where the
-    published number is of one.
-    """
-    if "variant" not in row:
-        return None
-    allowed = {"random_split"} if "random" in table["data"] else set()
-    wanted = {"scales": [1.0], "flip": False} | row.get("settings", {})
-    crf = wanted.pop("crf", False)
-    fitting = [
-        r
-        for r in records
-        if not r["marks"].keys() - allowed
-        and not r["changed"]
-        and _has_start(r, row.get("init"))
-        and (r["reproduction"], r["variant"], r["data"]["title"])
-        == (table["reproduction"], row["variant"], table["data"])
-        and all(r["protocol"].get(k) == v for k, v in wanted.items())
-        and (r["protocol"].get("crf") is not None) == crf
-    ]
-    return max(fitting, key=lambda r: r["finished"], default=None)
-
-
-def _has_start(record: dict, init: str | None) -> bool:
-    """Whether the run began with the weights `init`, a file's or folder's name, and came to its recipe's end."""
-    if init is None or record["training"] is None:
-        return init is None and record["training"] is None
-    start = Path(record["training"].get("init") or "")
-    names = {*start.parts, re.sub(r"\.(ckpt|npz|h5)\b.*", "", start.name)}
-    path, step = Path(record["checkpoint"]["path"]).name, record["checkpoint"]["step"]
-    return init in names and path.startswith(PREFIX) and step == record["recipe"]["num_steps"]
-
-
-def _mark(name: str, value: Any) -> str:
-    return MARKS["val_seen unknown" if value == "unknown" else name].format(value)
-
-
-def protocol_text(protocol: dict[str, Any]) -> str:
-    """`native, scale 1`, `OS 8, sides brought to 513..513, padded to 513, scales 0.5 1 + mirror`, ..."""
-    size = protocol["eval_size"]
-    parts = [f"OS {protocol['output_stride']}"] if "output_stride" in protocol else []
-    if limits := protocol.get("resize_range"):
-        parts.append(f"sides brought to {limits[0]}..{limits[1]}")
-    parts.append(size if isinstance(size, str) else f"padded to {size}")
-    scales = " ".join(f"{s:g}" for s in protocol["scales"])
-    parts.append(f"scale{'s' if len(protocol['scales']) > 1 else ''} {scales}")
-    if inputs := protocol.get("msc_scales"):
-        parts.append(f"MSC {' '.join(f'{s:g}' for s in inputs)}")
-    text = ", ".join(parts) + (" + mirror" if protocol["flip"] else "")
-    return text + (" + CRF" if protocol.get("crf") else "")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def published_value(row: PublishedRow) -> str:
+    """The number as it is printed, with what else its source says of it."""
+    more = [f"pixel accuracy {row.pixel_accuracy:.2f}"] if row.pixel_accuracy is not None else []
+    more += [f"{row.multiply_adds:g} G multiply-adds"] if row.multiply_adds is not None else []
+    more += ["uncertain"] if row.uncertain else []
+    return f"{row.miou:.2f}" + (f" ({', '.join(more)})" if more else "")
 
 
 def _record_link(record: dict) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from common import files
 from common.errors import UserError
 from common.files import read_json, write_json, write_text
 from common.inference.metrics import METRICS_FILE
-from common.recipe.recipe import Recipe
+from common.paths import slug
+from common.recipe.recipe import Recipe, format_value
 
 RECIPE, SUMMARY, PICTURES = "recipe.json", "train.json", "pictures.txt"
 START = "start"  # folder of a run's step 0
@@ -27,9 +28,9 @@ def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
     return RUNS / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def evaluation_dir(folder: Path, changes: Iterable[str]) -> Path:
+def evaluation_dir(folder: Path, changes: Mapping[str, Any]) -> Path:
     """Where an evaluation of a checkpoint in `folder` lies; `changes` are the recipe fields of its protocol."""
-    return folder / "-".join(["evaluation", *changes])
+    return folder / "-".join(["evaluation", *(slug(f"{name}={format_value(v)}") for name, v in changes.items())])
 
 
 def locked(run_dir: Path) -> contextlib.AbstractContextManager[None]:

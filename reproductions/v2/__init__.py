@@ -1,7 +1,7 @@
 """DeepLab v2: its recipes, its network, and the weights it knows, as the shared programs ask for them."""
 
 from common.reproduction import Reproduction
-from reproductions.v2.recipe import MSC, VARIANTS, fields_from_weights
+from reproductions.v2.recipe import VARIANTS, fields_from_weights
 
 REPRODUCTION = Reproduction(
     name="v2",
@@ -13,7 +13,6 @@ REPRODUCTION = Reproduction(
     last_layer="^(fc1_voc12|decoder/aspp)",
     fields_from_weights=fields_from_weights,
     protocols=({"crf": True},),
-    further_protocols=({"msc_scales": MSC["msc_scales"]}, {"msc_scales": MSC["msc_scales"], "crf": True}),
 )
 
 segmenter = REPRODUCTION.segmenter

@@ -1,7 +1,7 @@
 """DeepLab v3+: its recipes, its network, and the weights it knows, as the shared programs ask for them."""
 
 from common.reproduction import Reproduction
-from reproductions.v3plus.recipe import MODELS, STRATEGIES, VARIANTS, fields_from_weights
+from reproductions.v3plus.recipe import MODELS, VARIANTS, fields_from_weights
 
 REPRODUCTION = Reproduction(
     name="v3plus",
@@ -12,7 +12,6 @@ REPRODUCTION = Reproduction(
     module="reproductions.v3plus.model",
     last_layer="^logits/",
     fields_from_weights=fields_from_weights,
-    further_protocols=tuple(how for name, how in STRATEGIES.items() if name != "os16"),
 )
 
 segmenter = REPRODUCTION.segmenter

@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.inference.segmenter import Segmenter
 from common.nets import layers
 from common.nets.network import Outputs
-from common.results.tables import protocol_text
+from common.results.protocol import protocol_text
 from common.tf1 import tf
 from common.training.batches import TrainingBatches, augment
 from tests.conftest import ROOT

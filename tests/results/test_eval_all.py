@@ -17,6 +17,9 @@ from common.downloads import manifest as manifests
 from common.errors import UserError
 from common.reproduction import reproductions
 from common.results import eval_all, known, records
+from common.results.protocol import Protocol
+from common.results.published import PublishedRow, Source, Training
+from common.training import run_folder
 from tests.conftest import ROOT
 from tests.helpers.tiny import SMALL, TINY, run
 
@@ -26,8 +29,17 @@ TWO = dataclasses.replace(
     variants={r.variant: r for r in (SMALL, SMALL.derive(variant="wide", width=24))},
     sample_variants=("small", "wide"),
     protocols=({"eval_flip": True},),
-    further_protocols=({"eval_scales": (0.75, 1.0)}, {"eval_flip": True}),
 )
+# Published of it, on VOC, which stands for the sample set: mirrored, as reproduce evaluates too, and at two scales.
+SOURCE = Source(source="s", reproduction="tiny", data="VOC2012", split="val", classes=21)
+ROWS = [
+    PublishedRow(table=SOURCE, model="m", miou=50, protocol=how, trained=Training(init="x", fields={"width": 99}))
+    for how in (
+        Protocol(size=513, mirror=True),
+        Protocol(size=513, scales=(0.75, 1.0)),
+        Protocol(size=513, mirror=True),
+    )
+]
 
 
 @pytest.fixture
@@ -36,6 +48,7 @@ def tiny_suite(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(eval_all, "reproductions", lambda: {"tiny": TWO})
+    monkeypatch.setattr(eval_all, "read_published", lambda: ROWS)
     return tmp_path
 
 
@@ -103,8 +116,9 @@ def test_a_run_that_fails_is_named(tiny_suite, monkeypatch):
 PROGRAM = """
 import sys
 from common.results import eval_all
-from tests.results.test_eval_all import TWO
+from tests.results.test_eval_all import ROWS, TWO
 eval_all.reproductions = lambda: {"tiny": TWO}
+eval_all.read_published = lambda: ROWS
 sys.exit(eval_all.main(["--jobs", "1"]))
 """
 
@@ -148,7 +162,7 @@ def test_one_that_fails_does_not_stop_the_others(two_runs, results_dir, capsys):
     assert captured.out.count("tiny-wide") == 3 and "failed" not in captured.out
     assert "runs/tiny-small/model.ckpt-8" in captured.err and "1 checkpoints could not be made or read" in captured.err
     data.write_bytes(whole)
-    (two_runs / "runs/tiny-small/evaluation-eval_scales").write_text("in the way of its folder")
+    (two_runs / "runs/tiny-small/evaluation-eval_scales_0_75_1_0").write_text("in the way of its folder")
     assert eval_all.main(["--quiet"]) == 2
     captured = capsys.readouterr()
     assert "failed: " in captured.out and "1 of 6 evaluations failed, 0 checkpoints" in captured.err
@@ -166,7 +180,7 @@ def test_memory_limits_what_runs_together(two_runs, monkeypatch):
 
     monkeypatch.setattr(eval_all, "_start", watched)
     split = read_split(card_by_name("voc2012"), Path("data/sample"), "val")
-    jobs = [job for c in known.trained({"tiny": TWO}) for job in eval_all.jobs_of(c, split, [])]
+    jobs = [job for c in known.trained({"tiny": TWO}) for job in eval_all.jobs_of(c, split, [], ROWS)]
     eval_all.run(jobs[:2], (Path("data/sample"), "val", split), most=3, quiet=True)
     assert together == [1, 1]
 
@@ -175,8 +189,9 @@ def test_real_data_takes_runs_on_real_data_and_fetched_weights(
     tiny_suite, voc_subset, results_dir, capsys, monkeypatch
 ):
     """A run on the sample set is not evaluated on photographs; weights of the manifest say what they have seen."""
-    one = dataclasses.replace(TWO, protocols=(), further_protocols=())
+    one = dataclasses.replace(TWO, protocols=())
     monkeypatch.setattr(eval_all, "reproductions", lambda: {"tiny": one})
+    monkeypatch.setattr(eval_all, "read_published", lambda: [])
     few = tiny_suite / "few.txt"
     few.write_text(
         "".join(f"{line}\n" for line in (voc_subset / "ImageSets/Segmentation/val.txt").read_text().split()[:2])
@@ -207,9 +222,16 @@ def test_protocols_of_every_paper_are_told_apart():
     """v2's multi-scale inputs too, which are fused inside the network."""
     for reproduction in reproductions().values():
         recipe = reproduction.variants[reproduction.sample_variants[0]]
-        ways = ({}, *reproduction.protocols, *reproduction.further_protocols)
+        ways = ({}, *reproduction.protocols)
         told = {json.dumps(recipe.derive(**changes).at_evaluation().protocol()) for changes in ways}
         assert len(told) == len(ways), reproduction.name
+
+
+def test_evaluations_by_other_values_lie_in_other_folders():
+    """Two lists of scales, as Cityscapes has, and two strides."""
+    ways = [{"eval_scales": (0.75, 1.0)}, {"eval_scales": (0.5, 1.0)}, {"eval_output_stride": 8}, {}]
+    assert len({run_folder.evaluation_dir(Path("runs/x"), changes) for changes in ways}) == 4
+    assert run_folder.evaluation_dir(Path("runs/x"), {}) == Path("runs/x/evaluation")
 
 
 def test_all_reproductions_are_found():

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import yaml
 
 from common.data.sets.voc import VOC2012
 from common.data.shards.build import build
@@ -17,12 +16,14 @@ from common.data.split import Split
 from common.errors import UserError
 from common.inference.picture_scores import PictureScores
 from common.paths import ROOT, is_inside, slug
-from common.reproduction import reproductions
 from common.results import records
 from common.results import tables as results
+from common.results.marks import MARKS, mark_names
+from common.results.published import read_published
 from common.weights import checkpoints
 from common.weights.weights import Weights
 from tests.helpers.tiny import run
+from tests.results.test_published import made_up
 
 
 @pytest.fixture
@@ -80,7 +81,9 @@ def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, 
     record = json.loads(reproduced.read_text())
     row = next(line for line in first[1].splitlines() if record["id"] in line)
     assert f"{100 * record['miou']:.2f}" in row and "`sample` `subset 2`" in row
-    assert f"](runs/{record['id']}.json)" in row and f"](results/runs/{record['id']}.json)" in first[0]
+    assert (
+        f"](runs/{record['id']}.json)" in row and record["id"] not in first[0]
+    )  # sample runs stand in RESULTS.md alone
     real = first[1].split("## Sample runs")[0]
     assert record["id"] not in real and "None yet." in real
 
@@ -96,32 +99,6 @@ def test_of_sample_runs_that_were_made_again_the_newest_is_shown(reproduced):
     assert {r["id"] for r in results._sample([again, record, other])} == {"again", "other"}
     real = [r | {"marks": {}} for r in (record, again)]
     assert results._sample(real) == [] and len(results._real(real)) == 2
-
-
-def test_an_unmarked_record_stands_beside_its_published_number(reproduced):
-    record = json.loads(reproduced.read_text())
-    table = {"source": "s", "reproduction": "tiny", "data": "VOC2012 val"}
-    row = {"model": "m", "miou": 70.0, "variant": "small", "init": "deeplab_resnet_init"}
-    full = record | {"marks": {}, "changed": [], "data": record["data"] | {"title": "VOC2012 val"}}
-    full["training"] = record["training"] | {"init": "weights/deeplab_resnet_init/deeplab_resnet_init.ckpt"}
-    full["recipe"] = record["recipe"] | {"num_steps": record["checkpoint"]["step"]}
-
-    def stands(changes, row=row, table=table):
-        return results.matching_record(table, row, [full | changes]) is not None
-
-    assert stands({}) and results.matching_record(table, row, [full]) == full
-    assert not stands({"marks": {"subset": 5}}) and not stands({"variant": "other"})
-    assert not stands({"changed": ["batch_size"]})
-    for init in (None, "deeplab_resnet_init_other.ckpt", "x/deeplab_resnet.ckpt"):
-        assert not stands({"training": full["training"] | {"init": init}})
-    assert not stands({"recipe": full["recipe"] | {"num_steps": 30000}})  # not trained to its end
-    assert not stands({"checkpoint": full["checkpoint"] | {"path": "runs/x/best.ckpt-4"}})  # chosen on val
-    assert not stands({}, row | {"settings": {"flip": True}}) and not stands({}, {"model": "m", "miou": 70.0})
-    published = {k: v for k, v in row.items() if k != "init"}  # of weights from elsewhere
-    assert not stands({}, published) and stands({"training": None}, published) and not stands({"training": None})
-    random = {"marks": {"random_split": True}, "data": full["data"] | {"title": "VOC2012 random_val"}}
-    assert stands(random, table=table | {"data": "VOC2012 random_val"})
-    assert not stands({"marks": {"random_split": True}})
 
 
 @pytest.mark.parametrize(
@@ -158,44 +135,61 @@ def test_records_hold_no_ones_home():
     assert "/home/me/VOC2012" not in words and "VOC2012" in words
 
 
-def test_every_published_row_has_a_source_and_names_real_recipes():
-    ours, seen = reproductions(), set()
-    for table in results.read_published():
-        assert table["source"] and table["data"] and table["reproduction"] and table["source"] not in seen
-        seen.add(table["source"])
-        for row in table["rows"]:
-            assert 0 < row["miou"] < 100
-            assert "variant" not in row or row["variant"] in ours[table["reproduction"]].variants, row
-    rows = {
-        (t["source"], r["model"], r.get("protocol", "single scale"))
-        for t in results.read_published()
-        for r in t["rows"]
-    }
-    beside = [tuple(r["beside"]) for t in results.read_published() for r in t["rows"] if "beside" in r]
-    assert beside and rows >= set(beside)
+def test_readme_shows_the_best_ten_of_real_pictures_and_explains_marks_first(reproduced):
+    record = json.loads(reproduced.read_text())
+    marks = [{}, {"subset": 300}, {"subset": 200}, *[{"subset": 20}] * 15]
+    real = [
+        record | {"id": f"record{i:04d}", "marks": m, "data": record["data"] | {"images": m.get("subset", 1449)}}
+        for i, m in enumerate(marks)
+    ]
+    text = results.readme_tables(real, read_published())
+    table = [line for line in text.splitlines() if "](results/runs/" in line]
+    assert len(table) == results.README_ROWS and all(f"record000{i}" in text for i in range(3))
+    assert all(f"`{name}" in text.partition("| model |")[0] for name in MARKS)
+    assert mark_names({"subset": 20, "val_seen": "unknown"}) == {"subset": "subset 20", "val_seen?": "val_seen?"}
+
+
+def test_a_record_stands_in_the_line_of_its_published_number(reproduced):
+    """In RESULTS.md under its source, no longer under what is missing; in the README where it is a headline."""
+    published = read_published()
+    (row,) = (r for r in published if r.miou == 77.21 and r.headline)
+    record = json.loads(reproduced.read_text())
+    ours = made_up(row, miou=0.7700) | {key: record[key] for key in ("title", "pixel_accuracy", "command")}
+    text, readme = results.results_text([ours], published), results.readme_tables([ours], published)
+    beside = "| 77.21 | 70.63 (github NanqingD/DeepLabV3-Tensorflow)"
+    reproduced_part, missing = text.split("## What is missing")
+    (line,) = (li for li in reproduced_part.splitlines() if beside in li)
+    assert "OS 16, native, scale 1" in line and "[77.00](runs/" in line and "| -0.21 | 1449 |" in line
+    assert beside not in missing
+    assert "**Published, and reproduced here**" in readme and beside in readme and "-0.21" in readme
+    assert "None yet." in results.results_text([], published).split("## What is missing")[0]
+    assert "reproduced here" not in results.readme_tables([], published)
 
 
 def test_no_number_stands_without_a_record_or_a_source(reproduced, results_dir):
     """Every figure with two decimals in RESULTS.md is a record's or a published one, in a line that names which."""
     results.write_results()
-    found, tables = records.read_records(), results.read_published()
+    found, rows = records.read_records(), read_published()
     measured = {
         f"{100 * r[k]:.2f}" for r in found for k in ("miou", "pixel_accuracy", "miou_before_training") if k in r
     }
-    published = {f"{row[k]:.2f}" for t in tables for row in t["rows"] for k in ("miou", "pixel_accuracy") if k in row}
+    values = [v for row in rows for v in (row.miou, row.pixel_accuracy, row.multiply_adds) if v is not None]
+    published = {f"{value:.2f}" for value in values}
     section, shown = "", 0
     for line in (results_dir / "RESULTS.md").read_text().splitlines():
         section = line if line.startswith("##") else section
         if not line.startswith("|"):
             continue
-        numbers = {n for cell in line.split("|") for n in re.findall(r"(?<![\w.])\d+\.\d\d(?!\d)", cell)}
+        cells = line.split("|")
+        cells = cells[3:5] if section.startswith("###") else cells  # paper and repository, without the protocol
+        numbers = {n for cell in cells for n in re.findall(r"(?<![\w.])\d+\.\d\d(?!\d)", cell)}
         shown += len(numbers)
         assert numbers <= (published if section.startswith("###") else measured), line
         assert not numbers or section.startswith("###") or "](runs/" in line
     assert shown > 200
 
 
-def test_committed_results_are_what_the_committed_records_give():
+def test_committed_results_are_what_the_committed_records_give(tmp_path):
     """Of the last commit, so that a user's own records and tables don't matter."""
 
     def git(*arguments):
@@ -207,9 +201,10 @@ def test_committed_results_are_what_the_committed_records_give():
         pytest.skip("not a git checkout")
     committed = [json.loads(git("show", f"HEAD:{p}")) for p in paths]
     assert committed and all(r["digest"] == records.digest(r) for r in committed)
-    published = yaml.safe_load(git("show", "HEAD:results/published.yaml"))
-    assert git("show", "HEAD:results/RESULTS.md") == results._results(committed, published)
-    assert results._readme_tables(committed, published) in git("show", "HEAD:README.md")
+    (tmp_path / "published.yaml").write_text(git("show", "HEAD:results/published.yaml"), encoding="utf-8")
+    published = read_published(tmp_path / "published.yaml")
+    assert git("show", "HEAD:results/RESULTS.md") == results.results_text(committed, published)
+    assert results.readme_tables(committed, published) in git("show", "HEAD:README.md")
 
 
 def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_dir):

@@ -1,0 +1,104 @@
+"""The protocol of a number: how its labels were made and compared, in records and in published.yaml alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from common.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that must be equal before two numbers are compared. None is what nobody told.
+
+    Attributes:
+      output_stride: of the evaluation; None too for v1 and v2, whose networks have but one.
+      size: 'native', or the side that pictures are padded to.
+      resize_range: least short side and greatest long side that pictures are brought to first; () for none.
+      crop: side of the one piece of each picture that was looked at; 0 for whole pictures. Ours are whole.
+      scales: factors at which each picture is evaluated.
+      mirror: whether it is evaluated mirrored too.
+      fusion: how the results at several scales become one.
+      msc: scales whose scores the network itself fuses by the maximum; () for one.
+      crf: whether the dense CRF refines the result.
+      void: whether void pixels are left out, or count as class 0.
+    """
+
+    output_stride: int | None = None
+    size: Literal["native"] | int | None = None
+    resize_range: tuple[int, ...] = ()
+    crop: int = 0
+    scales: tuple[float, ...] | None = (1.0,)
+    mirror: bool | None = False
+    fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+    msc: tuple[float, ...] = ()
+    crf: bool = False
+    void: Literal["ignored", "background"] = "ignored"
+
+    @classmethod
+    def of_record(cls, protocol: Mapping[str, Any]) -> Self:
+        """The protocol that a record states, as `Recipe.protocol` writes it."""
+        return cls(
+            output_stride=protocol.get("output_stride"),
+            size=protocol["eval_size"],
+            resize_range=tuple(protocol.get("resize_range", ())),
+            scales=tuple(protocol["scales"]),
+            mirror=protocol["flip"],
+            fusion=protocol.get("scale_fusion") or "mean_probability",
+            msc=tuple(protocol.get("msc_scales", ())),
+            crf=protocol.get("crf") is not None,
+            void="background" if protocol.get("void") else "ignored",
+        )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our `evaluate` can do it: whole pictures, and all of it told."""
+        return not self.crop and None not in (self.size, self.scales, self.mirror)
+
+    def changes(self, recipe: Recipe, keep_size: bool = False) -> dict[str, Any]:
+        """The fields in which a recipe that evaluates so differs from `recipe`; with `keep_size` but for the size."""
+        wanted = {
+            "eval_output_stride": self.output_stride,
+            "eval_scales": self.scales,
+            "eval_flip": self.mirror,
+            "scale_fusion": self.fusion,
+            "msc_scales": self.msc or (1.0,),
+            "crf": self.crf,
+        }
+        if not keep_size:
+            wanted |= {"resize_range": self.resize_range, "eval_size": self.size}
+        told = {name: value for name, value in wanted.items() if value is not None}
+        return {name: value for name, value in told.items() if getattr(recipe, name, value) != value}
+
+    def text(self) -> str:
+        """`native, scale 1`, `OS 8, sides brought to 513..513, padded to 513, scales 0.5 1 + mirror`, ..."""
+        parts = [f"OS {self.output_stride}"] if self.output_stride else []
+        if self.resize_range:
+            parts.append(f"sides brought to {self.resize_range[0]}..{self.resize_range[1]}")
+        if self.crop:
+            parts.append(f"crops of {self.crop}")
+        elif self.size:
+            parts.append("native" if self.size == "native" else f"padded to {self.size}")
+        parts.append(self._scales_text())
+        if self.msc:
+            parts.append(f"MSC {_numbers(self.msc)}")
+        if self.fusion != "mean_probability":
+            parts.append("scores fused by the maximum")
+        if self.void == "background":
+            parts.append("void as background")
+        mirror = {True: " + mirror", False: "", None: ", mirror not told"}[self.mirror]
+        return ", ".join(parts) + mirror + (" + CRF" if self.crf else "")
+
+    def _scales_text(self) -> str:
+        if self.scales is None:
+            return "several scales"
+        return f"scale{'s' if len(self.scales) > 1 else ''} {_numbers(self.scales)}"
+
+
+def protocol_text(protocol: Mapping[str, Any]) -> str:
+    """A record's protocol in words."""
+    return Protocol.of_record(protocol).text()
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
