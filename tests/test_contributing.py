@@ -1,11 +1,13 @@
 """CONTRIBUTING.md: its lists of files are followed for a toy, in a copy of the checkout."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +53,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def add(checkout: Path, files: toy.Files, **others: bytes) -> list[str]:
-    """Write a toy's files; returns every file that is new or another one now."""
+@contextlib.contextmanager
+def changes(checkout: Path) -> Iterator[list[str]]:
+    """A list that, at the end of the block, holds every file that is new or another one now."""
+    touched: list[str] = []
     before = contents(checkout)
+    yield touched
+    touched += sorted(name for name, content in contents(checkout).items() if before.get(name) != content)
+
+
+def add(checkout: Path, files: toy.Files) -> None:
+    """Write a toy's new files, and edit the others."""
     for name, change in files.items():
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(change if isinstance(change, str) else change(path.read_text(encoding="utf-8")))
-    return sorted(name for name, content in contents(checkout).items() if before.get(name) != content)
+        text = change if isinstance(change, str) else change(path.read_text(encoding="utf-8"))
+        path.write_text(text, encoding="utf-8")
 
 
 def run(checkout: Path, *arguments: object) -> str:
@@ -89,7 +99,8 @@ def test_every_path_that_is_named_is_there():
 
 
 def test_a_backbone(checkout):
-    touched = add(checkout, toy.BACKBONE)
+    with changes(checkout) as touched:
+        add(checkout, toy.BACKBONE)
     assert touched == sorted(listed("A backbone of DeepLab v3+"))
     follows_the_rules(checkout, touched)
     described = run(checkout, "reproductions.v3plus", "describe", "--set", "variant=toy", "eval_size=65")
@@ -97,7 +108,8 @@ def test_a_backbone(checkout):
 
 
 def test_a_data_set(checkout, tmp_path):
-    touched = add(checkout, toy.DATA_SET)
+    with changes(checkout) as touched:
+        add(checkout, toy.DATA_SET)
     assert touched == sorted(listed("A data set"))
     follows_the_rules(checkout, touched)
     program = f"from pathlib import Path; from tests.data.test_toy import draw; draw(Path({str(tmp_path / 'toy')!r}))"
@@ -108,10 +120,9 @@ def test_a_data_set(checkout, tmp_path):
 
 
 def test_a_reproduction(checkout, tmp_path):
-    before = contents(checkout)
-    np.savez(checkout / "tests/golden/toy.npz", **toy.original_answers())
-    add(checkout, toy.REPRODUCTION)
-    touched = sorted(name for name, content in contents(checkout).items() if before.get(name) != content)
+    with changes(checkout) as touched:
+        np.savez(checkout / "tests/golden/toy.npz", **toy.original_answers())
+        add(checkout, toy.REPRODUCTION)
     assert touched == sorted(listed("A reproduction"))
     follows_the_rules(checkout, touched)
     assert "scores/biases" in run(checkout, "reproductions.toy", "describe", "--set", "variant=sample")
@@ -121,3 +132,13 @@ def test_a_reproduction(checkout, tmp_path):
     shown = subprocess.run(["make", "-C", checkout, "help"], capture_output=True, text=True, check=True).stdout
     assert "reproduce-toy" in shown
     assert re.search(r"^toy +toy/toy", run(checkout, "tests.parity", "--list"), re.MULTILINE)
+
+
+def test_a_published_number(checkout):
+    run(checkout, "common.results")  # what else is new since the tables were written is no part of this
+    with changes(checkout) as touched:
+        add(checkout, toy.PUBLISHED)
+        run(checkout, "common.results")
+    assert touched == sorted(listed("A published number"))
+    table = (checkout / "results/RESULTS.md").read_text().partition("### github toy/toy README\n")[2]
+    assert re.search(r"^\| Two layers \|.*\| 12\.34 \|", table, re.MULTILINE)

@@ -260,3 +260,20 @@ def test_it_answers_as_the_original():
         "| [`toy`](reproductions/toy/README.md) two layers | toy/toy | none |\n", before="| [`v1`](reprod"
     ),
 }
+
+PUBLISHED: Files = {
+    "results/published.yaml": lambda text: (
+        f"""{text.rstrip()}
+
+- source: github toy/toy README
+  reproduction: v1
+  data: VOC2012
+  split: val
+  classes: 21
+  protocol: {{size: native}}
+  trained: {{program: toy/toy}}
+  rows:
+    - {{model: Two layers, miou: 12.34}}
+"""
+    ),
+}
