@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
+from importlib.machinery import PathFinder
 
 # 2 hides notes and warnings of the runtime, keeps errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -38,7 +39,24 @@ def _without_start_up_notes():
             os.close(saved)
 
 
-with _without_start_up_notes():
+@contextlib.contextmanager
+def _without_keras():
+    """Let TensorFlow load without Keras, which takes a fifth of the time and which nothing here uses.
+
+    A program that imports Keras, or tensorflow.keras, gets it all the same, before this module or after it.
+    """
+    name = "keras.src.optimizers"  # what TensorFlow imports, if that can be imported
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _without_start_up_notes(), _without_keras():
     import tensorflow.compat.v1 as tf
     from tensorflow.python.framework import ops as _ops
     from tensorflow.python.framework import tensor as _tensor
@@ -86,7 +104,8 @@ def _steer_batch_norm() -> None:
             "common/tf1.py: tf-slim's batch_norm no longer chooses its path by `updates_collections`; "
             "review the repair _steer_batch_norm"
         )
-    if importlib.util.find_spec("keras.legacy_tf_layers") is not None:
+    keras = importlib.util.find_spec("keras")  # of the module within it, Python would import Keras to tell
+    if keras and PathFinder.find_spec("keras.legacy_tf_layers", keras.submodule_search_locations):
         raise ImportError("common/tf1.py: keras.legacy_tf_layers exists again; delete the repair _steer_batch_norm")
 
     @slim.add_arg_scope

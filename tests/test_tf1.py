@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -26,6 +29,35 @@ def test_a_changed_batch_norm_is_refused(monkeypatch):
     monkeypatch.setattr(slim, "batch_norm", lambda inputs: inputs)
     with pytest.raises(ImportError, match="review the repair"):
         tf1._steer_batch_norm()
+
+
+def test_the_return_of_a_legacy_layer_is_refused(tmp_path):
+    (tmp_path / "keras/legacy_tf_layers").mkdir(parents=True)
+    for folder in ("keras", "keras/legacy_tf_layers"):
+        (tmp_path / folder / "__init__.py").touch()
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import common.tf1"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode and "keras.legacy_tf_layers exists again" in done.stderr.splitlines()[-1]
+
+
+def test_keras_is_left_out_but_not_taken_away():
+    """It is loaded when a program asks for it, which TensorFlow's own import would have done."""
+    program = """
+import sys
+from common.tf1 import tf
+assert "keras" not in sys.modules and "keras.src.optimizers" not in sys.modules
+from tensorflow.keras.layers import Dense
+import keras, tensorflow
+assert Dense is keras.layers.Dense is tensorflow.keras.layers.Dense and keras.optimizers.SGD
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_keras_may_come_first():
+    program = "import keras; from common.tf1 import tf; assert keras.optimizers.SGD and not tf.executing_eagerly()"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_slim_batch_norm_updates_land_in_update_ops():
