@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import program
+from common.errors import UserError
 from common.files import write_text
 from common.paths import ROOT
 from common.results import parity, records
 from common.results.code_version import code_version
+from tests.conftest import GOLDEN_DIR
 from tests.parity.measurement import Measurement, Skipped, arithmetic
 
 
@@ -65,6 +67,8 @@ def _measure(name: str) -> int:
     found = list(module.measurements())
     measured = [m for m in found if isinstance(m, Measurement)]
     skipped = [s for s in found if isinstance(s, Skipped)]
+    if not measured:
+        raise UserError(f"{name}: {GOLDEN_DIR} has no answers of {parity.PROGRAMS[name].name}; set GOLDEN_DIR")
     beyond = [m for m in measured if not m.holds]
     seconds = time.monotonic() - started
     path = _write(name, measured, skipped, seconds)
