@@ -75,6 +75,11 @@ def _find(path: Path) -> Path:
         raise UserError(f"{path}: is no TF.js model (its folder, {', '.join((*names, MANIFEST))})")
     if path.name == MANIFEST:
         path = path.with_name(GRAPH_PB)
+    if path.name != GRAPH_PB and path.suffix == ".pb" and not path.with_name(MANIFEST).is_file():
+        raise UserError(
+            f"{path}: is a frozen graph or a SavedModel's, which is not read; taken are checkpoints (the prefix of the "
+            f"model.ckpt files that came with it) and TF.js models ({GRAPH_JSON}, or {GRAPH_PB} with {MANIFEST})"
+        )
     for file in (path, path.with_name(MANIFEST)) if path.suffix == ".pb" else ():
         if not file.is_file():
             raise UserError(f"{file}: this part of the model is missing; fetch the whole folder")

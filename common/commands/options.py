@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
+from common.console import say
 from common.data.lists import open_data
 from common.data.own import training_settings
 from common.data.sample import SAMPLE
+from common.errors import UserError
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
@@ -18,6 +20,30 @@ def add_data(parser: argparse.ArgumentParser, split: str) -> None:
         help=f"data set folder, folder of TFRecords, your own dataset.yaml, or '{SAMPLE}' for the drawn sample set",
     )  # fmt: skip
     parser.add_argument("--split", help=f"split name or list file (default: the recipe's {split})")
+
+
+def add_init(parser: argparse.ArgumentParser) -> None:
+    """Add `--init` and what is taken from it."""
+    parser.add_argument("--init", metavar="WEIGHTS", help="weights to start from")
+    parser.add_argument(
+        "--init-averages", action="store_true",
+        help="take each variable's moving average from --init, where the file has one (slim's ImageNet networks)",
+    )  # fmt: skip
+
+
+def open_init(args: argparse.Namespace) -> Weights | None:
+    """The weights that `--init` names, if any. Raises UserError as `Weights` does, or when it has no averages."""
+    if not args.init:
+        if args.init_averages:
+            raise UserError("--init-averages: says how --init is read; name the weights by --init")
+        return None
+    weights = Weights(args.init)
+    if args.init_averages:
+        if not weights.take_averages():
+            raise UserError(f"--init-averages: {weights.path} holds no moving averages; leave it out")
+    elif count := len(weights.averages()):
+        say(f"{weights.path}: also holds {count} moving averages; --init-averages starts from those", args.quiet)
+    return weights
 
 
 def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:

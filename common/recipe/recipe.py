@@ -99,6 +99,9 @@ class Recipe:
         "crf_bilateral_compat",
     )
 
+    # Regular expressions of what weight files hold beside the network, such as another task's classifier: never loaded.
+    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ()
+
     variant: str
 
     # What the network reads: (pixel - pixel_mean) * pixel_scale, channels in channel_order, pixels 0..255.

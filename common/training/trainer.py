@@ -11,7 +11,8 @@ import numpy as np
 from common.console import say
 from common.data.split import Split
 from common.errors import UserError
-from common.nets.network import Network, restore_pixels
+from common.nets.network import Network
+from common.nets.pictures import restore_pixels
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training import run_folder
@@ -30,7 +31,7 @@ Feed = Mapping[tf.Tensor, np.ndarray]
 
 @dataclass(frozen=True)
 class Update:
-    """What one update of the weights found.
+    """The findings of one update of the weights.
 
     Attributes:
       step: its number, from 1.
@@ -84,7 +85,8 @@ class Trainer:
             checkpoints.restore(session, Weights(start.checkpoint), self._state, training_state=True)
         elif start.init:
             model = self._model
-            count = checkpoints.restore(session, start.init, model, self._recipe.init_not_loaded)
+            left_out = (*self._recipe.init_not_loaded, *self._recipe.NOT_OF_NETWORK)
+            count = checkpoints.restore(session, start.init, model, left_out)
             rest = f"; init_not_loaded leaves {len(model) - count} as they start" if count < len(model) else ""
             say(f"{start.init.path}: {count} of {len(model)} variables loaded{rest}", quiet)
         elif self._recipe.calibration_batches:

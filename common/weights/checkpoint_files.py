@@ -5,6 +5,9 @@ import hashlib
 import re
 from pathlib import Path
 
+from common.errors import UserError
+from common.words import some
+
 PREFIX = "model.ckpt"
 BEST = "best.ckpt"  # the one that validation found best, beside the newest ones
 
@@ -30,6 +33,87 @@ def step_of(prefix: Path) -> int | None:
     """The step in a prefix `model.ckpt-<step>` or `best.ckpt-<step>`."""
     match = re.fullmatch(rf"(?:{re.escape(PREFIX)}|{re.escape(BEST)})-(\d+)", prefix.name)
     return int(match[1]) if match else None
+
+
+# TensorFlow's text file beside checkpoints, and how its lines name the newest.
+STATE = "checkpoint"
+_NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"([^"\n]*)"', re.MULTILINE)
+
+CONVERTERS = "converters/README.md says how to convert it"
+# Files that people take for a checkpoint, by their ending: what they are, and what to give instead.
+OTHERS = {
+    ".pb": "is a graph with its weights in it (frozen, or of a SavedModel), not a checkpoint; give the prefix of the "
+    "model.ckpt files that came with it (a SavedModel's is variables/variables)",
+    ".pbtxt": "is a graph as text, without weights; give the prefix of the checkpoint",
+    ".tflite": "is a TensorFlow Lite model, not a checkpoint; give the checkpoint that it was made of",
+    ".caffemodel": f"is Caffe's; {CONVERTERS}",
+    ".onnx": f"is ONNX; {CONVERTERS}",
+    ".json": f"is no checkpoint; if it is a TF.js model, {CONVERTERS}",
+    ".keras": "is a Keras 3 archive; unzip it and give its model.weights.h5",
+    **dict.fromkeys((".pth", ".pt", ".safetensors"), "is PyTorch's, and these networks are not; give TensorFlow's"),
+    **dict.fromkeys((".tar", ".gz", ".tgz", ".zip"), "is an archive; unpack it and give the checkpoint in it"),
+}  # fmt: skip
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The prefix or V1 file that a person means by `path`.
+
+    Taken are the prefix, any of its files (`.index`, `.meta`, `.data-...`), a folder that holds one checkpoint, and
+    the text file `checkpoint` or a folder with it, which name the newest.
+
+    Raises:
+      UserError: there is no checkpoint; the message says what the file is, or which checkpoints the folder holds.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file():
+        if path.suffix.lower() in OTHERS:
+            raise UserError(f"{path}: {OTHERS[path.suffix.lower()]}")
+        if path.name == STATE or _NEWEST.match(_head(path)):
+            return _newest_of(path)
+    text = str(path)
+    for ending in (".index", ".meta"):  # people paste what the file manager shows
+        text = text.removesuffix(ending)
+    prefix = Path(re.sub(r"\.data-\d{5}-of-\d{5}$", "", text))
+    if _is_there(prefix):
+        return prefix
+    alone = "; beside this file its .index and .data files are missing" if path.is_file() else ""
+    raise UserError(f"{prefix}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5){alone}")
+
+
+def _is_there(prefix: Path) -> bool:
+    return prefix.is_file() or prefix.with_name(f"{prefix.name}.index").is_file()
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(4096)
+
+
+def _newest_of(state: Path) -> Path:
+    """The checkpoint that the text file `state` names: where it says, or beside it, where a moved one lies."""
+    if not (match := _NEWEST.search(_head(state))):
+        raise UserError(f"{state}: is no checkpoint, nor the text file that names one; give a checkpoint's prefix")
+    named = Path(match[1].decode("utf-8", "surrogateescape").replace("\\", "/"))
+    for prefix in (state.parent / named.name, state.parent / named):
+        if _is_there(prefix):
+            return prefix
+    raise UserError(f"{state}: names the checkpoint {named.name}, which is not beside it; give the prefix of one")
+
+
+def _in_folder(folder: Path) -> Path:
+    state = folder / STATE
+    if state.is_file() and _NEWEST.search(_head(state)):
+        return _newest_of(state)
+    found = sorted(file.with_suffix("") for file in folder.glob("*.index"))
+    if len(found) == 1:
+        return found[0]
+    hint = "it is a folder without checkpoints"
+    if newest := newest_checkpoint(folder):
+        hint = f"did you mean {newest}?"
+    elif found:
+        hint += f" of a run, and with {len(found)} others; name one: {some((prefix.name for prefix in found), 20)}"
+    raise UserError(f"{folder}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5); {hint}")
 
 
 def digest(path: Path) -> str:

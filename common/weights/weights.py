@@ -15,7 +15,7 @@ import numpy as np
 
 from common.errors import UserError, one_line
 from common.weights.array_pickle import is_pickle, read_array_pickle
-from common.weights.checkpoint_files import digest, newest_checkpoint
+from common.weights.checkpoint_files import digest, find_checkpoint
 from common.weights.keras_h5 import Layers, read_h5
 
 RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
@@ -23,11 +23,14 @@ RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
 
 ACCUMULATOR = "accumulated_gradient"  # ends the names of the sums that an update gathers over several batches
 PLATEAU = "plateau"  # scope of the plateau schedule's state
+AVERAGE = "ExponentialMovingAverage"  # ends the names of averages over the last steps, which slim keeps
 
 # What training programs keep beside the weights; neither missing nor extra when weights are read.
 # `Variable_3` is the original's name for its gradient accumulators.
 TRAINING_STATE = (
-    r"(^|/)(global_step|Momentum|Adam|Adam_1|beta[12]_power(_\d+)?|mean_rgb)$",
+    r"(^|/)(global_step|beta[12]_power(_\d+)?|mean_rgb)$",
+    r"/(Momentum|Adam(_1)?|RMSProp(_[12])?|Adagrad|Adadelta(_1)?|Ftrl(_1)?)$",  # slots of optimisers
+    rf"/{AVERAGE}$",
     rf"/{ACCUMULATOR}$",
     rf"^{PLATEAU}/",
     r"^Variable(_\d+)?$",
@@ -109,16 +112,7 @@ class Weights:
         self._value = archive.__getitem__
 
     def _open_checkpoint(self):
-        text = str(self.path)
-        for ending in (".index", ".meta"):  # people paste what the file manager shows
-            text = text.removesuffix(ending)
-        self.path = Path(re.sub(r"\.data-\d{5}-of-\d{5}$", "", text))
-        if not self.path.is_file() and not self.path.with_name(self.path.name + ".index").is_file():
-            hint = ""
-            if self.path.is_dir():
-                newest = newest_checkpoint(self.path)
-                hint = f"; did you mean {newest}?" if newest else "; it is a folder without checkpoints"
-            raise UserError(f"{self.path}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5){hint}")
+        self.path = find_checkpoint(self.path)
         from common.tf1 import tf  # a file that is not there is refused without it
 
         try:
@@ -149,6 +143,22 @@ class Weights:
             return dict(json.loads(stored))
         except (TypeError, ValueError):
             raise UserError(f"{self.path}: holds a recipe that is not JSON; remove {RECIPE_KEY} from it") from None
+
+    def averages(self) -> dict[str, str]:
+        """Variable -> the name of its moving average over the last steps, of those that the file keeps."""
+        names = {name.removesuffix(f"/{AVERAGE}"): name for name in self.shapes if name.endswith(f"/{AVERAGE}")}
+        return {name: average for name, average in names.items() if name in self.shapes}
+
+    def take_averages(self) -> int:
+        """Give each variable the moving average that the file keeps of it; returns how many there are.
+
+        Slim evaluates its ImageNet networks by these. Without this call a variable is what its own name says, as
+        research/deeplab starts from it.
+        """
+        averages, value = self.averages(), self._value
+        self.shapes |= {n: self.shapes[average] for n, average in averages.items()}
+        self._value = lambda name: value(averages.get(name, name))
+        return len(averages)
 
     def names(self) -> set[str]:
         """The names of the weights proper, without training state."""

@@ -97,6 +97,9 @@ class V3PlusRecipe(EncoderRecipe):
         "dense_prediction_cell",
     )
 
+    # Slim's MobileNetV2 for ImageNet ends in them; DeepLab's begins its head before.
+    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
+
     names: Literal["seed", "zoo"] = "seed"  # of the head's variables
     backbone: Backbone = "xception_65"
     depth_multiplier: float = 1.0  # of MobileNetV2's channels
@@ -349,8 +352,10 @@ _MARKS = {
 
 def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     if any(name.startswith("MobilenetV2/") for name in shapes):
-        root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))
-        return {"backbone": "mobilenet_v2", "depth_multiplier": root[3] / 32}
+        # The last unit tells the multiplier; the first layers are rounded to eights and have channels in common.
+        root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))[3] / 32
+        last = shapes.get("MobilenetV2/expanded_conv_16/project/weights")
+        return {"backbone": "mobilenet_v2", "depth_multiplier": last[3] / 320 if last else root}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}

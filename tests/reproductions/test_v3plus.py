@@ -1,6 +1,7 @@
 """DeepLab v3+'s recipes, names, cells and training options; the originals' answers are in test_golden_v3plus."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -108,6 +109,14 @@ def test_figures_that_the_zoo_publishes():
         (line,) = [line for line in text.splitlines() if line.startswith("multiply-adds")]
         assert float(line.split()[3]) == pytest.approx(published, rel=0.02)
     assert "2,113,557 trained" in describe(network, VARIANTS["mnv2_pascal_train_aug"], 65)
+
+
+def test_multiply_adds_are_counted_at_the_evaluations_stride_too():
+    """The zoo's page has 2.84 G for MobileNetV2 of half depth at output stride 8."""
+    lines = describe(network, VARIANTS["mnv2_dm05_pascal_trainval"], 513).splitlines()
+    evaluation = lines[lines.index("in evaluation, at output stride 8:") :]
+    assert float(evaluation[1].split()[-2]) == pytest.approx(2.84, rel=0.02) and "65x65x21" in evaluation[2]
+    assert "in evaluation" not in describe(network, VARIANTS["mnv2_dm05_pascal_trainaug"], 65)
 
 
 def test_cell_of_the_zoo():
@@ -251,3 +260,22 @@ def test_the_seeds_fixed_decay():
         total, norms = session.run((total, decayed))
     fixed = sum(n for name, n in norms.items() if name.endswith("_pointwise/weights"))
     assert total == pytest.approx(1e-3 * sum(norms.values()) - (1e-3 - 4e-5) * fixed, rel=1e-5)
+
+
+@pytest.mark.parametrize("multiplier", [0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
+def test_the_width_of_slims_mobilenets_is_known(multiplier):
+    """Their first layers share channels, rounded to eights: 0.35 and 0.5 both begin with 16, 1.4 with 48."""
+    root = {0.35: 16, 0.5: 16, 0.75: 24, 1.0: 32, 1.3: 40, 1.4: 48}[multiplier]
+    shapes = {
+        "MobilenetV2/Conv/weights": (3, 3, 3, root),
+        "MobilenetV2/expanded_conv_16/project/weights": (1, 1, 960, round(320 * multiplier)),
+        "MobilenetV2/Conv/weights/RMSProp": (3, 3, 3, root),
+    }
+    assert fields_from_weights(shapes)["depth_multiplier"] == multiplier
+
+
+def test_slims_classifier_is_not_of_the_network():
+    names = ("MobilenetV2/Logits/Conv2d_1c_1x1/weights", "MobilenetV2/Conv_1/BatchNorm/gamma")
+    assert all(any(re.search(p, name) for p in VARIANTS["pascal"].NOT_OF_NETWORK) for name in names)
+    assert not any(re.search(p, "MobilenetV2/Conv/weights") for p in VARIANTS["pascal"].NOT_OF_NETWORK)
+    assert "NOT_OF_NETWORK" not in VARIANTS["pascal"].to_json()

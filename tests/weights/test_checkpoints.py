@@ -167,3 +167,93 @@ def test_half_precision_and_whole_numbers_are_real(tmp_path, variables):
     assert restore(session, Weights(tmp_path / "w.npz"), made) == 2
     for v in made:
         assert np.array_equal(session.run(v), VALUES[v.op.name])
+
+
+SLOTS = (
+    "RMSProp",
+    "RMSProp_1",
+    "Momentum",
+    "Adam",
+    "Adam_1",
+    "Adagrad",
+    "Adadelta_1",
+    "Ftrl",
+    "ExponentialMovingAverage",
+)
+
+
+def slim_file(folder):
+    """The names of slim's ImageNet checkpoints: weights, their averages, RMSProp's slots."""
+    values = VALUES | {f"{n}/{slot}": v + 1 for n, v in VALUES.items() for slot in SLOTS}
+    np.savez(folder / "slim.npz", **values, global_step=np.array(7))
+    return Weights(folder / "slim.npz")
+
+
+def test_slots_and_averages_of_slims_programs_are_no_weights(tmp_path, variables):
+    session, made = variables
+    weights = slim_file(tmp_path)
+    assert weights.names() == set(VALUES) and len(weights.averages()) == 2
+    assert restore(session, weights, made) == 2
+    for v in made:
+        assert np.array_equal(session.run(v), VALUES[v.op.name])
+
+
+def test_averages_are_taken_when_they_are_asked_for(tmp_path, variables):
+    session, made = variables
+    weights = slim_file(tmp_path)
+    assert weights.take_averages() == 2 and restore(session, weights, made) == 2
+    for v in made:
+        assert np.array_equal(session.run(v), VALUES[v.op.name] + 1)
+
+
+def test_a_message_names_twenty_variables_and_counts_the_others(tmp_path, variables):
+    session, made = variables
+    np.savez(tmp_path / "w.npz", **VALUES, **{f"layer_{i:04d}/weights": np.zeros(1) for i in range(3000)})
+    with pytest.raises(UserError, match="3000 extra in the file: layer_0000/weights, .* and 2980 more$") as error:
+        restore(session, Weights(tmp_path / "w.npz"), made)
+    assert len(str(error.value)) < 1000
+
+
+def test_what_lies_beside_a_checkpoint_names_it(tmp_path, variables):
+    """The text file `checkpoint`, its folder, the graph, moved from where TensorFlow wrote them."""
+    session, made = variables
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    saver = tf.train.Saver(made)
+    prefix = folder / "model.ckpt-30"
+    session.run(tf.global_variables_initializer())
+    saver.save(session, str(prefix), write_state=False)
+    assert Weights(folder).path == Weights(f"{prefix}.meta").path == prefix
+    (folder / "frozen_inference_graph.pb").write_bytes(b"\n\x01")
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/me/other/model.ckpt-30"\n')
+    assert Weights(folder / "checkpoint").path == Weights(folder).path == prefix
+    saver.save(session, str(folder / "model.ckpt-9"), write_state=False, write_meta_graph=False)
+    assert Weights(folder).path == prefix
+    (folder / "renamed").write_text('model_checkpoint_path: "model.ckpt-9"\nall_model_checkpoint_paths: "x"\n')
+    assert Weights(folder / "renamed").path.name == "model.ckpt-9"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("frozen_inference_graph.pb", b"\n\x01", "is a graph with its weights in it"),
+        ("weights.pth", b"PK", "is PyTorch's"),
+        ("net.caffemodel", b"\n", "is Caffe's; converters/README.md"),
+        ("model.tar.gz", b"\x1f\x8b", "is an archive; unpack it"),
+        ("checkpoint", b'model_checkpoint_path: "gone-5"\n', "names the checkpoint gone-5, which is not beside it"),
+        ("checkpoint", b"hello", "is no checkpoint, nor the text file that names one"),
+        ("model.ckpt-5.meta", b"\n", "its .index and .data files are missing"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told_what_it_is(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        Weights(tmp_path / name)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_of_several_checkpoints_names_them(tmp_path):
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / f"{name}.index").write_bytes(b"x")
+    with pytest.raises(UserError, match="and with 2 others; name one: a.ckpt, b.ckpt"):
+        Weights(tmp_path)
