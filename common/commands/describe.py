@@ -4,10 +4,15 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from common import program
+from common.data.lists import open_split
 from common.errors import UserError
 from common.nets import draw_cell
+from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
+from common.weights.weights import Weights
 
 ABOUT = "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
 
@@ -20,6 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument(
         "--size", type=program.whole_number(1), default=513, metavar="N",
         help="input side for multiply-adds (default: 513)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--receptive-field", type=_png, metavar="FILE.png",
+        help="draw the effective receptive field at --size: how much each pixel moves the score at the centre",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint", metavar="WEIGHTS",
+        help="describe the network of these weights; --receptive-field is measured with them (default: random ones)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="DIR", help="--receptive-field: average over pictures of the recipe's val_split there "
+        "(default: over pictures of noise)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--limit", type=program.whole_number(1), default=8, metavar="N",
+        help="--receptive-field: over how many pictures (default: 8)",
     )  # fmt: skip
     parser.add_argument(
         "--table", action="store_true",
@@ -37,13 +58,19 @@ def _png(text: str) -> Path:
 def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     """Print the recipe as JSON, then the network's figures; or the table of the papers' networks."""
     if args.table:
-        if args.settings or args.draw:
-            raise UserError("--table: describes the papers' networks as they are; leave --set, --config and --draw out")
+        if args.settings or args.draw or args.receptive_field or args.checkpoint:
+            raise UserError("--table: describes the papers' networks as they are; leave the other options out")
         from common.results.models import print_models
 
         print_models([reproduction], args.size, args.quiet)
         return
-    recipe = reproduction.recipe_to_train(args.settings)
+    if args.data and not args.receptive_field:
+        raise UserError("--data: only --receptive-field looks at pictures; name its file too, or leave --data out")
+    weights = Weights(args.checkpoint) if args.checkpoint else None
+    if weights:
+        recipe = reproduction.recipe_to_run(args.settings, weights)
+    else:
+        recipe = reproduction.recipe_to_train(args.settings)
     if args.draw and not recipe.cell:
         raise UserError(f"--draw {args.draw}: the head of {recipe.variant} is not designed in JSON")
     print(json.dumps(recipe.to_json(), indent=1), flush=True)
@@ -56,3 +83,35 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     from common.nets.describe import describe
 
     print("\n" + describe(reproduction.load_network(), recipe, args.size))
+    if args.receptive_field:
+        _draw_field(reproduction, recipe, weights, args)
+
+
+def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | None, args: argparse.Namespace) -> None:
+    from common.nets import effective_field
+
+    pictures = _pictures(recipe, args)
+    field = effective_field.effective_field(reproduction.load_network(), recipe, args.size, pictures, weights)
+    of = args.checkpoint or "random weights"
+    effective_field.draw(field, f"{reproduction.title}, {recipe.variant}: {of}", args.receptive_field)
+    print(
+        f"effective receptive field: {field.side:.0f} x {field.side:.0f} pixels have {effective_field.FELT:.2%} or "
+        f"more of the largest gradient\n{args.receptive_field}"
+    )
+
+
+def _pictures(recipe: Recipe, args: argparse.Namespace) -> list[np.ndarray]:
+    """Pictures of `--size`, uint8 [size, size, 3]: of noise, or the centres of the first ones of `--data`."""
+    if not args.data:
+        rng = np.random.RandomState(recipe.seed)
+        return [rng.randint(0, 256, (args.size, args.size, 3)).astype(np.uint8) for _ in range(args.limit)]
+    split = open_split(args.data, recipe.val_split, recipe.dataset)
+    return [_centre(split.read(i)[0], args.size) for i in range(min(args.limit, len(split.pairs)))]
+
+
+def _centre(picture: np.ndarray, size: int) -> np.ndarray:
+    """The middle of a picture [h, w, 3], mirrored at its borders where it is smaller: [size, size, 3]."""
+    missing = [max(0, size - side) for side in picture.shape[:2]]
+    padded = np.pad(picture, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="symmetric")
+    top, left = ((side - size) // 2 for side in padded.shape[:2])
+    return padded[top : top + size, left : left + size]

@@ -98,7 +98,10 @@ def _stride(size: int, rows: int) -> int:
 
 
 def describe(network: Network, recipe: Recipe, size: int) -> str:
-    """A table of the variables, the parameter count, and the multiply-adds at `size` x `size`."""
+    """A table of the variables, the parameter count, and the multiply-adds at `size` x `size`.
+
+    A network that is evaluated at another output stride than it is trained at is counted at both.
+    """
     with tf.Graph().as_default():
         figures, variables, scores = measure(network, recipe, size)
         rows = [
@@ -118,5 +121,21 @@ def describe(network: Network, recipe: Recipe, size: int) -> str:
             f"scores at {size}x{size}: {shape[1]}x{shape[2]}x{shape[3]}",
             f"output stride: {figures.output_stride}",
             f"receptive field: {figures.receptive_field or 'unknown'}",
+            *_at_evaluation(network, recipe, size),
         ]
     )
+
+
+def _at_evaluation(network: Network, recipe: Recipe, size: int) -> list[str]:
+    """The same figures of the network that evaluates, where it is another than the one that trains."""
+    at_evaluation = recipe.at_evaluation()
+    if at_evaluation == recipe:
+        return []
+    with tf.Graph().as_default():
+        figures, _, scores = measure(network, at_evaluation, size)
+    return [
+        f"in evaluation, at output stride {figures.output_stride}:",
+        f"  multiply-adds at {size}x{size}: {figures.multiply_adds / 1e9:.2f} G",
+        f"  scores at {size}x{size}: {'x'.join(map(str, scores.shape.as_list()[1:]))}",
+        f"  receptive field: {figures.receptive_field or 'unknown'}",
+    ]

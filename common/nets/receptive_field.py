@@ -55,7 +55,7 @@ def receptive_field(scores: tf.Tensor, images: tf.Tensor) -> ReceptiveField:
     Raises:
       ValueError: an op on the way is of a type without a rule.
     """
-    path = _ops_between(images, scores)
+    path = ops_between(images, scores)
     (height, whole), (width, _) = (_walk(path, scores, images, axis) for axis in (1, 2))
     return ReceptiveField(height, width, whole)
 
@@ -79,7 +79,7 @@ def _walk(path: list[tf.Operation], scores: tf.Tensor, images: tf.Tensor, axis: 
     return (int((reach.high - reach.low).max()) + 1 if reach else 0), whole
 
 
-def _ops_between(images: tf.Tensor, scores: tf.Tensor) -> list[tf.Operation]:
+def ops_between(images: tf.Tensor, scores: tf.Tensor) -> list[tf.Operation]:
     """The ops that carry pixels from `images` to `scores`, in the order of their making; sizes are no pixels."""
     carrying = {images.op.name}
     forward = []
