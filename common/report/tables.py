@@ -102,7 +102,7 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "difference": round(100 * ours["miou"] - row.miou, 4) if ours else None,
                 "needs": "" if ours else what_it_needs(row),
                 "source": table.source,
-                "note": " ".join(filter(None, (table.note, row.note))),
+                "note": table.note,
             }
         )
     return rows

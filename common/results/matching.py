@@ -1,17 +1,21 @@
 """Records beside published rows: which may stand there, what a missing one takes, and what a paper evaluates."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.data.split import Split
+from common.downloads.manifest import read_manifest
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
+from common.results.records import PROTOCOL_FIELDS
 
 PREFIX = "model.ckpt"  # of checkpoints that training's end wrote, not validation's choice
+known_weights = functools.cache(read_manifest)
 SAMPLE_DATA = "VOC2012"  # the data set whose classes the drawn sample set has
 
 
@@ -33,9 +37,9 @@ def matches(row: PublishedRow, record: Mapping[str, Any], protocol: Protocol | N
         and (record["data"]["title"], recipe["num_classes"]) == (row.table.title, row.table.classes)
         and (protocol or Protocol.of_record(record["protocol"])) == row.protocol
         and is_trained_by(recipe, row.trained)
-        and set(record["changed"]) <= row.trained.fields.keys()
-        and _has_start(record, row.trained)
+        and set(record["changed"]) <= {*row.trained.fields, *PROTOCOL_FIELDS}
         and _has_published_crf(record, row)
+        and _has_start(record, row.trained)
     )
 
 
@@ -55,7 +59,7 @@ def _has_start(record: Mapping[str, Any], trained: Training) -> bool:
     """Whether the weights are the published ones, or a run's that began as the row says and came to its end."""
     training = record["training"]
     if trained.weights:
-        return training is None and _are_published(record["checkpoint"]["path"], trained)
+        return training is None and _are_published(record, trained)
     if not trained.init:
         return True  # somebody else's: no record of ours has its `program`
     if training is None or (trained.init not in _names(training.get("init") or "random")):
@@ -64,8 +68,20 @@ def _has_start(record: Mapping[str, Any], trained: Training) -> bool:
     return path.startswith(PREFIX) and step == record["recipe"]["num_steps"]
 
 
-def _are_published(path: str | Path, trained: Training) -> bool:
-    """Whether a checkpoint lies where the published weights of a row are put."""
+def _are_published(record: Mapping[str, Any], trained: Training) -> bool:
+    """Whether the weights are those that a row names: by their place, or outside of weights/ by their variant."""
+    path, (entry, _, file) = record["checkpoint"]["path"], trained.weights.partition("/")
+    if _lies_in_place(path, trained):
+        return True
+    manifest = known_weights()
+    variants = (
+        {w.variant for w in manifest.entries[entry].weights if file in w.path} if entry in manifest.entries else ()
+    )
+    return not _names(path) & manifest.entries.keys() and record["variant"] in variants
+
+
+def _lies_in_place(path: str | Path, trained: Training) -> bool:
+    """Whether a checkpoint lies where `make weights` puts the published weights of a row."""
     return set(trained.weights.split("/")) <= _names(path)
 
 

@@ -99,7 +99,6 @@ class PublishedRow:
       id: name by which `beside` of other rows finds it.
       beside: id of the row that this one measures or prints again.
       of: name of the repository, where the source names several.
-      note: anything else.
     """
 
     table: Source
@@ -115,7 +114,6 @@ class PublishedRow:
     id: str = ""
     beside: str = ""
     of: str = ""
-    note: str = ""
 
     @property
     def marks(self) -> dict[str, Any]:
