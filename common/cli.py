@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import program
 from common.commands import describe, evaluate, predict, reproduce, train
-from common.recipe.recipe import check_settings
+from common.recipe.recipe import check_settings, split_settings
 from common.reproduction import Reproduction
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (train, evaluate, predict, describe, reproduce)}
@@ -22,6 +22,7 @@ def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:
 
 
 def _run(reproduction: Reproduction, args: argparse.Namespace) -> int | None:
+    args.settings = [setting for text in args.settings for setting in split_settings(text)]
     if getattr(args, "config", None):
         command = "train" if args.command == "reproduce" else args.command
         args.settings = reproduction.config_settings(args.config, command, args.quiet) + args.settings

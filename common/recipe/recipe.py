@@ -357,6 +357,20 @@ class Recipe:
             raise UserError(f"{source}: {error}") from None
 
 
+def split_settings(text: str) -> list[str]:
+    """The settings in one text, `k=v k=v`: parted at blanks before a `k=`, not in brackets or quotes."""
+    parts, start, depth, is_quoted = [], 0, 0, False
+    for match in re.finditer(r'["\[\]]|\s+(?=[A-Za-z]\w*=)', text):
+        if match[0] == '"':
+            is_quoted = not is_quoted
+        elif match[0] in "[]":
+            depth += 1 if match[0] == "[" else -1
+        elif depth <= 0 and not is_quoted:
+            parts.append(text[start : match.start()])
+            start = match.end()
+    return [part.strip() for part in (*parts, text[start:]) if part.strip()]
+
+
 def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
     """Derive a recipe by `--set` arguments.
 

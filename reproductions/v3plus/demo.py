@@ -1,6 +1,7 @@
 """`python -m reproductions.v3plus.demo [IMAGE|DIR|GLOB ...]`: real weights on photographs; `make demo` runs it."""
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -52,7 +53,8 @@ def _run(args: argparse.Namespace) -> int:
     from common.data.lists import card_by_name
     from common.inference import prediction
 
-    pictures = prediction.find_pictures(args.pictures or _photographs(args.quiet))
+    given = [name for text in args.pictures for name in named_pictures(text)]
+    pictures = prediction.find_pictures(given or _photographs(args.quiet))
     for path in pictures:
         if path.stem == Path(SHEET).stem:
             raise UserError(f"{path}: its label map would be called {SHEET} as the sheet is; rename the picture")
@@ -73,6 +75,23 @@ def _run(args: argparse.Namespace) -> int:
         print(f"sheet {path}")
     print(f"{len(sheet.found)} of {len(pictures)} pictures written to {args.out} in {time.monotonic() - started:.0f} s")
     return 2 if failures else 0
+
+
+def named_pictures(text: str) -> list[str]:
+    """The names in a text as `make demo IMAGES="..."` hands it on.
+
+    It is one name when it names something, blanks and all; else its words are names, and quotes keep blanks in one.
+    """
+    from common.inference.prediction import find_pictures
+
+    try:
+        find_pictures([text])
+    except UserError:
+        try:
+            return shlex.split(text) or [text]
+        except ValueError:  # a quote that is not closed belongs to a name
+            return [text]
+    return [text]
 
 
 def _photographs(quiet: bool) -> list[str]:
