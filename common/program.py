@@ -45,7 +45,9 @@ def run(program: Callable[[], int | None]) -> int:
         sys.stdout = None
         return 0
     except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"error: {printable(str(error.filename or 'writing'), LONGEST)}: {error.strerror or error}", file=sys.stderr
+        )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

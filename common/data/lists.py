@@ -82,7 +82,7 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `shards.examples.read_records`.
 
     Raises:
-      UserError: no such folder or list, an empty or malformed list, or files that are missing (the first NAMED are named).
+      UserError: no such folder or list, an empty or malformed list, or files that are missing (NAMED are named).
     """
     if split in NAMES and not Path(split).is_file():
         return _random(card, data_dir, split)
@@ -112,8 +112,9 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
     if missing:
         forms = [Path(unicodedata.normalize(form, p)) for p in missing for form in ("NFC", "NFD")]
         hint = "; letters with accents are stored in another form there than in the list: write both alike"
+        names = some(map(brief, missing), NAMED)
         raise UserError(
-            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {some(map(brief, missing), NAMED)}"
+            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {names}"
             f"{hint if any(map(is_file, forms)) else ''}"
         )
     name = path.stem if path and split not in card.splits else split

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import numpy as np
 
 from common.console import say
 from common.data.card import DatasetCard, StemPairs
+from common.data.folders import files_below
 from common.data.masks import SUFFIXES
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_text
 from common.words import some
 
@@ -102,6 +104,17 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
 
 
+SPACES = "names with spaces quoted or with a tab between the two"
+_WORD = re.compile(r"""(?:"([^"]+)"|'([^']+)'|(\S+))(?=\s|$)""")
+
+
+def split_line(line: str) -> list[str]:
+    """The words of a list's line: between tabs if there are any, or else between spaces that are not in quotes."""
+    if "\t" in line:
+        return [word.strip().strip("\"'") for word in line.split("\t") if word.strip()]
+    return [next(filter(None, word.groups())) for word in _WORD.finditer(line)]
+
+
 def _of_folders(card: DatasetCard, data_dir: Path, split: StemPairs) -> dict[str, Pair]:
     """All pairs by stem."""
     images, masks = data_dir / split.images, data_dir / split.masks
@@ -145,13 +158,11 @@ def _pictures(
         )
     inside = other if other != folder and other.is_relative_to(folder) else None
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or (inside and path.is_relative_to(inside)):
+    for path in files_below(folder, SUFFIXES):
+        if inside and path.is_relative_to(inside):
             continue
-        stem = _normal(relative.with_suffix("").as_posix())
-        if not stem.endswith(ending) or (without and stem.endswith(without)) or not path.is_file():
+        stem = _normal(path.relative_to(folder).with_suffix("").as_posix())
+        if not stem.endswith(ending) or (without and stem.endswith(without)):
             continue
         other_file = found.setdefault(stem.removesuffix(ending), path)
         if other_file != path:
@@ -177,15 +188,19 @@ def read_lines(card: DatasetCard, data_dir: Path, split: StemPairs, path: Path) 
     """The list `path`, line by line. Raises UserError as `read_pairs` for what is wrong with all of it."""
     known = _of_folders(card, data_dir, split) if split.images is not None else {}
     for number, line in list_lines(path):
-        words, pair, problem = line.split(), known.get(_stem(line, split)), ""
+        words, pair, problem = split_line(line), known.get(_stem(line, split)), ""
         if pair is None and len(words) == 2:
             pair = data_dir / words[0], data_dir / words[1]
         elif pair is None and split.images is None:
-            problem = f"is not `image mask`: {line}; write both, or give {card.source} the folders images and masks"
+            problem = (
+                f"is not `image mask`: {brief(line)}; write both, or give {card.source} the folders images and masks"
+            )
         elif pair is None:
             folders = f"{data_dir / split.images} with a mask in {data_dir / split.masks}"
-            problem = f"names no picture in {folders}: {line}; correct the list or add the files"
-        yield Line(number, line, pair, problem)
+            problem = f"names no picture in {folders}: {brief(line)}; correct the list or add the files"
+        if problem and len(words) > 2:
+            problem += f"; of an image and its mask, {SPACES}"
+        yield Line(number, brief(line), pair, problem)
 
 
 def _stem(entry: str, split: StemPairs) -> str:

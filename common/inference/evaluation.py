@@ -10,6 +10,7 @@ import numpy as np
 from common.console import Progress
 from common.data.lists import check_classes
 from common.data.split import Split
+from common.errors import UserError
 from common.inference.metrics import ConfusionMatrix
 from common.inference.trimap import BandMatrices
 
@@ -50,11 +51,14 @@ def evaluate(
     with Progress("evaluating", count, quiet=quiet) as progress:
         for index, (image, mask) in enumerate(read_ahead(split.read, range(count))):
             mask = recipe.class_ids(mask)
-            if with_loss:
-                label, loss = segmenter.label_and_loss(image, mask)
-                losses.append(float(loss))
-            else:
-                label = segmenter.label(image)
+            try:
+                if with_loss:
+                    label, loss = segmenter.label_and_loss(image, mask)
+                    losses.append(float(loss))
+                else:
+                    label = segmenter.label(image)
+            except UserError as error:
+                raise UserError(f"{split.pairs[index][0]}: {error}") from None
             if then:
                 then(index, image, mask, label)
             matrix.update(mask, label)

@@ -1,5 +1,6 @@
 """Prediction: label maps and overlays of pictures, folders and globs."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,13 @@ from PIL import Image
 from common.console import Progress
 from common.data.card import DatasetCard
 from common.data.drawing import overlay
-from common.data.folders import files_in, files_of_pattern, is_file
-from common.data.masks import SUFFIXES, read_image, save_label_png
+from common.data.folders import files_in, files_of_pattern, is_file, is_folder
+from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png, too_large
 from common.errors import UserError, brief
 from common.files import atomic
+
+OVERLAY = "_overlay.png"  # how the names of overlays end
+LONGEST_NAME = 255  # bytes, on the usual file systems
 
 if TYPE_CHECKING:  # a wrong path is answered without waiting for TensorFlow
     from common.inference.segmenter import Segmenter
@@ -28,14 +32,14 @@ def find_pictures(arguments: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
+        if is_folder(path):
             pictures = files_in(path, SUFFIXES)
         elif is_file(path):
             pictures = [path]
         else:
             pictures = files_of_pattern(argument)
         if not pictures:
-            what = "folder without pictures" if path.is_dir() else "no such picture, folder or pattern"
+            what = "folder without pictures" if is_folder(path) else "no such picture, folder or pattern"
             raise UserError(f"{brief(argument)}: {what}")
         found.update(dict.fromkeys(pictures))
     return list(found)
@@ -63,24 +67,19 @@ def predict(
     """
     refuse_collisions(pictures, out)
     failures = []
-    recipe = segmenter.recipe
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
         for path in pictures:
             try:
+                _refuse_long_name(path)
                 image = read_image(path)
+                label, logits = _label_and_logits(segmenter, image, save_logits)
+                write_prediction(out, path.stem, image, label, card)
             except UserError as error:
-                failures.append(str(error))
+                failures.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
                 continue
-            try:
-                if save_logits and recipe.is_single_pass and not recipe.crf:
-                    label, logits = segmenter.label_and_logits(image)
-                else:
-                    label = segmenter.label(image)
-                    logits = segmenter.logits(image) if save_logits else None
-            except UserError as error:
-                failures.append(f"{path}: {error}")
+            except MemoryError:
+                failures.append(f"{path}: {too_large(picture_size(path)[::-1])}")
                 continue
-            write_prediction(out, path.stem, image, label, card)
             if logits is not None:
                 with atomic(out / f"{path.stem}.npy") as temporary:
                     np.save(temporary, logits)
@@ -90,12 +89,27 @@ def predict(
     return failures
 
 
+def _label_and_logits(
+    segmenter: "Segmenter", image: np.ndarray, save_logits: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The label map, and the network's own scores where they are wanted; from one pass where that is enough."""
+    if save_logits and segmenter.recipe.is_single_pass and not segmenter.recipe.crf:
+        return segmenter.label_and_logits(image)
+    return segmenter.label(image), segmenter.logits(image) if save_logits else None
+
+
+def _refuse_long_name(path: Path) -> None:
+    """Raise UserError for a picture whose results no file system can name."""
+    if len(os.fsencode(f"{path.stem}{OVERLAY}")) > LONGEST_NAME:
+        raise UserError(f"its name is too long for its results, which end in {OVERLAY}; rename it")
+
+
 def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
     """Raise UserError when two pictures would share a result, or a result would overwrite a picture."""
     inputs = {p.resolve() for p in pictures}
     written: dict[Path, Path] = {}
     for path in pictures:
-        for name in (f"{path.stem}.png", f"{path.stem}_overlay.png"):
+        for name in (f"{path.stem}.png", f"{path.stem}{OVERLAY}"):
             target = (out / name).resolve()
             if target in inputs:
                 raise UserError(
@@ -110,5 +124,5 @@ def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray,
     """The palette PNG of class ids and the overlay, for uint8 [h, w, 3] and [h, w]."""
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
-    with atomic(out / f"{stem}_overlay.png") as temporary:
+    with atomic(out / f"{stem}{OVERLAY}") as temporary:
         Image.fromarray(overlay(image, label, card.palette)).save(temporary)

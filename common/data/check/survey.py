@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from common.console import Progress
 from common.data import lists, stems
 from common.data.card import DatasetCard
+from common.data.folders import is_file, is_hidden
 from common.data.levels import find_levels, needs_levels
 from common.data.lists import read_split
 from common.data.masks import (
@@ -152,7 +154,7 @@ def survey_folder(
     if not names:
         splits = _distinct(splits)
     listings = {
-        parent: tuple(sorted(entry.name for entry in os.scandir(parent))) if parent.is_dir() else ()
+        parent: tuple(sorted(filterfalse(is_hidden, os.listdir(parent)))) if parent.is_dir() else ()  # noqa: PTH208
         for parent in {path.parent for split in splits for pair in split.pairs for path in pair}
     }
     # Picture by picture, so that the progress is even.
@@ -161,7 +163,7 @@ def survey_folder(
         for pair in dict.fromkeys(pair for split in splits for pair in split.pairs)
         for examine, path in zip((_examine_picture, _examine_mask), pair, strict=True)
     ]
-    tasks = [task for task in dict.fromkeys(tasks) if task[1].is_file()]
+    tasks = [task for task in dict.fromkeys(tasks) if is_file(task[1])]
     seen: dict[Callable, dict[Path, Any]] = {_examine_picture: {}, _examine_mask: {}}
     work = functools.partial(_examine, card=card)
     with (
@@ -203,7 +205,7 @@ def _found(card: DatasetCard, folder: Path) -> list[str]:
 
 def _distinct(splits: Sequence[SurveyedSplit]) -> list[SurveyedSplit]:
     """Keep the first name of each folder, without folders whose pictures have masks in another one only."""
-    with_masks = [split for split in splits if any(mask.is_file() for _, mask in split.pairs)]
+    with_masks = [split for split in splits if any(is_file(mask) for _, mask in split.pairs)]
     labelled = {picture for split in with_masks for picture, _ in split.pairs}
     kept: dict[tuple[Pair, ...], SurveyedSplit] = {}
     for split in splits:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from common.console import Progress, say
+from common.data.folders import files_below
 from common.data.masks import ON_THEIR_SIDE, Encoded, picture_size, picture_turn
 from common.errors import UserError, brief
 from common.files import read_json
@@ -128,8 +129,7 @@ def _json_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; name what labelme or CVAT wrote")
-        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        files = [file for file in files if not file.name.startswith(".")]
+        files = files_below(path, (".json",)) if path.is_dir() else [path]
         if not files:
             raise UserError(f"{path}: holds no JSON files; name the folder or files that labelme or CVAT wrote")
         found |= dict.fromkeys(files)

@@ -1,0 +1,66 @@
+"""One picture that cannot be done, and the others that are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data.lists import read_split
+from common.data.sets.voc import VOC2012
+from common.errors import UserError
+from common.inference.evaluation import evaluate
+from common.inference.prediction import predict
+from common.inference.segmenter import Segmenter
+from common.tf1 import tf
+from tests.helpers.tiny import SMALL, TINY
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    """The tiny network with its initial weights."""
+    with Segmenter(TINY.load_network(), SMALL, None) as made:
+        yield made
+
+
+def starve(segmenter, monkeypatch, size):
+    """No memory for pictures of this width and height."""
+    run = segmenter._session.run
+
+    def session_run(fetches, feeds):
+        if feeds[segmenter._picture].shape[1::-1] == size:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return run(fetches, feeds)
+
+    monkeypatch.setattr(segmenter._session, "run", session_run)
+
+
+def test_a_picture_larger_than_the_memory_is_its_own_failure(tmp_path, segmenter, monkeypatch):
+    starve(segmenter, monkeypatch, (60, 40))
+    pictures = [tmp_path / "big.png", tmp_path / "small.png", tmp_path / "broken.png", tmp_path / ("x" * 248 + ".png")]
+    for path, size in zip(pictures, ((60, 40), (30, 20), (30, 20), (30, 20)), strict=True):
+        Image.new("RGB", size).save(path)
+    pictures[2].write_bytes(b"x")
+    failures = predict(segmenter, pictures, VOC2012, tmp_path / "out", quiet=True)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["small.png", "small_overlay.png"]
+    big, broken, long = failures
+    assert big.startswith(f"{pictures[0]}: 60x40 pixels need more memory than there is; make the picture smaller")
+    assert broken.startswith(f"{pictures[2]}: cannot be read as a picture")
+    assert long.startswith(f"{pictures[3]}: its name is too long for its results, which end in _overlay.png; rename it")
+
+
+def test_memory_that_python_lacks(tmp_path, segmenter, monkeypatch):
+    def label(picture):
+        raise MemoryError
+
+    monkeypatch.setattr(segmenter, "label", label)
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    (failure,) = predict(segmenter, [tmp_path / "a.png"], VOC2012, tmp_path / "out", quiet=True)
+    assert failure.startswith(f"{tmp_path / 'a.png'}: 60x40 pixels need more memory than there is")
+
+
+def test_an_evaluation_names_the_picture(sample_set, segmenter, monkeypatch):
+    split = read_split(VOC2012, sample_set, "val")
+    image, _ = split.read(0)
+    starve(segmenter, monkeypatch, image.shape[1::-1])
+    with pytest.raises(UserError, match=rf"^{split.pairs[0][0]}: \d+x\d+ pixels need more memory"):
+        evaluate(segmenter, split, limit=1, quiet=True)
+    assert np.prod(image.shape) > 0
