@@ -159,7 +159,7 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
     from PIL import Image
 
     from common.data.masks import read_image
-    from common.nets.network import preprocess
+    from common.nets.pictures import preprocess
     from common.tf1 import session, tf
     from common.weights.checkpoints import restore
     from common.weights.weights import Weights

@@ -7,10 +7,11 @@ from typing import Self
 import numpy as np
 import scipy.special
 
-from common.data.masks import read_image
+from common.data.masks import read_image, too_large
 from common.errors import UserError
 from common.nets import layers, losses
-from common.nets.network import Network, build, padding_colour, preprocess
+from common.nets.network import Network, build
+from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from common.weights import checkpoints
@@ -55,15 +56,13 @@ class Segmenter:
 
     def _build(self, network: Network) -> None:
         recipe, own = self.recipe, tf.shape(self._picture)[:2]
-        image, size = preprocess(self._picture, recipe), own
+        image = preprocess(self._picture, recipe)
         if recipe.eval_resize_range:
-            size = layers.size_in_range(own, recipe.eval_resize_range, recipe.resize_factor, recipe.resize_rule)
-            resize = layers.RESIZES[recipe.picture_interpolation]
-            image = resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
+            image = bring_into_range(image, recipe.eval_resize_range, recipe)
+        size = tf.shape(image)[:2]
         padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
-        colour, missing = padding_colour(recipe), padded - size
-        corner = missing // 2 if recipe.eval_padding == "around" else tf.zeros_like(missing)
-        image = tf.pad(image - colour, tf.pad(tf.stack([corner, missing - corner], 1), [[0, 1], [0, 0]])) + colour
+        padding = padding_to(size, padded, around=recipe.eval_padding == "around")
+        image = pad(image, padding, recipe)
         image.set_shape([None, None, 3])
         scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
@@ -76,7 +75,7 @@ class Segmenter:
             enlarged = tf.maximum(tf.shape(logits)[1:3], size_at_scale_1)
             scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
         scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
-        scores = tf.slice(scores, tf.pad(corner, [[0, 1]]), tf.pad(size, [[0, 1]], constant_values=-1))
+        scores = tf.slice(scores, padding[:, 0], tf.pad(size, [[0, 1]], constant_values=-1))
         if recipe.eval_resize_range:
             scores = layers.resize_bilinear(scores[None], own, align_corners=recipe.resize_align_corners)[0]
         self._logits, self._scores = logits[0], scores
@@ -91,6 +90,8 @@ class Segmenter:
             raise UserError("this segmenter is closed; open another one, or ask it within its `with`")
         try:
             return self._session.run(fetches, feeds)
+        except (tf.errors.ResourceExhaustedError, MemoryError):
+            raise UserError(too_large(feeds[self._picture].shape[1::-1])) from None
         except tf.errors.InvalidArgumentError:
             height, width = feeds[self._picture].shape[:2]
             raise UserError(

@@ -58,27 +58,3 @@ def build(
         slim.arg_scope([layers.dropout], seed=seed),
     ):
         return network(images, recipe, batch_statistics)
-
-
-def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """RGB pixels 0..255 [..., 3], any number type -> float32 as the network reads them."""
-    images = tf.cast(images, tf.float32)
-    if recipe.channel_order == "bgr":
-        images = tf.reverse(images, axis=[-1])
-    # In this order, as research/deeplab: its smallest gradients feel the last bit.
-    return images * recipe.pixel_scale - tf.constant([mean * recipe.pixel_scale for mean in recipe.pixel_mean])
-
-
-def padding_colour(recipe: Recipe) -> tf.Tensor:
-    """The preprocessed colour around a picture: 0, that is the mean, unless the recipe names a pixel."""
-    if recipe.padding_pixel == "mean":
-        return tf.constant(0.0)
-    return preprocess(tf.constant(recipe.padding_pixel), recipe)
-
-
-def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """The inverse of `preprocess`, as uint8 RGB."""
-    images = images / recipe.pixel_scale + tf.constant(recipe.pixel_mean)
-    if recipe.channel_order == "bgr":
-        images = tf.reverse(images, axis=[-1])
-    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from common.data.split import Split
 from common.errors import UserError
 from common.nets import layers
-from common.nets.network import padding_colour, preprocess
+from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 
@@ -95,11 +95,8 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
     otherwise: below and to the right, or for a centred crop on all sides.
     """
     if recipe.resize_range:
-        sides = layers.size_in_range(tf.shape(image)[:2], recipe.resize_range, recipe.resize_factor, recipe.resize_rule)
-        image = layers.RESIZES[recipe.picture_interpolation](
-            image[None], sides, align_corners=recipe.resize_align_corners
-        )[0]
-        label = _resized_mask(label[None], sides, recipe)[0]
+        image = bring_into_range(image, recipe.resize_range, recipe)
+        label = _resized_mask(label[None], tf.shape(image)[:2], recipe)[0]
     if recipe.random_scale:
         scale = recipe.min_scale + numbers[0] * (recipe.max_scale - recipe.min_scale)
         if recipe.scale_step:
@@ -114,11 +111,8 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
         label = tf.cond(mirror, lambda: tf.reverse(label, [1]), lambda: label)
     crop = tf.constant(recipe.crop_size)
     centred = recipe.crop_position == "centre"
-    missing = tf.maximum(crop - tf.shape(image)[:2], 0)
-    before = missing // 2 if centred else tf.zeros_like(missing)
-    padding = tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
-    colour = padding_colour(recipe)
-    image = tf.pad(image - colour, padding) + colour
+    padding = padding_to(tf.shape(image)[:2], crop, around=centred)
+    image = pad(image, padding, recipe)
     class_id = 0 if recipe.crop_padding == "background" else recipe.ignore_label
     label = tf.pad(label, padding, constant_values=class_id)
     spare = tf.shape(image)[:2] - crop

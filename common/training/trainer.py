@@ -11,6 +11,7 @@ import numpy as np
 from common.console import say
 from common.data.split import Split
 from common.errors import UserError
+from common.inference.metrics import ConfusionMatrix
 from common.nets.network import Network
 from common.nets.pictures import restore_pixels
 from common.recipe.recipe import Recipe
@@ -35,13 +36,14 @@ class Update:
 
     Attributes:
       step: its number, from 1.
-      figures: `loss`, `pixel_loss` and `learning_rate`.
+      figures: `loss`, `pixel_loss` and `learning_rate`; `miou` and `pixel_accuracy` of its batches at the scores'
+        size, None where no pixel has a class.
       feed: its last batch.
       scores: float32 [n, h, w, classes] of the first pictures of that batch.
     """
 
     step: int
-    figures: dict[str, float]
+    figures: dict[str, float | None]
     feed: Feed
     scores: np.ndarray
 
@@ -113,18 +115,23 @@ class Trainer:
             )
         return Update(step, figures, feeds[-1], scores)
 
-    def _run(self, session: tf.Session, feeds: list[Feed]) -> tuple[dict[str, float], np.ndarray]:
-        """One update; losses are averaged over the accumulated batches, as the gradients are."""
+    def _run(self, session: tf.Session, feeds: list[Feed]) -> tuple[dict[str, float | None], np.ndarray]:
+        """One update; losses are averaged over the accumulated batches, as the gradients are, and pixels counted."""
         step = self._step
         losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
         fetches = {**losses, "learning_rate": step.learning_rate, "scores": self._shown_scores}
+        fetches["confusion"] = step.confusion
         if step.accumulate is None:
             results = [session.run((fetches, step.update), feeds[0])[0]]
         else:
             results = [session.run((fetches, step.accumulate), feed)[0] for feed in feeds]
             session.run(step.update)
         means = {name: float(np.mean([r[name] for r in results])) for name in losses}
-        return {**means, "learning_rate": float(results[-1]["learning_rate"])}, results[-1]["scores"]
+        figures = {**means, "learning_rate": float(results[-1]["learning_rate"])}
+        matrix = ConfusionMatrix(self._recipe.num_classes)
+        for result in results:
+            matrix.counts += result["confusion"]
+        return {**figures, **matrix.means()}, results[-1]["scores"]
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is written after update number `step`."""

@@ -11,7 +11,8 @@ from PIL import Image
 
 from common.errors import UserError
 from common.inference.segmenter import Segmenter
-from common.nets.network import build, preprocess
+from common.nets.network import build
+from common.nets.pictures import preprocess
 from common.recipe.recipe import apply_settings
 from common.tf1 import session, tf
 from common.training.batches import augment

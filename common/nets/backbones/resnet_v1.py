@@ -1,6 +1,7 @@
 """ResNet v1 (arXiv 1512.03385) as a table of blocks, under Caffe's or tf-slim's variable names."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -94,6 +95,38 @@ def caffe_names(units: tuple[int, ...]) -> Names:
     return names
 
 
+def bottleneck(
+    inputs: tf.Tensor,
+    block: Block,
+    unit: int,
+    convolve: Callable[..., tf.Tensor],
+    strided: Literal["first", "last"] = "first",
+    residual_gamma: float = 1.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Unit number `unit` (from 1) of `block`: 1x1 to a quarter of its depth, 3x3, 1x1 to its depth, plus the shortcut.
+
+    Args:
+      inputs: features [n, h, w, c].
+      block: the block.
+      unit: the unit's number.
+      convolve: (inputs, depth, size, part, stride=, rate=, relu=, gamma=) -> convolution and batch norm of that part.
+      strided, residual_gamma: as in `resnet_v1`.
+
+    Returns:
+      The unit's features [n, h / stride, w / stride, depth], and its residual before the sum.
+    """
+    first = block.stride if strided == "first" and unit == 1 else 1
+    last = block.stride if strided == "last" and unit == block.units else 1
+    if unit == 1 and (strided == "first" or inputs.shape[3] != block.depth):
+        shortcut = convolve(inputs, block.depth, 1, "shortcut", stride=first * last, relu=False)
+    else:
+        shortcut = layers.max_pool(inputs, 1, last) if last > 1 else inputs
+    residual = convolve(inputs, block.depth // 4, 1, "conv1", stride=first)
+    residual = convolve(residual, block.depth // 4, 3, "conv2", stride=last, rate=block.unit_rate(unit))
+    residual = convolve(residual, block.depth, 1, "conv3", relu=False, gamma=residual_gamma)
+    return tf.nn.relu(shortcut + residual), residual
+
+
 def resnet_v1(
     images: tf.Tensor,
     blocks: tuple[Block, ...],
@@ -122,34 +155,24 @@ def resnet_v1(
       Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
       name: `root`, `block1/unit_1`, ..., `block4/unit_3`, and `<unit>/conv3`, a unit's residual before the sum.
     """
-
     padding = "even" if strided == "last" else "tensorflow"
 
-    def conv_bn(inputs, depth, size, where, *, stride=1, rate=1, relu=True, gamma=1.0):
-        conv_scope, bn_scope = names(*where)
+    def convolve(unit, inputs, depth, size, part, *, stride=1, rate=1, relu=True, gamma=1.0):
+        conv_scope, bn_scope = names(*unit, part)
         outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
         return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
 
     if beta:
         net = images
         for i, depth in enumerate((64, 64, 128), 1):
-            net = conv_bn(net, depth, 3, (0, 0, f"conv1_{i}"), stride=2 if i == 1 else 1)
+            net = convolve((0, 0), net, depth, 3, f"conv1_{i}", stride=2 if i == 1 else 1)
     else:
-        net = conv_bn(images, 64, 7, (0, 0, "conv1"), stride=2)
+        net = convolve((0, 0), images, 64, 7, "conv1", stride=2)
     net = layers.max_pool(net, 3, 2)
     end_points = {"root": net}
     for b, block in enumerate(blocks, 1):
         for u in range(1, block.units + 1):
-            width = block.depth // 4
-            first = block.stride if strided == "first" and u == 1 else 1
-            last = block.stride if strided == "last" and u == block.units else 1
-            if u == 1 and (strided == "first" or net.shape[3] != block.depth):
-                shortcut = conv_bn(net, block.depth, 1, (b, u, "shortcut"), stride=first * last, relu=False)
-            else:
-                shortcut = layers.max_pool(net, 1, last) if last > 1 else net
-            residual = conv_bn(net, width, 1, (b, u, "conv1"), stride=first)
-            residual = conv_bn(residual, width, 3, (b, u, "conv2"), stride=last, rate=block.unit_rate(u))
-            residual = conv_bn(residual, block.depth, 1, (b, u, "conv3"), relu=False, gamma=residual_gamma)
-            end_points[f"block{b}/unit_{u}/conv3"] = residual
-            net = end_points[f"block{b}/unit_{u}"] = tf.nn.relu(shortcut + residual)
+            name, named = f"block{b}/unit_{u}", functools.partial(convolve, (b, u))
+            net, end_points[f"{name}/conv3"] = bottleneck(net, block, u, named, strided, residual_gamma)
+            end_points[name] = net
     return net, end_points

@@ -1,0 +1,52 @@
+"""From a picture's pixels to the canvas that a network reads, and back: preprocessed, brought into range, padded."""
+
+from common.nets import layers
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+
+
+def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """RGB pixels 0..255 [..., 3], any number type -> float32 as the network reads them."""
+    images = tf.cast(images, tf.float32)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    # Multiply before subtracting, as research/deeplab does; the other order changes the smallest gradients.
+    return images * recipe.pixel_scale - tf.constant([mean * recipe.pixel_scale for mean in recipe.pixel_mean])
+
+
+def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """The inverse of `preprocess`, as uint8 RGB."""
+    images = images / recipe.pixel_scale + tf.constant(recipe.pixel_mean)
+    if recipe.channel_order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+
+
+def bring_into_range(image: tf.Tensor, sides: tuple[int, int], recipe: Recipe) -> tf.Tensor:
+    """Resize a preprocessed picture [h, w, 3] so that its sides lie in `sides`, by the recipe's rule for that."""
+    size = layers.size_in_range(tf.shape(image)[:2], sides, recipe.resize_factor, recipe.resize_rule)
+    resize = layers.RESIZES[recipe.picture_interpolation]
+    return resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
+
+
+def padding_to(size: tf.Tensor, canvas: tf.Tensor, around: bool) -> tf.Tensor:
+    """The rows, columns and channels that a picture of `size` [h, w] lacks: int32 [3, 2], before and behind it.
+
+    They lie below it and to its right; `around` it, one more of them there where their number is odd.
+    """
+    missing = tf.maximum(canvas - size, 0)
+    before = missing // 2 if around else tf.zeros_like(missing)
+    return tf.pad(tf.stack([before, missing - before], axis=1), [[0, 1], [0, 0]])
+
+
+def padding_colour(recipe: Recipe) -> tf.Tensor:
+    """The preprocessed colour around a picture: 0, that is the mean, unless the recipe names a pixel."""
+    if recipe.padding_pixel == "mean":
+        return tf.constant(0.0)
+    return preprocess(tf.constant(recipe.padding_pixel), recipe)
+
+
+def pad(image: tf.Tensor, padding: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """Lay a preprocessed picture [h, w, 3] on a canvas of the padding's colour; `padding` is as `padding_to` gives."""
+    colour = padding_colour(recipe)
+    return tf.pad(image - colour, padding) + colour
