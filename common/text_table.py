@@ -1,7 +1,10 @@
 """Tables as text: for a terminal, and as Markdown; and the figures in them."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+
+from common.errors import brief
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
@@ -18,9 +21,24 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
-    """A Markdown table; of `numbers` the first column is to the left, the others to the right."""
+    """A Markdown table; of `numbers` the first column is to the left, the others to the right.
+
+    Cells may hold code and links. A bar or a tag in one is text, and so is a line's end.
+    """
     rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+    return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in (header, rule, *rows))
+
+
+def _cell(text: str) -> str:
+    """The cell as GitHub needs it: bars end a cell even in code, tags are none in code."""
+    parts = re.split(r"(`[^`]*`)", brief(text, max(len(text), 1)))
+    parts = [part if part.startswith("`") and part.endswith("`") else escaped(part, "<>") for part in parts]
+    return escaped("".join(parts), "|")
+
+
+def escaped(text: str, characters: str = "\\`*_[]<>") -> str:
+    """A name as Markdown shows it letter by letter: a backslash before every one of `characters` that has none."""
+    return re.sub(rf"(?<!\\)[{re.escape(characters)}]", r"\\\g<0>", text)
 
 
 def percent(share: float | None) -> str:
