@@ -52,12 +52,15 @@ class ConfusionMatrix:
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else float("nan")
 
+    def means(self) -> dict[str, float | None]:
+        """`miou` and `pixel_accuracy`, rounded; one that does not exist is None."""
+        return {"miou": _number(self.miou), "pixel_accuracy": _number(self.pixel_accuracy)}
+
     def summary(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """The figures as JSON types; an IoU or mean that does not exist is None."""
         iou = {c: _number(v) for c, v in zip(classes, self.iou, strict=True)}
         return {
-            "miou": _number(self.miou),
-            "pixel_accuracy": _number(self.pixel_accuracy),
+            **self.means(),
             "per_class_iou": iou,
             "confusion_matrix": self.counts.tolist(),
         }

@@ -1,5 +1,6 @@
-"""What a run writes while it goes on: a line a step, TensorBoard events, pictures of the last batch."""
+"""The log of a run: a line a step, TensorBoard events, pictures of the last batch."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from common.data.drawing import Palette, picture_row, png_bytes
-from common.files import atomic
+from common.files import atomic, plain_folder
 from common.tf1 import tf
-from common.training import run_folder
+from common.training import epochs, run_folder
 
 
 class RunLog:
@@ -19,22 +20,32 @@ class RunLog:
     Args:
       run_dir: the run's folder.
       graph: written into the events of a run that begins; None for one that goes on.
+      steps_per_epoch: after how many updates TensorBoard gets the means of an epoch.
     """
 
-    def __init__(self, run_dir: Path, graph: tf.Graph | None):
-        self._run_dir = run_dir
-        self._events = tf.summary.FileWriter(str(run_dir), graph=graph)
+    def __init__(self, run_dir: Path, graph: tf.Graph | None, steps_per_epoch: float):
+        self._run_dir, self._steps_per_epoch = run_dir, steps_per_epoch
+        self._entries = run_folder.read_log(run_dir)  # of the epoch that a run that goes on is in, and before
+        self._resources = contextlib.ExitStack()
+        plain = self._resources.enter_context(plain_folder(run_dir))
+        self._events = tf.summary.FileWriter(str(plain), graph=graph)
         self._lines = (run_dir / run_folder.LOG).open("a", encoding="utf-8")
 
-    def write_step(self, step: int, figures: Mapping[str, float], seconds: float) -> None:
-        """Write the figures of one update, and how many seconds it took."""
-        self._lines.write(json.dumps({"step": step, **figures, "seconds": round(seconds, 4)}) + "\n")
+    def write_step(self, step: int, figures: Mapping[str, float | None], seconds: float) -> None:
+        """Write the figures of one update, and how many seconds it took; of an epoch that it ends, their means."""
+        entry = {"step": step, **figures, "seconds": round(seconds, 4)}
+        self._lines.write(json.dumps(entry) + "\n")
         self._lines.flush()
         self.write_scalars(step, {**figures, "seconds": seconds})
+        self._entries.append(entry)
+        if epochs.ends_epoch(step, self._steps_per_epoch):
+            epoch, means = list(epochs.by_epoch(self._entries, self._steps_per_epoch).items())[-1]
+            self.write_scalars(epoch + 1, {f"epoch/{name}": means[name] for name in epochs.FIGURES})
+            self._entries.clear()
 
-    def write_scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write numbers for TensorBoard alone."""
-        scalars = [tf.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+    def write_scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Write numbers for TensorBoard alone; those that are None are left out."""
+        scalars = [tf.Summary.Value(tag=n, simple_value=value) for n, value in values.items() if value is not None]
         self._events.add_summary(tf.Summary(value=scalars), step)
 
     def write_pictures(self, step: int, pictures: Any, palette: Palette) -> None:
@@ -51,6 +62,7 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         self._lines.close()
         self._events.close()
+        self._resources.close()
 
 
 def _image(tag: str, row: np.ndarray) -> tf.Summary.Value:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from common.nets import losses
+from common.nets import layers, losses
 from common.nets.network import Network, Outputs, build
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
@@ -19,6 +19,7 @@ class TrainStep:
       outputs: the network's scores on the batch.
       loss: pixel loss plus weight decay, before the update.
       pixel_loss: without weight decay.
+      confusion: int64 [classes, classes], pixels of the batch by label and prediction; see `batch_confusion`.
       learning_rate: before multipliers.
       step: int64 variable `global_step`: updates done.
       accumulate: ops that add one batch's gradients to the accumulators; None without accumulation.
@@ -29,6 +30,7 @@ class TrainStep:
     outputs: Outputs
     loss: tf.Tensor
     pixel_loss: tf.Tensor
+    confusion: tf.Tensor
     learning_rate: tf.Tensor
     step: tf.Variable
     accumulate: tf.Operation | None
@@ -103,7 +105,26 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
         ended += [plateau.judge(step.read_value())] if plateau else []
         with tf.control_dependencies(ended):
             update = tf.group(applied, step.assign_add(1))
-    return TrainStep(outputs, loss, pixel_loss, rate, step, accumulate, update)
+    confusion = batch_confusion(outputs.logits, labels, recipe.num_classes)
+    return TrainStep(outputs, loss, pixel_loss, confusion, rate, step, accumulate, update)
+
+
+def batch_confusion(logits: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """int64 [classes, classes]: pixels by label (row) and highest score (column), those without a class left out.
+
+    They are compared at the scores' size, where it costs next to nothing.
+
+    Args:
+      logits: float32 [n, h, w, classes].
+      labels: uint8 [n, H, W, 1], brought to [h, w] by nearest neighbour.
+      classes: labels of this or above have no class.
+    """
+    labels = tf.cast(layers.resize_labels(labels, tf.shape(logits)[1:3])[..., 0], tf.int64)
+    counted = labels < classes
+    pairs = tf.where(counted, labels * classes + tf.argmax(logits, axis=3), tf.zeros_like(labels))
+    ones = tf.cast(counted, tf.int64)
+    counts = tf.scatter_nd(tf.reshape(pairs, [-1, 1]), tf.reshape(ones, [-1]), tf.constant([classes**2], tf.int64))
+    return tf.reshape(counts, [classes, classes])
 
 
 def _apply(recipe: Recipe, rate: tf.Tensor, pairs: list[tuple[tf.Tensor, tf.Variable]]) -> tf.Operation:

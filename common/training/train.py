@@ -13,6 +13,7 @@ from common.tf1 import session, tf
 from common.training import run_folder
 from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
+from common.training.epochs import steps_per_epoch
 from common.training.log import RunLog
 from common.training.start import find_start, write_summary
 from common.training.trainer import Trainer
@@ -87,7 +88,7 @@ def train(
                     trainer.save_start(sess)
             checkpoint, done = start.checkpoint, start.step
             with (
-                RunLog(run_dir, None if start.checkpoint else graph) as log,
+                RunLog(run_dir, None if start.checkpoint else graph, steps_per_epoch(recipe, len(split.pairs))) as log,
                 TrainingBatches(split, recipe, start.step) as batches,
                 Progress("training", recipe.num_steps, start.step, quiet) as progress,
             ):

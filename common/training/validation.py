@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from common.training.log import RunLog
     from common.training.trainer import Trainer
 
+MEASURED = ("miou", "pixel_accuracy", "loss")
+
 
 class Validation:
     """Measures the network in training every `recipe.validation_interval` steps, into `validation.jsonl`.
@@ -56,7 +58,7 @@ class Validation:
         if is_best:  # before the entry: a run that is killed between the two measures again
             trainer.save_best(session, step)
         self.write(found)
-        log.write_scalars(step, {f"val_{name}": found[name] for name in ("miou", "loss")})
+        log.write_scalars(step, {f"val_{name}": found[name] for name in MEASURED})
         note = ", the best so far" if is_best else ""
         say(
             f"step {step}: mIoU {found['miou']:.4f}, loss {found['loss']:.4f} on {self._split.title}{note}", self._quiet
@@ -66,8 +68,8 @@ class Validation:
         """Measure the network with these values of its variables.
 
         Returns:
-          `step`, `miou` over the classes that occur, `loss` and `images`; and whether no earlier step was as good, by
-          mIoU or loss, as `recipe.best_by` says.
+          `step`, `miou` over the classes that occur, `pixel_accuracy`, `loss` and `images`; and whether no earlier step
+          was as good, by mIoU or loss, as `recipe.best_by` says.
         """
         if self._segmenter is None:
             self._segmenter = Segmenter(self._network, self._recipe.at_one_scale(), None)
@@ -75,7 +77,7 @@ class Validation:
         metrics = evaluation.evaluate(
             self._segmenter, self._split, limit=self._limit, with_loss=True, quiet=self._quiet
         )
-        entry = {"step": step, **{name: metrics[name] for name in ("miou", "loss", "images")}}
+        entry = {"step": step, **{name: metrics[name] for name in (*MEASURED, "images")}}
         sign, by = (-1 if self._recipe.best_by == "loss" else 1), self._recipe.best_by
         earlier = [e[by] for e in self._entries.values() if by in e]
         return entry, all(sign * entry[by] > sign * value for value in earlier)

@@ -18,13 +18,14 @@ from common.errors import UserError
 from common.tf1 import tf
 from common.training import run_folder, trainer
 from common.training import train as training
+from common.training.curve import plot_training_curve
 from common.training.plateau import Plateau
-from common.training.step import learning_rate, multiplier
+from common.training.step import batch_confusion, learning_rate, multiplier
 from common.weights import checkpoint_files
 from common.weights.weights import Weights
 from reproductions.v2.recipe import DEEPLAB
 from tests.conftest import ROOT, files_no_larger_than
-from tests.helpers.tiny import SMALL, TINY, VARIANTS, run
+from tests.helpers.tiny import SMALL, TINY, VARIANTS, TinyRecipe, run
 
 
 def losses(run_dir):
@@ -50,14 +51,81 @@ def test_a_run_folder_holds_everything(trained):
     assert "training_curve.png" in names and not [n for n in names if n.startswith((".saving", ".writing"))]
     assert list(losses(trained)) == list(range(1, 9))
     entry = run_folder.read_log(trained)[0]
-    assert entry.keys() == {"step", "loss", "pixel_loss", "learning_rate", "seconds"}
+    assert entry.keys() == {"step", "loss", "pixel_loss", "learning_rate", "miou", "pixel_accuracy", "seconds"}
     assert entry["learning_rate"] == pytest.approx(SMALL.learning_rate)
     assert TINY.stored_recipe(Weights(trained / "model.ckpt-8")) == SMALL
     with Image.open(trained / "snapshots/000004.png") as snapshot:
         assert snapshot.size == (3 * 65, 2 * 65)  # picture, label and prediction of two examples
     (events,) = trained.glob("events.*")
     tags = {v.tag for e in tf.train.summary_iterator(str(events)) for v in e.summary.value}
-    assert {"loss", "pixel_loss", "learning_rate", "picture_label_prediction/0"} <= tags
+    assert {"loss", "pixel_loss", "learning_rate", "miou", "pixel_accuracy", "picture_label_prediction/0"} <= tags
+
+
+def scalars(run_dir):
+    """Tag -> step -> value of all events."""
+    found = {}
+    for path in sorted(run_dir.glob("events.*")):
+        for event in tf.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def some_pictures(folder, count):
+    path = folder / "few.txt"
+    path.write_text("".join(f"sample_{i:06d}\n" for i in range(count)))
+    return path
+
+
+def test_scores_of_the_batches_and_means_of_the_epochs(sample_set, tmp_path):
+    """By hand: 6 pictures in batches of 4 end their epochs after steps 2, 3, 5 and 6 of a run that goes on."""
+    few = some_pictures(tmp_path, 6)
+    for steps in (4, 6):
+        run_dir = tmp_path / str(steps)
+        assert train(sample_set, run_dir, "--split", few, num_steps=6, save_interval=2) == 0
+        if steps == 4:  # as a kill after the last checkpoint but one leaves it
+            checkpoint_files.delete(run_dir / "model.ckpt-6")
+            assert train(sample_set, run_dir, "--split", few, "--resume", num_steps=6, save_interval=2) == 0
+        log = run_folder.read_log(run_dir)
+        assert all(0 <= e["miou"] < 1 and 0 <= e["pixel_accuracy"] < 1 for e in log) and log[-1]["miou"] > 0
+        for name in ("loss", "pixel_loss", "miou", "pixel_accuracy"):
+            values = [e[name] for e in log]
+            wanted = {1: np.mean(values[:2]), 2: values[2], 3: np.mean(values[3:5]), 4: values[5]}
+            assert scalars(run_dir)[f"epoch/{name}"] == pytest.approx(wanted, rel=1e-5)
+    both = [[(e["loss"], e["miou"], e["pixel_accuracy"]) for e in run_folder.read_log(tmp_path / n)] for n in "46"]
+    assert both[0] == both[1]
+
+
+def test_the_batchs_confusion_by_hand():
+    """Pixels without a class are left out; labels are brought to the scores' size."""
+    labels = np.array([[0, 9, 1, 9], [9, 9, 9, 9], [2, 9, 255, 9], [9, 9, 9, 9]], np.uint8)[None, ..., None]
+    logits = np.zeros((1, 2, 2, 3), np.float32)
+    for (y, x), best in {(0, 0): 0, (0, 1): 2, (1, 0): 2, (1, 1): 1}.items():
+        logits[0, y, x, best] = 1
+    with tf.Graph().as_default(), tf.Session() as sess:
+        found = sess.run(batch_confusion(tf.constant(logits), tf.constant(labels), 3))
+    assert found.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+
+
+def test_a_batch_without_any_class_has_no_score(sample_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(TinyRecipe, "class_ids", lambda self, mask: np.full_like(mask, 255))
+    assert train(sample_set, tmp_path / "run", num_steps=2) == 0
+    log = run_folder.read_log(tmp_path / "run")
+    assert [(e["miou"], e["pixel_accuracy"]) for e in log] == [(None, None)] * 2
+    assert "miou" not in scalars(tmp_path / "run") and (tmp_path / "run/training_curve.png").is_file()
+
+
+def test_logs_of_older_runs_are_drawn(trained, tmp_path):
+    """Without scores: the loss alone; the validation of such a run has no pixel accuracy."""
+    older = [{k: e[k] for k in ("step", "loss", "pixel_loss")} for e in run_folder.read_log(trained)]
+    widths = []
+    for validation in ([], [{"step": 4, "miou": 0.5, "loss": 1.0, "images": 3}]):
+        for name, entries in (("log.jsonl", older), ("validation.jsonl", validation)):
+            (tmp_path / name).write_text("".join(json.dumps(e) + "\n" for e in entries))
+        widths.append(Image.open(plot_training_curve(tmp_path, SMALL, 8)).width)
+    newer = Image.open(trained / "training_curve.png").width
+    assert widths[0] < widths[1] < newer
 
 
 def test_the_loss_falls_and_calibration_fills_the_statistics(trained, sample_set, tmp_path):
