@@ -39,11 +39,6 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def is_archive(path: Path) -> bool:
-    """Whether `unpack` takes it, by its name."""
-    return _reader(path) is not None
-
-
 def unpack(
     archive: Path, folder: Path, *, below: str = "", members: Sequence[str] = ("*",), quiet: bool = False
 ) -> None:

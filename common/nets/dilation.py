@@ -10,8 +10,6 @@ import functools
 
 from common.tf1 import slim, tf
 
-DILATED_TYPES = ("regular", "decompose", "smooth_GI", "smooth_SSC")
-
 
 @functools.cache
 def native_dilation_trains() -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("common", "converters", "reproductions", "tests")
-TALK = ("common.console", "common.errors", "common.program")  # what people read changes no result
+TALK = ("common.console", "common.errors", "common.program", "common.words")  # what people read changes no result
 NEVER_RUN = ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
 Symbol = tuple[str, str | None]  # a module, and a name that it defines; None stands for all of the module

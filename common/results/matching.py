@@ -13,8 +13,8 @@ from common.recipe.recipe import Recipe, format_value
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
 from common.results.records import PROTOCOL_FIELDS
+from common.weights.checkpoint_files import PREFIX
 
-PREFIX = "model.ckpt"  # of checkpoints that training's end wrote, not validation's choice
 known_weights = functools.cache(read_manifest)
 SAMPLE_DATA = "VOC2012"  # the data set whose classes the drawn sample set has
 

@@ -40,9 +40,12 @@ class TrainStep:
 def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
     """The rate of update number `step` (from 0).
 
-    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates;
-    plateau is `common.training.plateau`'s.
+    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates.
+
+    Raises ValueError for another schedule: plateau follows the losses, not the step (see `common.training.plateau`).
     """
+    if recipe.schedule not in ("constant", "step", "poly"):
+        raise ValueError(f"schedule {recipe.schedule}: is no function of the step")
     base = tf.constant(recipe.learning_rate)
     if recipe.schedule == "constant":
         return base

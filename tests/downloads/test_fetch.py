@@ -335,7 +335,7 @@ def test_the_manifest_is_complete():
     for entry in manifest.entries.values():
         assert entry.kind in ("weights", "data", "lists") and entry.title and entry.licence, entry.name
         assert all(file.sources or entry.manual for file in entry.files), entry.name
-        assert all(archives.is_archive(Path(file.name)) for file in entry.files if file.unpack), entry.name
+        assert all(archives._reader(Path(file.name)) for file in entry.files if file.unpack), entry.name
         if entry.kind == "weights":
             assert entry.preprocessing in manifest.preprocessing and entry.weights, entry.name
             assert all(weights.trained_on for weights in entry.weights), entry.name

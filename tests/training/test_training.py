@@ -334,6 +334,11 @@ def test_step_schedule():
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.01], rtol=1e-6)
 
 
+def test_plateau_is_no_function_of_the_step():
+    with tf.Graph().as_default(), pytest.raises(ValueError, match="schedule plateau"):
+        learning_rate(SMALL.derive(schedule="plateau"), tf.constant(0, tf.int64))
+
+
 def test_a_stop_before_the_first_step_still_saves(sample_set, tmp_path, monkeypatch):
     split = read_split(VOC2012, sample_set, "train")
     initialise = trainer.Trainer.initialise
