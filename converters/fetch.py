@@ -8,7 +8,8 @@ from pathlib import Path
 from common import program
 from common.console import say
 from common.downloads.fetch import Fetched, fetch
-from common.downloads.manifest import Manifest, read_manifest
+from common.downloads.manifest import Entry, Manifest, read_manifest
+from common.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", metavar="NAME", help="an entry of the manifest; --list shows them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: its place in weights or data)")
     parser.add_argument("--list", action="store_true", help="list the manifest")
-    parser.add_argument("--no-convert", action="store_true", help="leave the files as they come")
+    parser.add_argument(
+        "--no-convert", action="store_true", help="leave the files as they come; fetches what no network here reads too"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     if bool(args.name) == args.list:
@@ -33,8 +36,18 @@ def _run(args: argparse.Namespace) -> None:
     if args.list:
         print("\n".join(_list(manifest)))
         return
+    _refuse_unread(manifest.entry(args.name), args.no_convert)
     fetched = fetch(args.name, args.out, convert=not args.no_convert, quiet=args.quiet, manifest=manifest)
     _show(fetched, manifest, args.quiet)
+
+
+def _refuse_unread(entry: Entry, as_it_comes: bool) -> None:
+    """Refuse before anything is downloaded. Raises UserError when no network of this suite reads the weights."""
+    if entry.unread and not as_it_comes:
+        raise UserError(
+            f"{entry.name}: no network here reads these weights ({entry.unread}); nothing was downloaded. For another "
+            f"program fetch them by python -m converters.fetch {entry.name} --no-convert"
+        )
 
 
 def _list(manifest: Manifest) -> Iterator[str]:
@@ -43,7 +56,8 @@ def _list(manifest: Manifest) -> Iterator[str]:
         size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} files"
         by_hand = "  [by hand]" if entry.manual else ""
         seen = "  [val seen]" if any(map(manifest.val_seen, entry.weights)) else ""
-        yield f"{entry.name:42} {entry.kind:8} {size:10} {entry.title}{by_hand}{seen}"
+        unread = f"  [not read here: {entry.unread}]" if entry.unread else ""
+        yield f"{entry.name:42} {entry.kind:8} {size:10} {entry.title}{by_hand}{seen}{unread}"
 
 
 def _show(fetched: Fetched, manifest: Manifest, quiet: bool) -> None:

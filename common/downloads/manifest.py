@@ -62,7 +62,10 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Everything that one NAME brings, into `folder` (default: its name) below weights/ or data/."""
+    """Everything that one NAME brings, into `folder` (default: its name) below weights/ or data/.
+
+    `unread` says why no network of this suite reads any of it, where none does.
+    """
 
     name: str
     kind: str
@@ -74,6 +77,7 @@ class Entry:
     preprocessing: str = ""
     manual: str = ""  # what to do by hand where no plain GET gives the files
     note: str = ""
+    unread: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,9 @@ def _check(entry: Entry, manifest: Manifest) -> None:
         ),
         "weights need a list `weights` with what each was trained on; other kinds have none": (
             bool(entry.weights) == is_weights
+        ),
+        "unread: only weights can be read, and weights with a `reproduction` or `convert` are": (
+            not entry.unread or is_weights and not any(w.reproduction or w.convert for w in entry.weights)
         ),
         f"preprocessing is {entry.preprocessing or 'missing'}, expected one of {', '.join(manifest.preprocessing)}": (
             not is_weights or entry.preprocessing in manifest.preprocessing

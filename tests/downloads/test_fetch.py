@@ -387,6 +387,7 @@ GOOD = {"name": "a.zip", "sources": ["https://host/a.zip"]}
         (GOOD, {"weights": [{"path": "a", "trained_on": ["ade"]}]}, "ade is not among training_sets|trained on"),
         (GOOD, {"weights": [{"path": "a"}]}, "thing: weights 1: field trained_on is missing"),
         (GOOD, {"weights": 7}, "weights is no list"),
+        (GOOD, {"unread": "because"}, "unread: only weights can be read"),
         (GOOD, {"folder": "../out"}, "folder '../out' must be a plain name"),
         ("a.zip", {}, "thing: file 1: is no mapping"),
         ({"name": "a.zip"}, {}, "neither sources nor"),
@@ -491,6 +492,28 @@ def test_weights_say_what_they_have_seen(server, tmp_path, run):
     )
     code, _, err = run("thing", files=[file], **WEIGHTS | {"weights": [{"path": "x*", "trained_on": ["imagenet"]}]})
     assert code == 2 and "should hold one file like x*, there is none" in err
+
+
+def test_what_no_network_reads_is_refused_before_it_is_downloaded(server, tmp_path, run):
+    file = {"name": "file.bin", "sources": [server.url("file.bin")]}
+    code, out, err = run("thing", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
+    assert (code, out) == (2, "") and not server.requests and not (tmp_path / "weights").exists()
+    assert "thing: no network here reads these weights (MobileNetV9 is not built here)" in err and "--no-convert" in err
+    code, out, _ = run("thing", "--no-convert", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
+    assert (code, out) == (0, "weights/thing/file.bin\n")
+    code, out, _ = run("--list", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
+    assert code == 0 and out.endswith("[not read here: MobileNetV9 is not built here]\n")
+
+
+def test_weights_that_are_read_are_not_marked_unread():
+    """Those of the zoo that a variant evaluates, and ImageNet's of every backbone that is built."""
+    entries = read_manifest().entries
+    unread = {name for name, entry in entries.items() if entry.unread}
+    assert {"deeplab_mnv3_small_cityscapes_trainfine", "resnet_v2_101", "kazuto_deeplabv2"} <= unread
+    built = {"resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_50_beta", "resnet_v1_101_beta",
+             "mobilenet_v2", "xception_41", "xception_65", "xception_71", "xception_65_coco_pretrained", "vgg16_20m"}  # fmt: skip
+    evaluated = {name for name, entry in entries.items() if any(w.reproduction for w in entry.weights)}
+    assert not unread & (built | evaluated)
 
 
 def test_a_checkpoint_is_named_by_its_prefix(server, tmp_path, run):
