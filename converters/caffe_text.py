@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_encoding, text_format
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from common.errors import UserError
@@ -177,7 +178,7 @@ def _outline(path: Path, text: str) -> Outline:
     return found
 
 
-def _is_other_value(descriptor, token: str) -> bool:
+def _is_other_value(descriptor: FieldDescriptor, token: str) -> bool:
     """Whether `token` is a value that the schema's enumeration does not have, of one that changes no result."""
     enum = descriptor.enum_type
     is_word = re.match(r"[A-Za-z_\"']", token) is not None

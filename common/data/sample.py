@@ -40,52 +40,52 @@ class Drawn:
     colours: tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
-def _box(g):
+def _box(g: Grid):
     return (abs(g[0]) <= 95) & (abs(g[1]) <= 60)
 
 
-def _ellipse(g):
+def _ellipse(g: Grid):
     return g[0] ** 2 + (g[1] * 4 // 3) ** 2 <= 95**2
 
 
-def _triangle(g):
+def _triangle(g: Grid):
     return (g[1] <= 80) & (g[1] >= -90) & (abs(g[0]) * 2 <= g[1] + 90)
 
 
-def _person(g):
+def _person(g: Grid):
     head = g[0] ** 2 + (g[1] + 65) ** 2 <= 30**2
     return head | ((abs(g[0]) <= 45) & (g[1] >= -35) & (g[1] <= 98))
 
 
-def _diamond(g):
+def _diamond(g: Grid):
     return abs(g[0]) + abs(g[1]) <= 95
 
 
-def _cross(g):
+def _cross(g: Grid):
     return (abs(g[0]) <= 35) & (abs(g[1]) <= 95) | (abs(g[0]) <= 95) & (abs(g[1]) <= 35)
 
 
-def _bands(g, rng):
+def _bands(g: Grid, rng: np.random.RandomState):
     return (g[1] // 25) % 2 == 0
 
 
-def _stripes(g, rng):
+def _stripes(g: Grid, rng: np.random.RandomState):
     return (g[0] // 18) % 2 == 0
 
 
-def _checks(g, rng):
+def _checks(g: Grid, rng: np.random.RandomState):
     return (g[0] // 25 + g[1] // 25) % 2 == 0
 
 
-def _dots(g, rng):
+def _dots(g: Grid, rng: np.random.RandomState):
     return ((g[0] + 400) % 40 - 20) ** 2 + ((g[1] + 400) % 40 - 20) ** 2 <= 144
 
 
-def _rings(g, rng):
+def _rings(g: Grid, rng: np.random.RandomState):
     return ((g[0] ** 2 + g[1] ** 2) // 1500) % 2 == 0
 
 
-def _speckle(g, rng):
+def _speckle(g: Grid, rng: np.random.RandomState):
     return rng.randint(0, 2, g[0].shape).astype(bool)
 
 

@@ -7,6 +7,7 @@ before (separable and shared convolution, SSC) they are convolved. Both start as
 """
 
 import functools
+from collections.abc import Callable
 
 from common.tf1 import slim, tf
 
@@ -32,7 +33,9 @@ def native(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Tensor:
     return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", dilations=rate)
 
 
-def decomposed(inputs: tf.Tensor, weights: tf.Tensor, rate: int, interact=tf.identity) -> tf.Tensor:
+def decomposed(
+    inputs: tf.Tensor, weights: tf.Tensor, rate: int, interact: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+) -> tf.Tensor:
     """The same convolution on the rate*rate sub-maps; `interact` sees them as [rate*rate*n, h/r, w/r, d]."""
     shape = tf.shape(inputs)
     # The original pads below and to the right only: the sub-maps' phase starts at the first pixel.
@@ -49,7 +52,7 @@ def group_interaction(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Te
     groups = rate * rate
     fix_w = slim.model_variable("fix_w", [groups, groups], initializer=tf.initializers.identity())
 
-    def interact(outputs):
+    def interact(outputs: tf.Tensor):
         # space_to_batch orders the batch group-major: row g * n + i is group g of picture i.
         flat = tf.reshape(outputs, [groups, -1])
         return tf.reshape(tf.matmul(fix_w, flat, transpose_a=True), tf.shape(outputs))

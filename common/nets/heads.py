@@ -149,13 +149,13 @@ def build_cell(
     """
     depth = 256
 
-    def convolve(inputs, branch, i):
+    def convolve(inputs: tf.Tensor, branch: Branch, i: int):
         if branch.kernel == 1:
             return layers.conv_bn_relu(inputs, depth, 1, scope=f"{scope}/branch{i}")
         rate = tuple(r * rate_multiplier for r in branch.rate)
         return layers.separable_conv2d(inputs, depth, 3, rate=rate, scope=f"{scope}/branch{i}")
 
-    def pool(inputs, branch, i):
+    def pool(inputs: tf.Tensor, branch: Branch, i: int):
         return pyramid_pooling(inputs, branch.grid_size, depth, f"{scope}/branch{i}")
 
     outputs = apply_branches(features, branches, {"conv": convolve, "pyramid_pooling": pool})

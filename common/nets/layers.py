@@ -226,7 +226,7 @@ def average_pool(inputs: tf.Tensor, size: int, rule: str = "tensorflow") -> tf.T
     return tf.nn.avg_pool2d(_pad(inputs, size // 2, [size // 2] * 2, 0.0), ksize=size, strides=1, padding="VALID")
 
 
-def _pad(inputs, before, after, value):
+def _pad(inputs: tf.Tensor, before: int, after: list[int] | tf.Tensor, value: float) -> tf.Tensor:
     return tf.pad(inputs, [[0, 0], [before, after[0]], [before, after[1]], [0, 0]], constant_values=value)
 
 

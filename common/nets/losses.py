@@ -86,7 +86,7 @@ def weight_decay(recipe: Recipe) -> tf.Tensor:
     if not decayed or not recipe.weight_decay:
         return tf.constant(0.0)
 
-    def decay(name):
+    def decay(name: str):
         return next((d for pattern, d in recipe.weight_decay_fixed if re.search(pattern, name)), recipe.weight_decay)
 
     return tf.add_n([decay(v.op.name) * tf.nn.l2_loss(v) for v in decayed])

@@ -71,7 +71,7 @@ def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, .
 
 
 def _branch(index: int, entry: Any, design: str) -> Branch:
-    def refuse(reason):
+    def refuse(reason: str):
         raise UserError(f"{design}: branch {index} {reason}")
 
     if not isinstance(entry, dict) or entry.get("op") not in ("conv", "pyramid_pooling"):

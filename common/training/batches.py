@@ -71,7 +71,7 @@ class TrainingBatches:
         """Stop reading."""
         self._session.close()
 
-    def _read(self, index):
+    def _read(self, index: np.int64) -> tuple[np.ndarray, np.ndarray]:
         try:
             image, mask = self._split.read(index)
         except UserError as error:
@@ -79,7 +79,7 @@ class TrainingBatches:
             raise
         return image, self._recipe.class_ids(mask)[..., None]
 
-    def _example(self, number, index):
+    def _example(self, number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = tf.numpy_function(self._read, [index], (tf.uint8, tf.uint8), stateful=False)
         image.set_shape([None, None, 3])
         label.set_shape([None, None, 1])

@@ -16,7 +16,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
     """
     backbone, names = BACKBONES[recipe.backbone], NAMES[recipe.names]
 
-    def batch_norm(epsilon, decay, **options):
+    def batch_norm(epsilon: float, decay: float, **options):
         decay = decay if recipe.batch_norm_decay is None else recipe.batch_norm_decay
         return slim.arg_scope(
             [layers.batch_norm],

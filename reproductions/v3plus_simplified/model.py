@@ -12,6 +12,7 @@ from common.nets.backbones.mobilenet_v2 import KERAS, UNITS_TO, mobilenet_v2
 from common.nets.backbones.nasnet import PLANS, nasnet
 from common.nets.heads import apply_branches
 from common.nets.network import Outputs
+from common.recipe.cell import Branch
 from common.tf1 import slim, tf
 from reproductions.v3plus_simplified.recipe import SimplifiedRecipe
 
@@ -88,7 +89,7 @@ def encode(features: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
     depth = recipe.reduction_size
     originals = TRUNCATED if recipe.initializer == "glorot_uniform" else {}
 
-    def convolve(inputs, branch, i):
+    def convolve(inputs: tf.Tensor, branch: Branch, i: int):
         if branch.kernel == 1:
             return layers.conv_bn_relu(inputs, depth, 1, scope=f"aspp{i}")
         rate = tuple(r * recipe.conv_rate_multiplier for r in branch.rate)
@@ -96,7 +97,7 @@ def encode(features: tf.Tensor, recipe: SimplifiedRecipe) -> tf.Tensor:
         net = layers.batch_norm(net, scope=f"aspp{i}_separable/BatchNorm", activation_fn=tf.nn.relu)
         return layers.conv_bn_relu(net, depth, 1, scope=f"aspp{i}", **originals)
 
-    def pool(inputs, branch, i):
+    def pool(inputs: tf.Tensor, branch: Branch, i: int):
         means = tf.nn.avg_pool2d(inputs, ksize=branch.kernel, strides=branch.kernel, padding="VALID")
         pooled = enlarge(layers.conv_bn_relu(means, depth, 1, scope=f"aspp{i}"), branch.target_size_factor)
         # At sizes that are no multiple of the window some pixels are in none.

@@ -84,10 +84,10 @@ def mobilenet_v2(
       end points by name: `expanded_conv_<i>` and `expanded_conv_<i>/depthwise`.
     """
 
-    def channels(count):
+    def channels(count: float):
         return divisible(count * depth_multiplier, 8 if depth_multiplier == 1 else style.divisor)
 
-    def conv_bn(inputs, depth, size, names, activation_fn=tf.nn.relu6, **options):
+    def conv_bn(inputs: tf.Tensor, depth: int, size: int, names: tuple[str, str], activation_fn=tf.nn.relu6, **options):
         outputs = layers.conv2d(inputs, depth, size, scope=names[0], **options)
         return layers.batch_norm(outputs, scope=names[1], activation_fn=activation_fn)
 

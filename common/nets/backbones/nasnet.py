@@ -74,7 +74,7 @@ def normal_cell(net: tf.Tensor, before: tf.Tensor, depth: int, name: str) -> tf.
     """[n, h, w, 6 * depth] from the cell before [n, h, w, c] and the one before that [n, h, w, depth]."""
     values = {"h": _squeeze(net, depth, f"normal_{{}}_1_{name}"), "p": before}
 
-    def apply(side, number, operation, kernel, operand):
+    def apply(side: str, number: int, operation: str, kernel: int, operand: tf.Tensor):
         if operation == "separable":
             return _separable(values[operand], depth, kernel, 1, f"normal_{side}{number}_{name}")
         return layers.average_pool(values[operand], kernel) if operation else values[operand]
@@ -93,7 +93,7 @@ def reduction_cell(net: tf.Tensor, before: tf.Tensor, depth: int, name: str) -> 
     largest = tf.nn.max_pool2d(padded, ksize=3, strides=2, padding="VALID")
     mean = tf.nn.avg_pool2d(padded, ksize=3, strides=2, padding="VALID")
 
-    def separable(inputs, kernel, stride, side):
+    def separable(inputs: tf.Tensor, kernel: int, stride: int, side: str):
         return _separable(inputs, depth, kernel, stride, f"reduction_{side}_{name}")
 
     first = separable(h, 5, 2, "left1") + separable(before, 7, 2, "right1")
@@ -104,12 +104,12 @@ def reduction_cell(net: tf.Tensor, before: tf.Tensor, depth: int, name: str) -> 
     return tf.concat([second, third, fourth, fifth], axis=3)
 
 
-def _squeeze(net, depth, name):
+def _squeeze(net: tf.Tensor, depth: int, name: str):
     net = layers.conv2d(tf.nn.relu(net), depth, 1, scope=name.format("conv"))
     return layers.batch_norm(net, scope=name.format("bn"))
 
 
-def _separable(net, depth, kernel, stride, name):
+def _separable(net: tf.Tensor, depth: int, kernel: int, stride: int, name: str):
     for i in (1, 2):
         net = separable_conv2d(
             tf.nn.relu(net), depth, kernel, stride=stride if i == 1 else 1, scope=f"separable_conv_{i}_{name}"
@@ -118,7 +118,7 @@ def _separable(net, depth, kernel, stride, name):
     return net
 
 
-def _reduced(before, depth, name):
+def _reduced(before: tf.Tensor, depth: int, name: str):
     """At half its size and at `depth`: the even pixels, and the odd ones, through a convolution each."""
     before = tf.nn.relu(before)
     odd = tf.pad(before, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
@@ -129,7 +129,7 @@ def _reduced(before, depth, name):
     return layers.batch_norm(tf.concat(halves, axis=3), scope=f"adjust_bn_{name}")
 
 
-def _projected(before, depth, name):
+def _projected(before: tf.Tensor, depth: int, name: str):
     """At `depth`, which it may have already."""
     if before.shape[3] == depth:
         return before

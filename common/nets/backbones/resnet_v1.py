@@ -74,7 +74,7 @@ Names = Callable[[int, int, str], tuple[str, str]]
 def slim_names(prefix: str) -> Names:
     """tf-slim: resnet_v1_101/block3/unit_2/bottleneck_v1/conv2 and its BatchNorm; block 0 is the root."""
 
-    def names(block, unit, part):
+    def names(block: int, unit: int, part: str):
         scope = f"{prefix}/block{block}/unit_{unit}/bottleneck_v1/{part}" if block else f"{prefix}/{part}"
         return scope, f"{scope}/BatchNorm"
 
@@ -85,7 +85,7 @@ def caffe_names(units: tuple[int, ...]) -> Names:
     """Caffe: res4b2_branch2b and bn4b2_branch2b; blocks of three units are a, b, c, longer ones a, b1, b2, ..."""
     branch = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
 
-    def names(block, unit, part):
+    def names(block: int, unit: int, part: str):
         if not block:
             return "conv1", "bn_conv1"
         letter = "abc"[unit - 1] if units[block - 1] == 3 else "a" if unit == 1 else f"b{unit - 1}"
@@ -157,7 +157,18 @@ def resnet_v1(
     """
     padding = "even" if strided == "last" else "tensorflow"
 
-    def convolve(unit, inputs, depth, size, part, *, stride=1, rate=1, relu=True, gamma=1.0):
+    def convolve(
+        unit: tuple[int, int],
+        inputs: tf.Tensor,
+        depth: int,
+        size: int,
+        part: str,
+        *,
+        stride: int = 1,
+        rate: int = 1,
+        relu: bool = True,
+        gamma: float = 1.0,
+    ):
         conv_scope, bn_scope = names(*unit, part)
         outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
         return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
