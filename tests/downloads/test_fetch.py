@@ -510,8 +510,16 @@ def test_weights_that_are_read_are_not_marked_unread():
     entries = read_manifest().entries
     unread = {name for name, entry in entries.items() if entry.unread}
     assert {"deeplab_mnv3_small_cityscapes_trainfine", "resnet_v2_101", "kazuto_deeplabv2"} <= unread
-    built = {"resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_50_beta", "resnet_v1_101_beta",
-             "mobilenet_v2", "xception_41", "xception_65", "xception_71", "xception_65_coco_pretrained", "vgg16_20m"}  # fmt: skip
+    resnets = {f"resnet_v1_{depth}" for depth in ("50", "101", "152", "50_beta", "101_beta")}
+    built = {
+        *resnets,
+        "mobilenet_v2",
+        "xception_41",
+        "xception_65",
+        "xception_71",
+        "xception_65_coco_pretrained",
+        "vgg16_20m",
+    }
     evaluated = {name for name, entry in entries.items() if any(w.reproduction for w in entry.weights)}
     assert not unread & (built | evaluated)
 
