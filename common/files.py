@@ -49,16 +49,23 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write atomically; a file that already holds `text` is not touched."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    """Write atomically; a file that already holds `text` is not touched. Names that are no UTF-8 keep their bytes."""
+    data = text.encode("utf-8", "surrogateescape")
+    if path.is_file() and path.read_bytes() == data:
         return
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, data: Any) -> None:
     """Write atomically, indented, with a final newline."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json_text(data) + "\n")
+
+
+def json_text(data: Any) -> str:
+    """Indented JSON; bytes of names that are no UTF-8 are written as escapes, which `json.loads` gives back."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return re.sub(r"[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def read_json(path: Path) -> Any:
@@ -174,6 +181,26 @@ def likely_encoding(data: bytes) -> str:
             if may_be and data.decode(codec):
                 return name
     return "WINDOWS-1252"
+
+
+@contextlib.contextmanager
+def plain_folder(folder: Path) -> Iterator[Path]:
+    """A path to `folder` that holds nothing but plain characters: itself, or within the block a link to it.
+
+    For libraries that read a path as a pattern (TensorFlow: brackets, stars) or as UTF-8.
+    """
+    if is_plain(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="link-") as place:
+        link = Path(place) / "folder"
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        yield link
+
+
+def is_plain(path: Path) -> bool:
+    """Whether every library takes the path for what it is: letters, digits and . _ - + = , @ ~ of ASCII."""
+    return re.fullmatch(r"[A-Za-z0-9._+=,@~/-]*", str(path)) is not None
 
 
 def sweep(folder: Path, below: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The parts that all command lines share: one-sentence errors and exit statuses."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def run(program: Callable[[], int | None]) -> int:
 
     An error is one sentence on stderr. One that nobody foresaw is too (status 1), unless TRACEBACK is set.
     """
+    with contextlib.suppress(AttributeError):  # of what stands for it in tests
+        sys.stdout.reconfigure(errors="surrogateescape")  # names that are no UTF-8 keep their bytes
     try:
         return program() or 0
     except UserError as error:

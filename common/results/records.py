@@ -5,7 +5,6 @@ A record carries the sha256 of its own content, so that a number changed by hand
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from typing import Any
 
 from common.data.split import NAMES, Split
 from common.errors import UserError
-from common.files import read_json, write_text
+from common.files import json_text, read_json, write_text
 from common.paths import ROOT, slug
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -171,7 +170,7 @@ def digest(record: dict[str, Any]) -> str:
 
 def dumps(data: Any) -> str:
     """JSON with one line per field and per innermost list, to be read and compared by people."""
-    text = json.dumps(data, indent=1, ensure_ascii=False)
+    text = json_text(data)
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
 
 
@@ -204,6 +203,8 @@ def _commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
+    import importlib.metadata  # here: only a new record needs it
+
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

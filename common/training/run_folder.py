@@ -58,7 +58,7 @@ UNKNOWN = "?"  # among the pictures: weights from elsewhere were the start, and 
 def read_pictures(run_dir: Path) -> set[str]:
     """The stems of the pictures that weights in `run_dir` were trained on, those of their start included."""
     path = run_dir / PICTURES
-    return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
+    return set(path.read_bytes().decode("utf-8", "surrogateescape").splitlines()) if path.is_file() else set()
 
 
 def read_log(run_dir: Path, name: str = LOG) -> list[dict[str, Any]]:

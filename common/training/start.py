@@ -29,6 +29,18 @@ def with_data_fields(recipe: Recipe, split: Split, quiet: bool = False) -> Recip
     return recipe.derive(**changes)
 
 
+def refuse_nothing_to_learn(recipe: Recipe, split: Split) -> None:
+    """Look for a mask with a pixel of a class; mostly it is the first. Raises UserError when there is none."""
+    for index in range(len(split.pairs)):
+        mask = recipe.class_ids(split.read(index)[1])
+        if (mask != recipe.ignore_label).any():
+            return
+    raise UserError(
+        f"{split.title}: none of its {len(split.pairs)} masks has a pixel of a class, so that there is nothing to "
+        f"learn; `python -m common.data.check` shows what they hold"
+    )
+
+
 @dataclass(frozen=True)
 class Start:
     """Where a run starts.
@@ -94,7 +106,7 @@ def _summary(split: Split, init: Weights | None, command: str) -> dict:
         "data": split.title,
         "split": split.name,
         "images": len(split.pairs),
-        "pictures_digest": hashlib.sha256(names.encode()).hexdigest(),
+        "pictures_digest": hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(),
         "sample": split.is_sample,
         "init": str(init.path) if init else None,
         "init_digest": init.digest() if init else None,

@@ -3,9 +3,11 @@
 import glob
 import hashlib
 import re
+import tempfile
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import is_plain
 from common.words import some
 
 PREFIX = "model.ckpt"
@@ -81,6 +83,28 @@ def find_checkpoint(path: Path) -> Path:
     raise UserError(f"{prefix}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5){alone}")
 
 
+def plain_prefix(prefix: Path) -> tuple[Path, tempfile.TemporaryDirectory | None]:
+    """A prefix or V1 file under a path that TensorFlow takes for what it is, and the folder of links that it needs.
+
+    TensorFlow reads a path as a pattern, in which brackets, stars and question marks match, and as UTF-8.
+    """
+    if is_plain(prefix):
+        return prefix, None
+    links = tempfile.TemporaryDirectory(prefix="link-")
+    plain = Path(links.name) / PREFIX
+    for file in files_of(prefix):
+        plain.with_name(PREFIX + file.name[len(prefix.name) :]).symlink_to(file.resolve())
+    return plain, links
+
+
+def files_of(prefix: Path) -> list[Path]:
+    """The V1 file alone, or a V2 checkpoint's index and data files in name order."""
+    if prefix.is_file():
+        return [prefix]
+    found = [prefix.parent.glob(f"{glob.escape(prefix.name)}.{ending}") for ending in ("index", "data-*")]
+    return [file for files in found for file in sorted(files)]
+
+
 def _is_there(prefix: Path) -> bool:
     return prefix.is_file() or prefix.with_name(f"{prefix.name}.index").is_file()
 
@@ -118,12 +142,8 @@ def _in_folder(folder: Path) -> Path:
 
 def digest(path: Path) -> str:
     """sha256 over a weight file, or over a checkpoint's index and data files in name order."""
-    files = [path]
-    if not path.is_file():
-        files = sorted(path.parent.glob(f"{glob.escape(path.name)}.index"))
-        files += sorted(path.parent.glob(f"{glob.escape(path.name)}.data-*"))
     sha = hashlib.sha256()
-    for file in files:
+    for file in files_of(path):
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 sha.update(block)

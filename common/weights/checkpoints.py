@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, one_line
-from common.files import SAVING
+from common.files import SAVING, plain_folder
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
@@ -132,9 +132,10 @@ def _published(prefix: Path, hint: str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{prefix.parent}: cannot be written ({error.strerror})") from None
     try:
-        yield temporary / prefix.name
+        with plain_folder(temporary) as plain:
+            yield plain / PREFIX
         for file in sorted(temporary.iterdir(), key=lambda f: f.suffix == ".index"):
-            file.replace(prefix.parent / file.name)
+            file.replace(prefix.parent / f"{prefix.name}{file.name.removeprefix(PREFIX)}")
     except (tf.errors.OpError, OSError) as error:
         raise UserError(f"{prefix}: the checkpoint could not be written ({one_line(error)}){hint}") from None
     finally:

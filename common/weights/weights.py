@@ -9,14 +9,16 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from common.errors import UserError, one_line
 from common.weights.array_pickle import is_pickle, read_array_pickle
-from common.weights.checkpoint_files import digest, find_checkpoint
-from common.weights.keras_h5 import Layers, read_h5
+from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix
+
+if TYPE_CHECKING:
+    from common.weights.keras_h5 import Layers
 
 RECIPE_KEY = "recipe_json"  # string variable of our checkpoints: the recipe
 
@@ -68,7 +70,7 @@ class Weights:
         self._value = values.__getitem__
 
     @classmethod
-    def of_keras(cls, path: Path, layers: Layers) -> Self:
+    def of_keras(cls, path: Path, layers: "Layers") -> Self:
         """The layers of a Keras file of any format, read already."""
         weights = cls.__new__(cls)
         weights.path, weights.is_keras, weights.left_over = path, True, ""
@@ -78,6 +80,8 @@ class Weights:
     def _open_keras(self):
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such weight file")
+        from common.weights.keras_h5 import read_h5  # with h5py, which other formats do without
+
         try:
             layers = read_h5(self.path)
         except (OSError, ValueError) as error:
@@ -86,7 +90,7 @@ class Weights:
             ) from None
         self._take_layers(layers)
 
-    def _take_layers(self, layers: Layers) -> None:
+    def _take_layers(self, layers: "Layers") -> None:
         values = {f"{layer}/{name}": value for layer, arrays in layers.items() for name, value in arrays.items()}
         if not values:
             raise UserError(f"{self.path}: holds no layer with weights")
@@ -116,7 +120,8 @@ class Weights:
         from common.tf1 import tf  # a file that is not there is refused without it
 
         try:
-            reader = tf.train.NewCheckpointReader(str(self.path))
+            plain, self._links = plain_prefix(self.path)
+            reader = tf.train.NewCheckpointReader(str(plain))
             self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
         except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
             raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({one_line(error)})") from None

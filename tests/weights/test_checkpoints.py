@@ -257,3 +257,22 @@ def test_a_folder_of_several_checkpoints_names_them(tmp_path):
         (tmp_path / f"{name}.index").write_bytes(b"x")
     with pytest.raises(UserError, match="and with 2 others; name one: a.ckpt, b.ckpt"):
         Weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run [1]", "st*r?", "Grüße", "b\udcd6\udcd0"])
+def test_paths_that_tensorflow_takes_for_patterns(tmp_path, variables, name):
+    """V2 and V1, read and written, in a folder and under a file name of brackets, stars, or bytes that are no UTF-8."""
+    session, made = variables
+    folder = tmp_path / name
+    folder.mkdir()
+    for source in write(tmp_path, session, made):
+        for file in tmp_path.glob(f"{source.name}*"):
+            (folder / file.name.replace("x.", f"{name}.")).write_bytes(file.read_bytes())
+        weights = Weights(folder / source.name.replace("x.", f"{name}."))
+        assert restore(session, weights, made) == 2 and weights.path.parent == folder
+    checkpoints.write(folder / f"{name}.ckpt", VALUES)
+    assert Weights(folder / f"{name}.ckpt").names() == set(VALUES)
+    saver = tf.train.Saver(made, max_to_keep=0)
+    assert checkpoints.save(session, saver, folder, 3, keep=1).parent == folder
+    assert checkpoint_files.newest_checkpoint(folder).name == "model.ckpt-3"
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]

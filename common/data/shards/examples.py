@@ -7,6 +7,7 @@ NanqingD's reader takes a mask whose format is RAW for plain bytes of class ids.
 """
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -62,7 +63,7 @@ def example(features: Mapping[str, bytes | str | int]) -> bytes:
         if isinstance(value, int):
             feature.int64_list.value.append(value)
         else:
-            feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
+            feature.bytes_list.value.append(os.fsencode(value) if isinstance(value, str) else value)
     return message.SerializeToString(deterministic=True)
 
 
@@ -106,7 +107,7 @@ def _names(values: dict[str, Any], card: DatasetCard, path: Path, offset: int) -
 
 def _text(values: dict[str, Any], key: str) -> str:
     value = values.get(key)
-    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+    return os.fsdecode(value) if isinstance(value, bytes) else ""
 
 
 def read_records(card: DatasetCard, folder: Path, split: str) -> RecordSplit:
