@@ -69,7 +69,10 @@ def test_the_bench_times_batches_that_no_queue_held(monkeypatch):
         def __next__(self):
             self.given += 1
 
-        def close(self):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
             self.is_closed = True
 
     monkeypatch.setattr(bench, "TrainingBatches", Source)
