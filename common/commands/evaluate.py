@@ -1,6 +1,7 @@
 """`evaluate`: mIoU of a checkpoint on a split, with a record."""
 
 import argparse
+import contextlib
 import re
 import time
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from common.data.drawing import overlay, picture_row, png_bytes
 from common.data.lists import check_classes, open_data, open_split
 from common.data.masks import save_label_png
 from common.data.split import Split
+from common.errors import UserError
 from common.files import atomic, check_writable, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
 from common.inference.metrics import METRICS_FILE
-from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.results import records
@@ -123,6 +124,10 @@ def evaluate_and_record(
     Returns:
       The metrics, and the record's path.
     """
+    # Here, not above: other commands, and refusals, need not wait for SciPy and TensorFlow.
+    from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
+    from common.inference.segmenter import Segmenter
+
     palette, scores = split.card.palette, PictureScores(recipe.num_classes, split.card.ignore_label)
 
     def keep(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
@@ -136,13 +141,18 @@ def evaluate_and_record(
             with atomic(out / LABELS_FOLDER / f"{name}.png") as temporary:
                 save_label_png(temporary, label, palette)
 
-    from common.inference.segmenter import Segmenter
-
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
         out.mkdir(parents=True, exist_ok=True)
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=keep, quiet=quiet)
+    if metrics["miou"] is None:
+        with contextlib.suppress(OSError):  # it holds what was asked for beside the metrics
+            out.rmdir()
+        raise UserError(
+            f"{split.title}: none of its {metrics['images']} masks has a pixel of a class, so that nothing can be "
+            f"counted; `python -m common.data.check` shows what they hold"
+        )
     write_text(out / METRICS_FILE, records.dumps(metrics))
     scores.save(out / SCORES_FILE)
     record = records.write_record(

@@ -7,7 +7,7 @@ from common.commands.options import add_inference, with_protocol
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE
 from common.files import check_writable
-from common.inference.prediction import find_pictures, predict, refuse_collisions
+from common.inference.prediction import classes_line, find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
@@ -33,8 +33,14 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
     from common.inference.segmenter import Segmenter
 
+    found: list[str] = []
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
-        failures = predict(segmenter, pictures, card, args.out, save_logits=args.save_logits, quiet=args.quiet)
+        failures = predict(
+            segmenter, pictures, card, args.out, save_logits=args.save_logits, quiet=args.quiet,
+            then=lambda path, _, label: found.append(classes_line(path, label, card)),
+        )  # fmt: skip
+    for line in found:
+        print(line)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     print(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")

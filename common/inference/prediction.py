@@ -98,6 +98,13 @@ def _label_and_logits(
     return segmenter.label(image), segmenter.logits(image) if save_logits else None
 
 
+def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
+    """`a.jpg: background 80%, cat 20%`: the classes of a label map [h, w], the largest first, and their shares."""
+    ids, counts = np.unique(label, return_counts=True)
+    largest = sorted(zip(counts.tolist(), ids.tolist(), strict=True), reverse=True)
+    return f"{path.name}: {', '.join(f'{card.classes[i]} {count / label.size:.0%}' for count, i in largest)}"
+
+
 def _refuse_long_name(path: Path) -> None:
     """Raise UserError for a picture whose results no file system can name."""
     if len(os.fsencode(f"{path.stem}{OVERLAY}")) > LONGEST_NAME:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.paths import plain_name
 from common.recipe.cell import Branch
 from common.recipe.values import checked, format_value, parse
@@ -61,12 +61,15 @@ _AMOUNTS = (
     "scale_step",
     "resize_factor",
 )
+MOST_OF_ANY = 10**12
 EPOCH = -1  # an interval of steps that is a pass over the data
 INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
+MOST_GIGABYTES = 64  # of the pictures that a step, or an evaluation, has in memory at once
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
     **dict.fromkeys(_AMOUNTS, (0, math.inf)),
     "seed": (0, 2**31 - 1),
+    "crf_iterations": (0, 1000),
     "ignore_label": (0, 255),
 }
 ABOVE_ZERO = ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon")
@@ -223,9 +226,9 @@ class Recipe:
             except re.error as error:
                 raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
         if min(self.plateau_factors, default=1) <= 0:
-            raise UserError(f"plateau_factors={format_value(self.plateau_factors)}: needs factors above 0")
+            raise UserError(f"plateau_factors={brief(format_value(self.plateau_factors))}: needs factors above 0")
         if not all(0 <= beta < 1 for beta in self.adam_betas):
-            raise UserError(f"adam_betas={format_value(self.adam_betas)}: must be at least 0 and below 1")
+            raise UserError(f"adam_betas={brief(format_value(self.adam_betas))}: must be at least 0 and below 1")
         self._check_class_weights()
         if not 0 < self.top_k_percent_pixels <= 1:
             raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
@@ -234,19 +237,37 @@ class Recipe:
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
-            raise UserError(f"crop_size={format_value(self.crop_size)}: both sides must be above 0")
+            raise UserError(f"crop_size={brief(format_value(self.crop_size))}: both sides must be above 0")
         if isinstance(self.eval_size, int) and self.eval_size <= 0:
             raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
         if not self.eval_scales or not all(0.01 <= s <= 16 for s in self.eval_scales):
-            raise UserError(f"eval_scales={format_value(self.eval_scales)}: needs factors from 0.01 to 16")
+            raise UserError(f"eval_scales={brief(format_value(self.eval_scales))}: needs factors from 0.01 to 16")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Raises UserError for sizes whose pictures alone, as float32 of three channels, no machine holds."""
+        height, width = self.crop_size
+        eval_size = self.eval_size if isinstance(self.eval_size, int) else 0
+        pixels = {
+            ("crop_size", "batch_size"): height * width * self.batch_size,
+            ("eval_size", "eval_scales"): (eval_size * max(self.eval_scales)) ** 2,
+            ("resize_range",): self.resize_range[0] ** 2 if self.resize_range else 0,  # the least, for short sides
+        }
+        for names, count in pixels.items():
+            gigabytes = 12 * count / 1e9
+            if gigabytes > MOST_GIGABYTES:
+                said = " and ".join(f"{name}={brief(format_value(getattr(self, name)))}" for name in names)
+                raise UserError(
+                    f"{said}: the pictures alone need {gigabytes:,.0f} GB of memory; take less than {MOST_GIGABYTES} GB"
+                )
 
     def _check_class_weights(self) -> None:
         weights = self.class_weights
         if weights == "auto":
             return
-        shown = f"class_weights={format_value(weights)}"
+        shown = f"class_weights={brief(format_value(weights))}"
         if self.loss == "class_balanced" and not weights:
             raise UserError("loss=class_balanced: needs class_weights, one per class from 0 to 1, or 'auto'")
         if weights and len(weights) != self.num_classes:
@@ -257,8 +278,8 @@ class Recipe:
     def _check_resize_range(self) -> None:
         if len(self.resize_range) != 2 or not 0 < self.resize_range[0] <= self.resize_range[1]:
             raise UserError(
-                f"resize_range={format_value(self.resize_range)}: needs the least short side and the greatest long "
-                f"side, such as 513,513"
+                f"resize_range={brief(format_value(self.resize_range))}: needs the least short side and the greatest "
+                f"long side, such as 513,513"
             )
         if self.resize_factor >= self.resize_range[1]:
             raise UserError(
@@ -428,8 +449,10 @@ def _checked_setting(variants: Mapping[str, Recipe], recipe: Recipe, setting: st
 def _check_range(name: str, value: Any) -> None:
     """Refuse a field's value that is wrong whatever the other fields are. Raises UserError."""
     numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
+        raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
     if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
-        raise UserError(f"{name}={format_value(value)}: must be finite")
+        raise UserError(f"{name}={brief(format_value(value))}: must be finite")
     least, most = RANGES.get(name, (-math.inf, math.inf))
     if name in RANGES and not least <= value <= most:
         limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"

@@ -5,7 +5,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from common.errors import UserError
+from common.errors import UserError, brief
 
 QUOTED = set(",()[]'\" ")  # characters that a text in a list can hold only in quotes
 
@@ -21,7 +21,8 @@ def format_value(value: Any) -> str:
 def parse(kind: Any, text: str) -> Any:
     """The text of a `--set` value as a Python value of JSON's types; `checked` then has the last word.
 
-    A list is written `1,2`, `(1, 2)`, or as JSON, which lists of texts with commas or brackets need.
+    A list is written `1,2`, `(1, 2)`, or as JSON, which lists of texts with commas or brackets need; one without a
+    number is `none`.
     """
     if kind is str:
         return text
@@ -30,6 +31,8 @@ def parse(kind: Any, text: str) -> Any:
     if typing.get_origin(kind) is not tuple:
         return _literal(text)
     args = typing.get_args(kind)
+    if args[-1] is Ellipsis and args[0] is not str and text.strip().lower() == "none":
+        return []
     values = _literal(text)
     if not isinstance(values, list):
         if typing.get_origin(args[0]) is tuple and text.strip("() "):  # nested lists are written as JSON
@@ -88,7 +91,7 @@ def checked(key: str, kind: Any, value: Any) -> Any:
             return float(value)
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise UserError(f"{key}={format_value(value)}: needs {_describe(kind)}")
+    raise UserError(f"{key}={brief(format_value(value))}: needs {_describe(kind)}")
 
 
 def _describe(kind: Any) -> str:

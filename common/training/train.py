@@ -15,7 +15,7 @@ from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
 from common.training.epochs import steps_per_epoch
 from common.training.log import RunLog
-from common.training.start import find_start, write_summary
+from common.training.start import find_start, refuse_nothing_to_learn, write_summary
 from common.training.trainer import Trainer
 from common.training.validation import Validation
 from common.weights.checkpoint_files import step_of
@@ -78,6 +78,8 @@ def train(
             say(f"{start.checkpoint}: already at {start.step} of {recipe.num_steps} steps", quiet)
             return Trained(start.checkpoint, start.step)
 
+        if not start.checkpoint:
+            refuse_nothing_to_learn(recipe, split)
         trainer = Trainer(network, recipe, run_dir, keep)
         with session(graph) as sess, validation:
             trainer.initialise(sess, start, split, quiet)

@@ -151,17 +151,15 @@ class _Sheet:
     def add(self, path: Path, picture: np.ndarray, label: np.ndarray) -> None:
         """One more picture: uint8 [h, w, 3] and class ids [h, w]."""
         from common.data.drawing import overlay
+        from common.inference.prediction import classes_line
 
-        ids, counts = np.unique(label, return_counts=True)
-        largest = sorted(zip(counts, ids, strict=True), reverse=True)
-        shares = [f"{self.card.classes[i]} {count / label.size:.0%}" for count, i in largest]
-        self.found.append(f"{path.name}: {', '.join(shares)}")
+        self.found.append(classes_line(path, label, self.card))
         if len(self.rows) < SHEET_PICTURES:
             small = Image.fromarray(picture), Image.fromarray(overlay(picture, label, self.card.palette))
             for panel in small:
                 panel.thumbnail((PANEL, PANEL))
             self.rows.append([np.asarray(panel) for panel in small])
-            self._legend.update(ids.tolist())
+            self._legend.update(np.unique(label).tolist())
 
     def save(self, path: Path) -> None:
         """Write the sheet, two pictures a row, as its suffix says."""

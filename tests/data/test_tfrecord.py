@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from common.data.masks import save_label_png
 from common.data.sets.cityscapes import CITYSCAPES
 from common.data.sets.voc import VOC2012
 from common.data.shards import build as building
+from common.data.shards import frames
 from common.data.shards.examples import example
 from common.data.shards.frames import frame, read_record, scan
 from common.errors import UserError
@@ -490,3 +492,15 @@ def test_a_damaged_index_is_mended_by_building_again(damage, copy, sample_set, c
     stored = index(copy, "val")
     path.write_text(damage)
     assert build(*arguments, shards=3) == 0 and index(copy, "val") == stored
+
+
+def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
+    """Its checksum is right, so that the length is what somebody wrote."""
+    length = struct.pack("<Q", 1 << 62)
+    whole = frame(b"apple")
+    path = tmp_path / "val.tfrecord"
+    path.write_bytes(whole + length + frames._checksum(length) + b"x" * 50)
+    assert read_record(path, 0) == b"apple"
+    for read in (lambda: read_record(path, len(whole)), lambda: list(scan(path))):
+        with pytest.raises(UserError, match=rf"record at byte offset {len(whole)} is cut off; restore the file"):
+            read()

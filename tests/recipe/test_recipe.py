@@ -161,3 +161,26 @@ def test_a_stored_variant_that_is_no_plain_name_is_refused(name):
     with pytest.raises(UserError) as error:
         V2Recipe.from_json(stored, "model.ckpt-5")
     assert str(error.value).startswith("model.ckpt-5: variant: ") and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("setting, message", [
+    ("eval_size=1000000000", r"eval_size=1000000000 and eval_scales=1.0: the pictures alone need 12,000,000,000 GB"),
+    ("batch_size=1000000", r"crop_size=\d+,\d+ and batch_size=1000000: the pictures alone need [\d,]+ GB of memory"),
+    ("crop_size=1000000", r"crop_size=1000000,1000000 and batch_size=\d+: the pictures alone need [\d,]+ GB of memory"),
+    ("resize_range=200000,300000", r"resize_range=200000,300000: the pictures alone need 480 GB of memory; take less"),
+    ("crf_iterations=1000000000", r"crf_iterations=1000000000: must be from 0 to 1000"),
+    ("num_steps=" + "9" * 4000, r"num_steps=9+\.\.\.9*: is too large; no number of a recipe is beyond"),
+    ("eval_scales=" + "17," * 100_000, r"eval_scales=[0-9.,]+: needs factors"),
+    ("batch_size=" + "x" * 1_000_000, r"batch_size=x+\.\.\.: needs a whole number"),
+])  # fmt: skip
+def test_sizes_that_no_machine_holds(setting, message):
+    with pytest.raises(UserError, match=message) as error:
+        settle(setting)
+    assert len(str(error.value)) < 500
+
+
+def test_none_is_a_list_without_a_number():
+    assert settle("class_weights=auto", "class_weights=none").class_weights == ()
+    assert settle("resize_range=1,2", "resize_range=none").resize_range == ()
+    with pytest.raises(UserError, match="class_weights"):
+        settle("class_weights=nothing")

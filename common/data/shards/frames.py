@@ -5,6 +5,7 @@ little-endian; the checksums are CRC-32C, rotated and shifted (tensorflow/core/l
 TensorFlow's own random reader needs a millisecond to seek, a fifth of what decoding a picture takes.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,11 @@ def _read(stream: BinaryIO, path: Path, offset: int) -> bytes:
     length, checksum = header[: _LENGTH.size], header[_LENGTH.size :]
     if len(header) == HEADER and checksum != _checksum(length):
         raise UserError(f"{place(path, offset)} is damaged: its length fails its checksum; {MEND}")
-    data = stream.read(_LENGTH.unpack(length)[0]) if len(header) == HEADER else b""
+    data = b""
+    if len(header) == HEADER and _LENGTH.unpack(length)[0] <= os.fstat(stream.fileno()).st_size - stream.tell():
+        data = stream.read(_LENGTH.unpack(length)[0])
+    else:
+        stream.seek(0, os.SEEK_END)  # a length beyond the file's end asks for any amount of memory
     checksum = stream.read(FOOTER)
     if len(checksum) < FOOTER:
         raise UserError(f"{place(path, offset)} is cut off; {MEND}")
