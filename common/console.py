@@ -6,8 +6,6 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from tqdm import tqdm
-
 LOG_EVERY_SECONDS = 10
 
 
@@ -19,6 +17,8 @@ class Progress:
         self._quiet, self._bar = quiet, None
         self._start = self._last = time.monotonic()
         if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm  # here and in `say`: commands that show nothing need not wait for it
+
             # delay: what is over within five seconds needs no bar
             self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=5)
 
@@ -44,6 +44,8 @@ class Progress:
 def say(text: str, quiet: bool = False) -> None:
     """One line on stderr; stdout is for results."""
     if not quiet:
+        from tqdm import tqdm
+
         tqdm.write(text, file=sys.stderr)
 
 

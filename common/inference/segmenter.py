@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import scipy.special
 
 from common.data.masks import read_image, too_large
 from common.errors import UserError
@@ -132,6 +131,8 @@ class Segmenter:
         picture = _pixels(picture)
         probabilities = self.fused(picture)
         if self.recipe.scale_fusion == "max_logits":
+            import scipy.special
+
             probabilities = scipy.special.softmax(probabilities, axis=-1)
         if not self.recipe.crf:
             return probabilities
