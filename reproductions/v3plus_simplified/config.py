@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from common.console import say
-from common.errors import UserError
+from common.errors import UserError, brief
+from common.files import read_text
 from common.recipe.cell import ENCODER_MIDDLE_CONF
 from common.recipe.recipe import format_value
 from common.recipe.values import checked
@@ -73,9 +74,9 @@ def settings(path: Path, command: str = "train", quiet: bool = False) -> list[st
     """
 
     try:
-        conf = json.loads(path.read_text(encoding="utf-8-sig"))
+        conf = json.loads(read_text(path, "cannot be read as JSON"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--config {path}: cannot be read as JSON ({error})") from None
+        raise UserError(f"--config {path}: cannot be read as JSON ({brief(str(error))})") from None
     try:
         if not isinstance(conf, dict):
             raise UserError("holds no object with nn_arch and hps")
