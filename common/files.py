@@ -6,9 +6,11 @@ import errno
 import fcntl
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,6 +26,50 @@ WRITING, SAVING, FETCHING, UNPACKING = ".writing-", ".saving-", ".fetching-", ".
 HALF_WRITTEN = (WRITING, SAVING, FETCHING, UNPACKING)
 
 _held: set[Path] = set()  # folders that this process has locked
+_swept: set[Path] = set()  # folders that this process has looked through for what killed ones left
+
+
+def half_written(kind: str, folder: Path) -> str:
+    """How the name of something begins that this process writes in `folder`: with `kind`, the machine and the process.
+
+    What killed processes of this machine have left there is removed, once for each folder.
+    """
+    here = folder.absolute()
+    if here not in _swept:
+        _swept.add(here)
+        for left in _left_by_killed(folder):
+            _remove(left)
+    return f"{kind}{_machine()}-{os.getpid()}-"
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _left_by_killed(folder: Path) -> Iterator[Path]:
+    kinds = "|".join(map(re.escape, HALF_WRITTEN))
+    for path in folder.glob(".*"):
+        match = re.match(rf"(?:{kinds}){_machine()}-(\d+)-", path.name)
+        if match and not _is_alive(int(match[1])):
+            yield path
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another person's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # another process is quicker, or it is another person's
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -31,7 +77,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path with the same ending beside `path`, renamed to it when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle, name = tempfile.mkstemp(prefix=WRITING, suffix=path.suffix, dir=path.parent)
+        prefix = half_written(WRITING, path.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     except OSError as error:
         error.filename = str(path)  # not the temporary one's
         raise

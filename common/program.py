@@ -3,8 +3,11 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 from common.errors import UserError, printable
@@ -33,6 +36,27 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
+@contextlib.contextmanager
+def _unwinding() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP end the program as an exception does: it removes what is half-written.
+
+    Signals that somebody has a handler for, or that are ignored as by nohup, stay as they are.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(s) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run(program: Callable[[], int | None]) -> int:
     """Run `program`; returns the exit status: its own, 2 after a user's error, 130 on Ctrl-C.
 
@@ -41,7 +65,8 @@ def run(program: Callable[[], int | None]) -> int:
     with contextlib.suppress(AttributeError):  # of what stands for it in tests
         sys.stdout.reconfigure(errors="surrogateescape")  # names that are no UTF-8 keep their bytes
     try:
-        return program() or 0
+        with _unwinding():
+            return program() or 0
     except UserError as error:
         print(f"error: {printable(str(error), LONGEST)}", file=sys.stderr)
     except BrokenPipeError:  # the reader has seen enough

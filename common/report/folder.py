@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import WRITING
+from common.files import WRITING, half_written
 from common.report import curves, evaluations, gallery, tables
 from common.report.tables import MissingPart, Record
 from common.results import records
@@ -36,7 +36,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> P
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     found = sorted(shown_records(records.read_records()), key=record_order)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{out.name}-", dir=out.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=half_written(WRITING, out.parent), dir=out.parent))
     try:
         new = temporary / "new"
         for name in (ASSETS, RECORDS):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, one_line
-from common.files import SAVING, plain_folder
+from common.files import SAVING, half_written, plain_folder
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
@@ -128,7 +128,7 @@ def _published(prefix: Path, hint: str) -> Iterator[Path]:
     """
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=SAVING, dir=prefix.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=half_written(SAVING, prefix.parent), dir=prefix.parent))
     except OSError as error:
         raise UserError(f"{prefix.parent}: cannot be written ({error.strerror})") from None
     try:
