@@ -10,17 +10,21 @@ LOG_EVERY_SECONDS = 10
 
 
 class Progress:
-    """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr."""
+    """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr.
 
-    def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False):
-        self._what, self._total, self._done = what, total, done
+    Both tell the time left. `at_once` shows them from the beginning, for work that takes minutes; else what is over
+    within a few seconds shows nothing.
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False):
+        self._what, self._total, self._done, self._begun = what, total, done, done
         self._quiet, self._bar = quiet, None
-        self._start = self._last = time.monotonic()
+        self._start = time.monotonic()
+        self._last = self._start - (LOG_EVERY_SECONDS if at_once else 0)
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm  # here and in `say`: commands that show nothing need not wait for it
 
-            # delay: what is over within five seconds needs no bar
-            self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=5)
+            self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=0 if at_once else 5)
 
     def advance(self, note: str = "") -> None:
         """One more done; `note` is shown behind the count."""
@@ -31,7 +35,9 @@ class Progress:
         now = time.monotonic()
         if self._bar is None and not self._quiet and now - self._last >= LOG_EVERY_SECONDS:
             self._last = now
-            say(f"{self._what} {self._done}/{self._total} {note} ({now - self._start:.0f} s)")
+            spent = now - self._start
+            left = spent / (self._done - self._begun) * (self._total - self._done)
+            say(f"{self._what} {self._done}/{self._total} {note} ({spent:.0f} s, {left:.0f} s left)")
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,7 @@
 """`reproduce`: train, evaluate, record and draw in one go."""
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +126,10 @@ def _reproduce(
     _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)
     title = f"{reproduction.title} {recipe.variant} on {val_split.title}"
     figures = [f"pictures {figure}, {run_dir}/predictions", f"curve {run_dir / run_folder.CURVE}"]
-    return trained, recipe, "\n".join([title, *lines, *figures])
+    words = [".venv/bin/python", "-m", reproduction.package, "predict", "photo.jpg"]
+    words += ["--checkpoint", str(trained.checkpoint), "--out", "out"]
+    following = [f"checkpoint {trained.checkpoint}", f"on your own photographs: {shlex.join(words)}"]
+    return trained, recipe, "\n".join([title, *lines, *figures, *following])
 
 
 def _run_dir(reproduction: Reproduction, recipe: Recipe, split: Split, args: argparse.Namespace) -> Path:
@@ -146,10 +150,11 @@ def _miou_before_training(
     known = start / METRICS_FILE
     checkpoint = newest_checkpoint(start)
     if checkpoint:
-        say("the network before training:", args.quiet)
+        say("measuring the network as it was before training", args.quiet)
         with Segmenter(reproduction.load_network(), recipe.at_one_scale(), Weights(checkpoint)) as segmenter:
             metrics = evaluation.evaluate(segmenter, split, limit=args.limit, quiet=args.quiet)
         write_text(known, records.dumps(metrics))
+        say(f"the network before training: mIoU {metrics['miou']}, {metrics['images']} pictures", args.quiet)
         delete(checkpoint)
     return (read_json(known) or {}).get("miou")
 

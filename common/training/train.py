@@ -92,7 +92,7 @@ def train(
             with (
                 RunLog(run_dir, None if start.checkpoint else graph, steps_per_epoch(recipe, len(split.pairs))) as log,
                 TrainingBatches(split, recipe, start.step) as batches,
-                Progress("training", recipe.num_steps, start.step, quiet) as progress,
+                Progress("training", recipe.num_steps, start.step, quiet, at_once=True) as progress,
             ):
                 graph.finalize()
                 validation.run_if_due(sess, trainer, log, done)  # left out by a run that was killed in it

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,3 +262,18 @@ def test_picture_scores_name_only_pictures_in_their_folder(tmp_path):
     scores.save(tmp_path / "pictures.npz")
     with pytest.raises(UserError, match="names pictures outside its folder"):
         PictureScores.load(tmp_path / "pictures.npz")
+
+
+def test_reproduce_says_what_it_has_and_what_to_do_with_it(tmp_path, monkeypatch, capsys):
+    """The checkpoint, a command that takes it, and what the network scored before it was trained."""
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "my run"
+    assert run("reproduce", "--steps", "4", "--limit", "2", "--run-dir", run_dir) == 0
+    printed = capsys.readouterr()
+    assert f"\ncheckpoint {run_dir}/model.ckpt-4\n" in printed.out
+    following = re.search(r"^on your own photographs: \S+ -m \S+ (.*)$", printed.out, re.MULTILINE)[1]
+    photograph = next((tmp_path / "data/sample/JPEGImages").iterdir())
+    words = [str(photograph) if word == "photo.jpg" else word for word in shlex.split(following)]
+    assert run(*words, "--quiet") == 0 and list((tmp_path / "out").glob("*_overlay.png"))
+    assert re.search(r"^the network before training: mIoU [\d.]+, 2 pictures$", printed.err, re.MULTILINE)
+    assert re.search(r"^training 1/4 .* s left\)$", printed.err, re.MULTILINE)  # from the first step on
