@@ -24,6 +24,8 @@ def brief(value: Any, most: int = LONGEST_QUOTE) -> str:
 def printable(text: str, most: int) -> str:
     """`most` characters of a text at the most, with all that would steer a terminal, but line ends, escaped."""
     cut = text if len(text) <= most else text[: most - 3] + "..."
+    if cut.isprintable():  # as nearly all are, at once
+        return cut
     return "".join(c if c == "\n" or not is_control(c) else c.encode("unicode_escape").decode() for c in cut)
 
 
