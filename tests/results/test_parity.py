@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import UserError
 from common.files import write_text
+from common.results import __main__ as results_command
 from common.results import parity, records
 from tests.conftest import ROOT
 from tests.parity import __main__ as command
@@ -80,26 +81,24 @@ def test_an_exception_is_shown_with_its_figures_and_is_no_figure_of_the_row(reco
     assert "² Rounding alone: 2e-3 (a, ours against ours). Near-ties flip." in table
 
 
-def test_a_difference_beyond_its_tolerance_stands_out(record, tmp_path):
+def test_a_difference_beyond_its_tolerance_stands_out(record):
     found = record("v2", measured(difference=3e-5), measured(difference=float("nan"), case="b"))
     assert row(parity.readme_table(found), "v2")[2] == "**nan**"
-    page = parity.write_page(found, tmp_path / "page.md").read_text()
+    page = parity.page(found)
     assert "| **3e-5** | 2e-5 |" in page
 
 
-def test_what_was_skipped_is_said(record, tmp_path):
+def test_what_was_skipped_is_said(record):
     found = record("v3plus_zoo", measured(), skipped=[Skipped("real label maps", "the weights are not to be had")])
     table = parity.readme_table(found)
     assert row(table, "v3plus_zoo")[6] == "¹" and "¹ Not measured: the weights are not to be had." in table
-    page = parity.write_page(found, tmp_path / "page.md").read_text()
+    page = parity.page(found)
     assert "Not measured, real label maps: the weights are not to be had." in page
 
 
-def test_the_page_has_every_case(record, results_dir):
+def test_the_page_has_every_case(record):
     found = record("v3", measured(), measured("moving statistics", 2e-7, 1e-5, detail="after one update", case="b"))
-    path = parity.write_page(found)
-    assert path == results_dir / "PARITY.md"
-    page = path.read_text()
+    page = parity.page(found)
     assert "| a | logits | - | 4,641 | largest | 1.2e-6 | 2e-5 |" in page
     assert "| b | moving statistics | after one update | 4,641 | largest | 2e-7 | 1e-5 |" in page
     assert all(f"*{name}*" in page for name in parity.MEASURES) and "](results/" not in page
@@ -110,6 +109,24 @@ def test_the_readme_is_filled_between_its_markers(record):
     filled = parity.fill(text, found)
     assert filled == f"a\n{parity.BEGIN}\n\n{parity.readme_table(found)}\n\n{parity.END}\nb\n"
     assert parity.fill(filled, found) == filled and parity.fill("no markers\n", found) == "no markers\n"
+
+
+def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, capsys):
+    found, readme = record("v3", measured()), tmp_path / "README.md"
+    readme.write_text(f"{parity.BEGIN}\n{parity.END}\n")
+    assert parity.write_results(readme) == results_dir / "PARITY.md"
+    assert parity.readme_table(found) in readme.read_text()
+    before = (ROOT / "README.md").read_bytes()
+    assert results_command.main([]) == 0 and f"{results_dir / 'PARITY.md'}\n" in capsys.readouterr().out
+    assert (ROOT / "README.md").read_bytes() == before
+
+
+def test_the_committed_page_and_readme_are_what_the_committed_records_give():
+    found = parity.read_records(ROOT / "results/parity")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [record["program"] for record in found] == list(parity.PROGRAMS)
+    assert parity.fill(readme, found) == readme and parity.readme_table(found) in readme
+    assert parity.page(found) == (ROOT / "results/PARITY.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -177,3 +194,10 @@ def test_the_command_writes_a_record_and_its_status_says_whether_all_is_equal(re
         (found,) = parity.read_records()
         assert found["compared"]["logits"]["largest"] == difference
     assert "a: logits: 0.001, allowed 2e-05" in capsys.readouterr().out
+
+
+def test_a_program_without_answers_is_one_sentence_and_writes_nothing(results_dir, monkeypatch, capsys):
+    module = type("", (), {"measurements": staticmethod(lambda: iter([]))})
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: module)
+    assert command.main(["v2"]) == 2
+    assert "has no answers of zhengyang-wang" in capsys.readouterr().err and not results_dir.exists()
