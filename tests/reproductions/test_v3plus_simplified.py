@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.inference.segmenter import Segmenter
 from common.nets.network import build
 from common.nets.pictures import preprocess
-from common.recipe.recipe import apply_settings
+from common.recipe.settings import apply_settings
 from common.tf1 import session, tf
 from common.training.batches import augment
 from common.weights import checkpoint_files
@@ -305,7 +305,7 @@ def pool(kernel, factor):
         ({"resource_type": "google_open_images_v5"}, "resource_type is google_open_images_v5: Open Images' pictures"),
         ({"resource_type": "coco"}, "resource_type is coco; there are pascal_voc_2012, pascal_voc_2012_ext"),
         ({"hps": []}, "needs an object hps"),
-        ({"base_model": []}, "base_model=: needs one of"),
+        ({"base_model": []}, "base_model=[]: needs one of"),
         ({"mode": []}, "mode is []"),
         ({"image_size": "64"}, "image_size=64: needs a whole number"),
         ({"image_size": 1e400}, "image_size=inf: needs a whole number"),
