@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import program
 from common.commands import describe, evaluate, predict, reproduce, train
-from common.recipe.recipe import check_settings, split_settings
+from common.recipe.settings import check_settings, split_settings
 from common.reproduction import Reproduction
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (train, evaluate, predict, describe, reproduce)}

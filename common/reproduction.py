@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from common.console import say
 from common.errors import UserError
 from common.paths import ROOT
-from common.recipe.recipe import Recipe, apply_settings, check_settings, format_value
+from common.recipe.recipe import Recipe, format_value
+from common.recipe.settings import apply_settings, check_settings
 
 if TYPE_CHECKING:
     from common.inference.segmenter import Segmenter

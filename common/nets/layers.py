@@ -133,7 +133,7 @@ def batch_norm(
     scope: str,
     epsilon: float = 0.001,
     decay: float = 0.999,
-    is_training: bool = False,
+    batch_statistics: bool = False,
     trainable: bool = False,
     scale: bool = True,
     gamma: float = 1.0,
@@ -147,7 +147,7 @@ def batch_norm(
       scope: variables are `<scope>/{gamma,beta,moving_mean,moving_variance}`, each [c].
       epsilon: added to the variance. TensorFlow raises anything below 1.001e-5 to that value.
       decay: of the moving statistics, when live.
-      is_training: normalise by the batch's statistics and put the updates of the moving ones in UPDATE_OPS.
+      batch_statistics: normalise by the batch's statistics and put the updates of the moving ones in UPDATE_OPS.
       trainable: whether gamma and beta are trained.
       scale: whether there is a gamma.
       gamma: initial value of gamma.
@@ -164,7 +164,7 @@ def batch_norm(
         scale=scale,
         epsilon=epsilon,
         decay=decay,
-        is_training=is_training,
+        is_training=batch_statistics,
         trainable=trainable,
         param_initializers={"gamma": tf.initializers.constant(gamma)},
         activation_fn=activation_fn,

@@ -46,7 +46,7 @@ class EncoderRecipe(Recipe):
 
     def validate(self) -> None:
         super().validate()
-        if self.live_batch_norm and self.batch_size < 2:
+        if self.batch_statistics and self.batch_size < 2:
             raise UserError(
                 f"batch_size={self.batch_size}: live batch norm has nothing to normalise by in one picture (image "
                 f"pooling would give its own mean back); take batch_size=2 or more, or freeze_bn=true"
@@ -57,7 +57,12 @@ class EncoderRecipe(Recipe):
             raise UserError(f"batch_norm_decay={self.batch_norm_decay}: must be at least 0 and below 1")
 
     @property
-    def live_batch_norm(self) -> bool:
+    def batch_statistics(self) -> bool:
+        """The originals' two switches as one.
+
+        `fine_tune_batch_norm` asks for the batch's statistics, and `freeze_bn` overrules it. The training step hands
+        the answer to the network, and the network to `layers.batch_norm`. `freeze_bn` also stops gamma and beta.
+        """
         return self.fine_tune_batch_norm and not self.freeze_bn
 
     def at_evaluation(self) -> Self:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,7 +19,7 @@ import numpy as np
 from common.errors import UserError, brief
 from common.paths import plain_name
 from common.recipe.cell import Branch
-from common.recipe.values import checked, format_value, parse
+from common.recipe.values import checked, format_value
 from common.words import nearest
 
 # Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
@@ -209,7 +209,7 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = checked(field.name, _types(type(self))[field.name], getattr(self, field.name))
+            value = checked(field.name, field_types(type(self))[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         self.validate()
 
@@ -217,7 +217,7 @@ class Recipe:
         """Refuse numbers that no run can mean, and a name that is none. Raises UserError."""
         plain_name(self.variant, "variant")  # it becomes part of folders' and records' names
         for field in dataclasses.fields(self):
-            _check_range(field.name, getattr(self, field.name))
+            check_range(field.name, getattr(self, field.name))
         patterns = [self.weight_decay_on, *self.init_not_loaded]
         patterns += [pattern for pattern, _ in (*self.lr_multipliers, *self.weight_decay_fixed)]
         for pattern in patterns:
@@ -308,7 +308,7 @@ class Recipe:
         return ()
 
     @property
-    def live_batch_norm(self) -> bool:
+    def batch_statistics(self) -> bool:
         """Whether training normalises by the batch's statistics and updates the stored ones."""
         return False
 
@@ -369,7 +369,7 @@ class Recipe:
     def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:
         """The inverse of `to_json`. Raises UserError on an unknown, missing or mistyped field."""
         for key in data:
-            _known(cls, key, source)
+            check_field(cls, key, source)
         if "variant" not in data:
             raise UserError(f"{source}: holds no recipe (no field 'variant')")
         try:
@@ -378,75 +378,7 @@ class Recipe:
             raise UserError(f"{source}: {error}") from None
 
 
-def split_settings(text: str) -> list[str]:
-    """The settings in one text, `k=v k=v`: parted at blanks before a `k=`, not in brackets or quotes."""
-    parts, start, depth, is_quoted = [], 0, 0, False
-    for match in re.finditer(r'["\[\]]|\s+(?=[A-Za-z]\w*=)', text):
-        if match[0] == '"':
-            is_quoted = not is_quoted
-        elif match[0] in "[]":
-            depth += 1 if match[0] == "[" else -1
-        elif depth <= 0 and not is_quoted:
-            parts.append(text[start : match.start()])
-            start = match.end()
-    return [part.strip() for part in (*parts, text[start:]) if part.strip()]
-
-
-def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
-    """Derive a recipe by `--set` arguments.
-
-    Args:
-      variants: the named recipes; `variant=NAME` starts over from one of them.
-      base: the recipe, or its name, when no `variant=` is given.
-      settings: `key=value` strings, applied after the choice of the variant, the last one winning.
-
-    Raises:
-      UserError: unknown key or variant (naming the nearest), or a value of the wrong type.
-    """
-    recipe = variants[base] if isinstance(base, str) else base
-    changes = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip()
-        if not equals:
-            raise UserError(f"--set {setting}: write it as key=value")
-        if key == "variant":
-            if text not in variants:
-                raise UserError(
-                    f"--set variant={text}: no such variant; {nearest(text, variants)}there are {', '.join(variants)}"
-                )
-            recipe = variants[text]
-            continue
-        _known(type(recipe), key, "--set")
-        changes[key] = parse(_types(type(recipe))[key], text.strip())
-    if "num_steps" in changes and "epochs" not in changes:
-        changes["epochs"] = 0
-    return recipe.derive(**changes) if changes else recipe
-
-
-def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> None:
-    """Refuse `--set` arguments that are wrong whatever recipe they meet: unknown names, wrong types, out of range.
-
-    Raises UserError, as `apply_settings` does.
-    """
-    variants_first = sorted(settings, key=lambda setting: setting.partition("=")[0].strip() != "variant")
-    recipe = next(iter(variants.values()))
-    for setting in variants_first:
-        recipe = _checked_setting(variants, recipe, setting)
-
-
-def _checked_setting(variants: Mapping[str, Recipe], recipe: Recipe, setting: str) -> Recipe:
-    """Check one setting alone; returns the recipe that it starts from when it names a variant."""
-    key = setting.partition("=")[0].strip()
-    if key == "variant" or "=" not in setting:
-        return apply_settings(variants, recipe, [setting])
-    _known(type(recipe), key, "--set")
-    kind = _types(type(recipe))[key]
-    _check_range(key, checked(key, kind, parse(kind, setting.partition("=")[2].strip())))
-    return recipe
-
-
-def _check_range(name: str, value: Any) -> None:
+def check_range(name: str, value: Any) -> None:
     """Refuse a field's value that is wrong whatever the other fields are. Raises UserError."""
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
@@ -463,12 +395,14 @@ def _check_range(name: str, value: Any) -> None:
         raise UserError(f"{name}={value}: must be above 0")
 
 
-def _known(cls: type[Recipe], key: str, source: str) -> None:
+def check_field(cls: type[Recipe], key: str, source: str) -> None:
+    """Raises UserError with the nearest name when the recipe has no field `key`; `source` is where it was asked for."""
     names = [f.name for f in dataclasses.fields(cls)]
     if key not in names:
         raise UserError(f"{source} {key}: no such field in the recipe; {nearest(key, names)}`describe` lists them all")
 
 
 @functools.cache
-def _types(cls: type[Recipe]) -> dict[str, Any]:
+def field_types(cls: type[Recipe]) -> dict[str, Any]:
+    """The type of every field of a recipe."""
     return typing.get_type_hints(cls)

@@ -22,7 +22,8 @@ from common.console import Progress
 from common.errors import UserError
 from common.files import write_json, write_text
 from common.paths import ROOT
-from common.recipe.recipe import Recipe, apply_settings
+from common.recipe.recipe import Recipe
+from common.recipe.settings import apply_settings
 from common.reproduction import Reproduction, reproductions
 from common.results.records import results_dir
 from common.text_table import aligned, markdown

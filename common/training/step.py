@@ -77,7 +77,7 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
       recipe: loss, optimiser, schedule, multipliers, accumulation.
     """
     step = tf.train.get_or_create_global_step()
-    outputs = build(network, images, recipe, batch_statistics=recipe.live_batch_norm, step=step.read_value())
+    outputs = build(network, images, recipe, batch_statistics=recipe.batch_statistics, step=step.read_value())
     pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value())
     loss = pixel_loss + losses.weight_decay(recipe)
     pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)

@@ -38,7 +38,7 @@ def network(images: tf.Tensor, recipe: V2Recipe, batch_statistics: bool = False)
       Scores at output stride 8 of scale 1; with several scales their element-wise maximum, and the
       scores of each scale, at its own size, as further terms of the loss.
     """
-    batch_norm = {"epsilon": recipe.batch_norm_epsilon, "is_training": batch_statistics}
+    batch_norm = {"epsilon": recipe.batch_norm_epsilon, "batch_statistics": batch_statistics}
     # Scale 1 alone is calibrated on: each variable then has one update.
     scales = recipe.msc_scales[:1] if batch_statistics else recipe.msc_scales
     with slim.arg_scope([layers.batch_norm], **batch_norm), tf.variable_scope("", reuse=tf.AUTO_REUSE):

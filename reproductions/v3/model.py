@@ -18,7 +18,7 @@ def network(images: tf.Tensor, recipe: V3Recipe, batch_statistics: bool = False)
     batch_norm = {
         "epsilon": recipe.batch_norm_epsilon,
         "decay": recipe.batch_norm_decay,
-        "is_training": batch_statistics,
+        "batch_statistics": batch_statistics,
         "trainable": not recipe.freeze_bn,
     }
     with slim.arg_scope([layers.batch_norm], **batch_norm):

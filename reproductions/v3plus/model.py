@@ -22,7 +22,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
             [layers.batch_norm],
             epsilon=epsilon,
             decay=decay,
-            is_training=batch_statistics,
+            batch_statistics=batch_statistics,
             trainable=not recipe.freeze_bn,
             **options,
         )

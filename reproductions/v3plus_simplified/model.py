@@ -68,7 +68,7 @@ def network(images: tf.Tensor, recipe: SimplifiedRecipe, batch_statistics: bool 
 
     Others give sizes that differ by a few pixels, as the base network rounds them.
     """
-    norm = {"is_training": batch_statistics, "trainable": not recipe.freeze_bn}
+    norm = {"batch_statistics": batch_statistics, "trainable": not recipe.freeze_bn}
     base_network = BASE_MODELS[recipe.base_model]
     # The original runs the base network twice where it refines: its statistics are updated twice in a step.
     decay = base_network.decay ** (2 if recipe.boundary_refinement else 1)

@@ -172,7 +172,7 @@ class SimplifiedRecipe(Recipe):
         return read_cell(self.encoder_middle_conf, ENCODER_MIDDLE_CONF)
 
     @property
-    def live_batch_norm(self) -> bool:
+    def batch_statistics(self) -> bool:
         return not self.freeze_bn
 
     def protocol(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def network(images, recipe, batch_statistics=False):
 
     net = images
     with (
-        slim.arg_scope([layers.batch_norm], is_training=batch_statistics, activation_fn=tf.nn.relu),
+        slim.arg_scope([layers.batch_norm], batch_statistics=batch_statistics, activation_fn=tf.nn.relu),
         tf.variable_scope("", reuse=tf.AUTO_REUSE),
     ):
         for i in (1, 2, 3):

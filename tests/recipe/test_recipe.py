@@ -4,7 +4,8 @@ import json
 import pytest
 
 from common.errors import UserError
-from common.recipe.recipe import Recipe, apply_settings
+from common.recipe.recipe import Recipe
+from common.recipe.settings import apply_settings
 from common.recipe.values import format_value
 from common.reproduction import reproductions
 from reproductions.v2.recipe import DEEPLAB, VARIANTS, V2Recipe, fields_from_weights

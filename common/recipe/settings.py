@@ -1,0 +1,77 @@
+"""Recipes from `--set key=value`: parted, applied and checked."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from common.errors import UserError
+from common.recipe.recipe import Recipe, check_field, check_range, field_types
+from common.recipe.values import checked, parse
+from common.words import nearest
+
+
+def split_settings(text: str) -> list[str]:
+    """The settings in one text, `k=v k=v`: parted at blanks before a `k=`, not in brackets or quotes."""
+    parts, start, depth, is_quoted = [], 0, 0, False
+    for match in re.finditer(r'["\[\]]|\s+(?=[A-Za-z]\w*=)', text):
+        if match[0] == '"':
+            is_quoted = not is_quoted
+        elif match[0] in "[]":
+            depth += 1 if match[0] == "[" else -1
+        elif depth <= 0 and not is_quoted:
+            parts.append(text[start : match.start()])
+            start = match.end()
+    return [part.strip() for part in (*parts, text[start:]) if part.strip()]
+
+
+def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings: Iterable[str]) -> Recipe:
+    """Derive a recipe by `--set` arguments.
+
+    Args:
+      variants: the named recipes; `variant=NAME` starts over from one of them.
+      base: the recipe, or its name, when no `variant=` is given.
+      settings: `key=value` strings, applied after the choice of the variant, the last one winning.
+
+    Raises:
+      UserError: unknown key or variant (naming the nearest), or a value of the wrong type.
+    """
+    recipe = variants[base] if isinstance(base, str) else base
+    changes = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise UserError(f"--set {setting}: write it as key=value")
+        if key == "variant":
+            if text not in variants:
+                raise UserError(
+                    f"--set variant={text}: no such variant; {nearest(text, variants)}there are {', '.join(variants)}"
+                )
+            recipe = variants[text]
+            continue
+        check_field(type(recipe), key, "--set")
+        changes[key] = parse(field_types(type(recipe))[key], text.strip())
+    if "num_steps" in changes and "epochs" not in changes:
+        changes["epochs"] = 0
+    return recipe.derive(**changes) if changes else recipe
+
+
+def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> None:
+    """Refuse `--set` arguments that are wrong whatever recipe they meet: unknown names, wrong types, out of range.
+
+    Raises UserError, as `apply_settings` does.
+    """
+    variants_first = sorted(settings, key=lambda setting: setting.partition("=")[0].strip() != "variant")
+    recipe = next(iter(variants.values()))
+    for setting in variants_first:
+        recipe = _checked_setting(variants, recipe, setting)
+
+
+def _checked_setting(variants: Mapping[str, Recipe], recipe: Recipe, setting: str) -> Recipe:
+    """Check one setting alone; returns the recipe that it starts from when it names a variant."""
+    key = setting.partition("=")[0].strip()
+    if key == "variant" or "=" not in setting:
+        return apply_settings(variants, recipe, [setting])
+    check_field(type(recipe), key, "--set")
+    kind = field_types(type(recipe))[key]
+    check_range(key, checked(key, kind, parse(kind, setting.partition("=")[2].strip())))
+    return recipe
