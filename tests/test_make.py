@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.recipe.recipe import split_settings
+from common.recipe.settings import split_settings
 from reproductions.v3plus.demo import named_pictures
 from tests.conftest import ROOT
 

@@ -10,7 +10,7 @@ from common.data.own import locate, read_card, training_settings
 from common.data.sets.cards import CARDS
 from common.data.sets.voc import VOC2012, voc_palette
 from common.errors import UserError
-from common.recipe.recipe import apply_settings
+from common.recipe.settings import apply_settings
 from tests.conftest import ROOT
 from tests.helpers.own_data import CLASSES, draw, drawn_set
 from tests.helpers.tiny import SMALL

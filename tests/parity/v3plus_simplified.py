@@ -11,7 +11,8 @@ import numpy as np
 from common.nets.losses import pixel_loss
 from common.nets.network import build
 from common.nets.pictures import preprocess
-from common.recipe.recipe import Recipe, apply_settings
+from common.recipe.recipe import Recipe
+from common.recipe.settings import apply_settings
 from common.tf1 import session, tf
 from reproductions.v3plus_simplified.config import settings
 from reproductions.v3plus_simplified.keras_names import keras_names

@@ -12,7 +12,8 @@ from common.nets.describe import describe
 from common.nets.losses import mean_loss, weight_decay
 from common.nets.network import build
 from common.recipe.cell import read_cell
-from common.recipe.recipe import Recipe, apply_settings
+from common.recipe.recipe import Recipe
+from common.recipe.settings import apply_settings
 from common.results.matching import recipe_for
 from common.results.published import read_published
 from common.tf1 import tf

@@ -10,7 +10,7 @@ from common.nets import layers
 from common.nets.describe import describe, measure, multiply_adds
 from common.nets.dilation import decomposed
 from common.nets.receptive_field import receptive_field
-from common.recipe.recipe import apply_settings
+from common.recipe.settings import apply_settings
 from common.reproduction import reproductions
 from common.results import models as model_table
 from common.tf1 import session, slim, tf

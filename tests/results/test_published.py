@@ -12,7 +12,7 @@ import yaml
 
 from common.downloads.manifest import read_manifest
 from common.errors import UserError
-from common.recipe.recipe import apply_settings
+from common.recipe.settings import apply_settings
 from common.reproduction import reproductions
 from common.results import matching
 from common.results.protocol import Protocol, protocol_text
