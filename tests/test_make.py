@@ -48,7 +48,7 @@ def checkout(tmp_path):
     """A folder with the Makefile and a Python that writes down its arguments."""
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-oracles.txt"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-oracles.txt"):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"
     stub.write_text(STUB)
@@ -144,7 +144,7 @@ def test_installing_says_a_word_every_few_seconds(checkout):
     stub = checkout / ".venv/bin/python"
     stub.write_text("#!/bin/bash\nsleep 6; exit 3\n")
     done = subprocess.run(["make", "-s", "setup"], cwd=checkout, capture_output=True, text=True)
-    assert "installing requirements.txt into .venv" in done.stdout and "still installing" in done.stdout
+    assert "installing requirements.lock into .venv" in done.stdout and "still installing" in done.stdout
     assert done.returncode == 2 and not (checkout / ".venv/.installed").exists()  # pip's failure is make's
 
 
