@@ -18,6 +18,7 @@ from common.data.split import Split
 from common.errors import UserError
 from common.report.evaluations import Evaluated
 from common.report.tables import MissingPart
+from common.words import some
 
 SIDE = 240  # pixels of a copy's longer side, at most
 PICTURES = 120  # of one data set; when there are more, those that some evaluation did worst and best
@@ -118,7 +119,7 @@ def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[s
             pictures.append((positions[name], picture))
     missing = []
     if unread:
-        what = f"{len(unread)} pictures of {split.title}: {', '.join(unread[:5])}{' and others' * (len(unread) > 5)}."
+        what = f"{len(unread)} pictures of {split.title}: {some(unread)}."
         missing.append(MissingPart("gallery", what, "Their files, or the evaluations' label maps, cannot be read."))
     total = len({name for one in group for name in one.scores.names})
     return (
