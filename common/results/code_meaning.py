@@ -13,7 +13,6 @@ from typing import Any
 
 PACKAGES = ("common", "converters", "reproductions", "tests")
 TALK = ("common.console", "common.errors", "common.program", "common.words")  # what people read changes no result
-NEVER_RUN = ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
 Symbol = tuple[str, str | None]  # a module, and a name that it defines; None stands for all of the module
 
@@ -126,7 +125,10 @@ class _Reduced(ast.NodeTransformer):
     visit_ImportFrom = visit_Import
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if ast.unparse(node.test) in NEVER_RUN else self.generic_visit(node)
+        never_runs = (
+            self._path(node.test) == "typing.TYPE_CHECKING" or ast.unparse(node.test) == "__name__ == '__main__'"
+        )
+        return None if never_runs else self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value

@@ -34,7 +34,7 @@ def digest(module: str, root: Path) -> str:
     parts = set()
     for statement in (s for statements in reached.values() for s in statements):
         # With what its names stand for: two modules may define the same name.
-        parts.add("\n".join([statement.text, *sorted({defined.get(symbol, "") for symbol in statement.uses})]))
+        parts.add("\n".join([statement.text, *sorted({defined[symbol] for symbol in statement.uses & defined.keys()})]))
     return hashlib.sha256("\n\n".join(sorted(parts)).encode()).hexdigest()
 
 

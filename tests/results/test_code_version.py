@@ -79,19 +79,46 @@ def test_the_order_of_imports_and_statements_changes_nothing(checkout, clean):
     assert digest(MODULE, checkout) == clean[1]
 
 
-def test_how_something_is_imported_changes_nothing(checkout, clean):
-    network, segmenter = checkout / "common/nets/network.py", checkout / "common/inference/segmenter.py"
-    evaluation = checkout / "common/inference/evaluation.py"
-    edit(network, ("layers.", "common.nets.layers."), ("from common.nets import layers", "import common.nets.layers"))
-    edit(segmenter, ("import layers, losses", "import layers as l, losses"), ("layers.", "l."))
-    edit(segmenter, ("import numpy as np", "import numpy"), ("np.", "numpy."), ("(build(", "(make("))
-    edit(
-        segmenter,
-        ("import Network, build,", "import Network, build as make,"),
-        ("import session, tf", "import session, tf as t"),
-    )
-    edit(segmenter, (" tf.", " t."), ("(tf.", "(t."))
-    edit(evaluation, ("from collections import deque", "import collections"), ("= deque()", "= collections.deque()"))
+class ImportedAnew(ast.NodeTransformer):
+    """Writes imports in another way: `import a.b` and `a.b.c` for `from a.b import c`, or `from a.b import c as c_`."""
+
+    def __init__(self, tree, whole, kept):
+        self.whole, self.names = whole, {}
+        stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        self.others = kept | stored | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+
+    def visit_Import(self, node):
+        return [self.anew(alias, alias.name) for alias in node.names]
+
+    def visit_ImportFrom(self, node):
+        return [self.anew(alias, f"{node.module}.{alias.name}", node.module) for alias in node.names]
+
+    def anew(self, alias, path, module=None):
+        name = alias.asname or alias.name
+        if name in self.others or "." in name:
+            names = [alias]
+        elif self.whole:
+            self.names[name] = path
+            return ast.Import([ast.alias(module or path)])
+        else:
+            self.names[name] = f"{name}_"
+            names = [ast.alias(alias.name, f"{name}_")]
+        return ast.ImportFrom(module, names, 0) if module else ast.Import(names)
+
+    def visit_Name(self, node):
+        return ast.parse(self.names[node.id], mode="eval").body if node.id in self.names else node
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_how_something_is_imported_changes_nothing(checkout, clean, whole):
+    trees = {path: ast.parse(path.read_text()) for path in sources(checkout)}
+    froms = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for path, tree in trees.items():
+        module = ".".join(path.relative_to(checkout).with_suffix("").parts)
+        kept = {alias.name for node in froms if node.module == module for alias in node.names}  # others import it here
+        path.write_text(ast.unparse(ast.fix_missing_locations(ImportedAnew(tree, whole, kept).visit(tree))))
+    network = (checkout / "common/nets/network.py").read_text()
+    assert ("common.nets.layers.conv2d" in network) == whole and ("layers_.conv2d" in network) != whole
     assert digest(MODULE, checkout) == clean[1]
 
 
@@ -156,14 +183,17 @@ def test_what_an_evaluation_does_not_run_is_no_part_of_it(checkout, clean):
         ("common/recipe/recipe.py", "num_classes: int = 21", "num_classes: int = 22"),  # the recipe's defaults
         ("common/recipe/recipe.py", "pixel_scale: float = 1.0", "pixel_scale: int = 1.0"),
         ("reproductions/v2/recipe.py", "batch_norm_epsilon: float = 0.001", "batch_norm_epsilon: float = 0.002"),
-        ("common/nets/network.py", "images * recipe.pixel_scale", "images / recipe.pixel_scale"),  # preprocessing
-        ("common/nets/network.py", "stddev=0.09", "stddev=0.1"),
+        ("common/nets", "images * recipe.pixel_scale", "images / recipe.pixel_scale"),  # preprocessing
+        ("common/nets", "stddev=0.09", "stddev=0.1"),
         ("common/tf1.py", "\ntf.enable_resource_variables()", "\ntf.disable_resource_variables()"),  # a call alone
         ("common/data/split.py", "SEED = 1024", "SEED = 1025"),  # which pictures
     ],
 )
 def test_another_meaning_is_another_version(checkout, clean, file, old, new):
-    edit(checkout / file, (old, new))
+    place = checkout / file
+    files = [place] if place.is_file() else [path for path in place.rglob("*.py") if old in path.read_text()]
+    assert len(files) == 1
+    edit(files[0], (old, new))
     assert digest(MODULE, checkout) != clean[1]
 
 
