@@ -64,7 +64,7 @@ def read_blobs(path: Path) -> Blobs:
 def _hdf5_blobs(path: Path) -> Blobs:
     """The blobs of a snapshot in HDF5, `.caffemodel.h5`: /data/<layer>/<i>; the layer's name may hold slashes."""
     try:
-        arrays = read_arrays(path, "converters.caffe_blobs:snapshot_arrays")
+        arrays = read_arrays(path, snapshot_arrays)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: is no HDF5 snapshot of Caffe ({error})") from None
     blobs: Blobs = {}

@@ -4,7 +4,7 @@ import importlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -13,6 +13,7 @@ import numpy as np
 from common.paths import ROOT
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+Chooser = Callable[[h5py.File], Mapping[str, np.ndarray]]
 EXPANSION = 20  # arrays may be compressed, but not without limit
 
 
@@ -25,21 +26,22 @@ def is_hdf5(path: Path) -> bool:
         return False
 
 
-def read_arrays(path: Path, chooser: str) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, chooser: Chooser) -> dict[str, np.ndarray]:
     """The arrays of an HDF5 file that `chooser` wants, by the names that it gives them.
 
     Args:
       path: the file.
-      chooser: `module:function`, called in the other process with the open file; returns name -> array.
+      chooser: a function of a module, called in the other process with the open file; returns name -> array.
 
     Raises:
       ValueError: what is wrong with the file.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "arrays.npz"
-        program = "import sys; from common.weights.hdf5 import to_npz; to_npz(*sys.argv[1:])"
+        program = f"import sys; from {to_npz.__module__} import {to_npz.__name__} as run; run(*sys.argv[1:])"
+        function = f"{chooser.__module__}:{chooser.__name__}"
         done = subprocess.run(
-            [sys.executable, "-c", program, str(path.resolve()), str(out), chooser],
+            [sys.executable, "-c", program, str(path.resolve()), str(out), function],
             cwd=ROOT, capture_output=True, text=True, errors="replace",
         )  # fmt: skip
         if done.returncode:
@@ -50,7 +52,7 @@ def read_arrays(path: Path, chooser: str) -> dict[str, np.ndarray]:
 
 
 def to_npz(path: str, out: str, chooser: str) -> None:
-    """Write the arrays that `chooser` wants, as an `.npz`."""
+    """Write the arrays that `chooser`, `module:function`, wants, as an `.npz`."""
     module, _, function = chooser.partition(":")
     with h5py.File(path) as file:
         datasets = list(_datasets(file))

@@ -21,7 +21,7 @@ def read_h5(path: Path) -> Layers:
     Raises:
       ValueError: what is wrong with the file.
     """
-    return _by_layer(read_arrays(path, "common.weights.keras_h5:keras_arrays"))
+    return _by_layer(read_arrays(path, keras_arrays))
 
 
 def read_npz(path: Path) -> Layers:

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import UserError
 from common.weights.hdf5 import is_hdf5, read_arrays
+from common.weights.keras_h5 import keras_arrays
 from common.weights.weights import Weights
 
 
@@ -61,4 +62,4 @@ def test_a_circle_of_groups_ends(tmp_path):
 def test_a_file_is_known_by_its_signature(tmp_path):
     assert is_hdf5(whole(tmp_path / "w.bin")) and not is_hdf5(tmp_path / "none")
     with pytest.raises(ValueError):
-        read_arrays(tmp_path / "none", "common.weights.keras_h5:keras_arrays")
+        read_arrays(tmp_path / "none", keras_arrays)
