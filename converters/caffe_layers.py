@@ -1,4 +1,4 @@
-"""What each Caffe layer type becomes in ONNX: one small function a type, and the table that names them.
+"""Caffe's layer types in ONNX: one small function a type, and the table that names them.
 
 Every function takes a `Scope`, adds nodes to its graph and returns the name of the value that is the layer's top, or a
 list of them. The arithmetic is Caffe's (BVLC/caffe src/caffe/layers; Padding: deeplab-public; Interp:
@@ -30,7 +30,7 @@ def prelu(s: Scope) -> str:
 
 
 def batch_norm(s: Scope) -> str:
-    """By the stored statistics: blob 0 and 1 are sums of means and variances, blob 2 says of how many."""
+    """Normalise by the stored statistics: blobs 0 and 1 are sums of means and variances, blob 2 says of how many."""
     p = s.param("batch_norm_param")
     if p.HasField("use_global_stats") and not p.use_global_stats:
         s.net.notes.append(f"{s.layer.name}: use_global_stats: false is for training; the stored statistics are used")
@@ -240,18 +240,18 @@ def _same(op: str) -> Row:
     return Row(lambda s: s.node(op, s.bottoms[0]))
 
 
-MANY = 1024
+MAX_BLOBS = 1024  # bottoms or tops of a layer that takes any number of them
 
 LAYERS = {
     "ArgMax": Row(argmax),
     "BatchNorm": Row(batch_norm),
     "Bias": Row(bias, bottoms=(1, 2)),
-    "Concat": Row(concat, bottoms=(1, MANY)),
+    "Concat": Row(concat, bottoms=(1, MAX_BLOBS)),
     "Convolution": Row(convolution),
     "Crop": Row(crop, bottoms=(2, 2)),
     "Deconvolution": Row(convolution),
     "Dropout": _same("Identity"),
-    "Eltwise": Row(eltwise, bottoms=(1, MANY)),
+    "Eltwise": Row(eltwise, bottoms=(1, MAX_BLOBS)),
     "Flatten": Row(flatten),
     "InnerProduct": Row(inner_product),
     "Interp": Row(interp, bottoms=(1, 2)),
@@ -266,8 +266,8 @@ LAYERS = {
     "Reshape": Row(reshape),
     "Scale": Row(scale, bottoms=(1, 2)),
     "Sigmoid": _same("Sigmoid"),
-    "Slice": Row(slice_, tops=(1, MANY)),
+    "Slice": Row(slice_, tops=(1, MAX_BLOBS)),
     "Softmax": Row(softmax),
-    "Split": Row(copies, tops=(1, MANY)),
+    "Split": Row(copies, tops=(1, MAX_BLOBS)),
     "TanH": _same("Tanh"),
 }

@@ -46,7 +46,7 @@ class Unknown:
 
 @dataclass
 class Outline:
-    """What protobuf does not tell of a prototxt.
+    """The facts of a prototxt that protobuf does not tell.
 
     Attributes:
       lines: where layers begin, from 1.

@@ -183,8 +183,8 @@ def refusals():
         for setting, reason in settings.items():
             yield [command, *words, "--set", setting], reason
     for command in ("train", "evaluate", "reproduce"):
-        yield [command, *whole[command], "--data", "nowhere"], "--data nowhere: no such folder"
         yield [command, *whole[command], "--set", "num_classes=7"], "the network's classes are not the 21 of"
+        yield [command, *whole[command], "--data", "nowhere"], "--data nowhere: no such folder"
     for command in ("train", "evaluate"):
         yield [command, *whole[command], "--split", "nosuch"], "no split 'nosuch'"
     for command in ("train", "reproduce"):

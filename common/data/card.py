@@ -34,7 +34,7 @@ class StemPairs:
 
 @dataclass(frozen=True)
 class RawLabels:
-    """What mask files hold where it is not class ids or the palette's colours; each stands for an id or is ignored.
+    """Meanings of raw mask values that are neither class ids nor the palette's colours: an id each, or ignored.
 
     Attributes:
       values: raw value -> class id or ignore label; empty where values are class ids.

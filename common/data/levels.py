@@ -20,7 +20,7 @@ _GDAL_NODATA, _SAMPLE_FORMAT, _UNSIGNED = 42113, 339, 1  # tags of TIFF, and a v
 
 @dataclass(frozen=True)
 class Levels:
-    """What becomes black, what becomes white, and the numbers in between, as float64 [h, w]; NaN where there is none.
+    """The numbers of a picture as float64 [h, w], NaN where there is none, and which of them become black and white.
 
     `is_stretched` says whether the percentiles chose the two.
     """

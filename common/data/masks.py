@@ -74,7 +74,7 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
 
 
 def too_large(size: tuple[int, int]) -> str:
-    """What messages say of a picture of this width and height that does not fit in the memory."""
+    """The sentence about a picture of this width and height that does not fit in the memory."""
     return f"{size[0]}x{size[1]} pixels need more memory than there is; make the picture smaller or cut it in tiles"
 
 

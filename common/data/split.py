@@ -33,7 +33,7 @@ class Split:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """What tells each picture from all others of the data set: its stem, or its path below `root`."""
+        """A name for each picture that no other of the data set has: its stem, or its path below `root`."""
         images = [image for image, _ in self.pairs]
         if self.root is None:
             return tuple(image.stem for image in images)

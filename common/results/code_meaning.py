@@ -1,4 +1,4 @@
-"""What source code means: its statements without what changes no result, and the names that tie them together.
+"""The meaning of source code: its statements without what changes no result, and the names that tie them together.
 
 Comments, docstrings, imports, type annotations, error messages and command lines are left out. A name is the same name
 whether it is written `conv2d`, `layers.conv2d` or `c` after `from layers import conv2d as c`.
@@ -50,7 +50,7 @@ class Code:
         return ast.parse(self.file(module).read_bytes())
 
     def _imports(self, module: str) -> Mapping[str, str]:
-        """What the names that a module imports, anywhere in it, stand for: dotted names."""
+        """The dotted names that a module's imported names stand for, wherever it imports them."""
         found = {}
         for node in ast.walk(self._tree(module)):
             for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():

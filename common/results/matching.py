@@ -111,7 +111,7 @@ def recipe_for(row: PublishedRow) -> tuple[Recipe, dict[str, Any]] | None:
 
 
 def what_it_needs(row: PublishedRow) -> str:
-    """What a missing number takes: commands where there are some, otherwise why there are none."""
+    """The commands that a missing number takes; where there are none, the reason."""
     table, trained = row.table, row.trained
     if table.split == "test":
         return "the test server: its labels are not public"

@@ -91,7 +91,7 @@ def _checked(path: Path, record: Any) -> dict[str, Any]:
 
 
 def compared(measurements: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was compared -> its largest difference, the tolerance of that one, cases, comparisons.
+    """For each thing compared: its largest difference, the tolerance of that one, cases, comparisons.
 
     Exceptions, which have a wider tolerance or none, stand for themselves and are left out.
     """

@@ -44,7 +44,7 @@ class Training:
 
     @property
     def foreign(self) -> dict[str, str]:
-        """What no recipe of ours can do, by name: `program`, `network`, `private`."""
+        """The reasons why no recipe of ours can reach a row, by name: `program`, `network`, `private`."""
         return {name: getattr(self, name) for name in FOREIGN if getattr(self, name)}
 
 

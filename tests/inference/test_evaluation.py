@@ -246,7 +246,7 @@ def test_a_result_overwrites_no_picture_and_no_other_result(checkpoint, tmp_path
         (["--split", "tset"], "no split 'tset'"),
         (["--checkpoint", "nowhere"], "nowhere: no such weights"),
         (["--flp"], "unrecognized arguments: --flp"),
-        (["--set", "num_classes=5"], "of another shape: scores/biases (21 in the file, 5 in the network)"),
+        (["--set", "num_classes=5"], "num_classes=5: the network's classes are not the 21 of voc2012"),
         (["--val-seen", "--val-unseen"], "not allowed with"),
         (["--set", "dataset=cityscapes"], "no split 'val' of Cityscapes; looked for"),
     ],
