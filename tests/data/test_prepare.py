@@ -109,7 +109,9 @@ def test_each_set_from_an_empty_folder_and_then_again(run, server, tmp_path, nam
     assert asked(server) == files
     first = content(tmp_path / "data")
     assert not [file for file in first if "/." in file or file.endswith(".part")]
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*") if path.name != ".lock"}
+    # The set's own folder is left out: a lock comes and goes in it.
+    inside = [path for path in (tmp_path / "data").rglob("*") if path.parent != tmp_path / "data"]
+    times = {path: path.stat().st_mtime_ns for path in inside}
     again = run(name, "--quiet")
     assert again == (0, out, "") and asked(server) == files and content(tmp_path / "data") == first
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing was even written anew
@@ -552,8 +554,8 @@ def test_as_make_types_it():
     def make(*words):
         return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
 
-    assert 'prepare "voc-aug"' in (out := make("-n", "data", "NAME=voc-aug", "PARTIAL=1").stdout)
-    assert "--allow-partial" in out and "--allow-partial" not in make("-n", "data", "NAME=voc-aug").stdout
+    out = make("-n", "data", "NAME=voc-aug", "PARTIAL=1").stdout  # tests/test_make.py says what becomes of them
+    assert 'prepare "${NAME:---list}"' in out and "${PARTIAL:+--allow-partial}" in out
     done = make("check")
     assert done.returncode == 2 and "error: say which: make check DATA=folder or dataset.yaml" in done.stdout
 
@@ -568,4 +570,4 @@ def test_wrong_arguments(run, manifest):
     ):
         assert text in error(run(*arguments))
     manifest.unlink()
-    assert "manifest.yaml: cannot be read" in error(run("sbd"))
+    assert "manifest.yaml: no such file" in error(run("sbd"))
