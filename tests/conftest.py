@@ -15,6 +15,20 @@ SHARED = ROOT.parent / "shared"
 GOLDEN_DIR = Path(os.environ.get("GOLDEN_DIR") or ROOT / "tests" / "golden")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Escape what is not UTF-8: without this a worker cannot send its report, and the whole run ends."""
+    return _printable((yield))
+
+
+def _printable(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    return type(value)(map(_printable, value)) if isinstance(value, (list, tuple)) else value
+
+
 @pytest.fixture(autouse=True)
 def results_dir(tmp_path, monkeypatch):
     """A results folder of the test's own, also for the processes it starts."""
