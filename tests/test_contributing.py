@@ -104,7 +104,8 @@ def test_a_backbone(checkout):
     assert touched == sorted(listed("A backbone of DeepLab v3+"))
     follows_the_rules(checkout, touched)
     described = run(checkout, "reproductions.v3plus", "describe", "--set", "variant=toy", "eval_size=65")
-    assert json.JSONDecoder().raw_decode(described)[0]["backbone"] == "toy" and "toy/conv2/weights" in described
+    assert json.JSONDecoder().raw_decode(described)[0]["backbone"] == "toy"
+    assert "toy/conv2/weights" in described
 
 
 def test_a_data_set(checkout, tmp_path):
@@ -116,7 +117,8 @@ def test_a_data_set(checkout, tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=checkout, check=True)
     chart = ("--out", tmp_path / "chart.png", "--workers", 1, "--quiet")
     checked = run(checkout, "common.data.check", tmp_path / "toy", "--dataset", "toy", *chart)
-    assert "pear" in checked and " 0 errors" in checked
+    assert "pear" in checked
+    assert " 0 errors" in checked
 
 
 def test_a_reproduction(checkout, tmp_path):

@@ -54,7 +54,8 @@ def test_advice_never_destroys(tmp_path):
         (tmp_path / "a.json").write_bytes(content)
         with pytest.raises(UserError, match="is not readable JSON") as error:
             read_json(tmp_path / "a.json")
-        assert "delete" not in str(error.value) and len(str(error.value)) < 500
+        assert "delete" not in str(error.value)
+        assert len(str(error.value)) < 500
     assert read_json(tmp_path / "none.json") is None
 
 
@@ -80,11 +81,13 @@ def test_yaml_of_any_size_is_answered_at_once(tmp_path):
 
 
 def test_a_value_in_a_message():
-    assert brief("apple") == "apple" and brief(["a", 1]) == "['a', 1]"
+    assert brief("apple") == "apple"
+    assert brief(["a", 1]) == "['a', 1]"
     assert len(brief("x" * 10_000_000)) == len(brief([["x" * 1000] * 1000] * 1000, 200)) == 200
     nested = "x"
     for _ in range(40):
         nested = [nested] * 10  # 10^40 texts
     assert len(brief(nested)) <= 200
     assert brief("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
-    assert printable("one\ntwo\x07", 100) == "one\ntwo\\x07" and len(printable("x" * 500, 100)) == 100
+    assert printable("one\ntwo\x07", 100) == "one\ntwo\\x07"
+    assert len(printable("x" * 500, 100)) == 100

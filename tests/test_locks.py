@@ -52,7 +52,8 @@ def pins(name: str, given: dict[str, str]) -> dict[str, str]:
 def test_every_entry_is_pinned_with_digests(name):
     for requirement, digests in locked(f"{name}.lock"):
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
-        assert digests and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests), requirement
+        assert digests, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests), requirement
 
 
 @pytest.mark.parametrize("name", LOCKS)

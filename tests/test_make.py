@@ -114,7 +114,8 @@ def test_no_recipe_expands_what_people_set():
     text = (ROOT / "Makefile").read_text()
     names = re.search(r"^VARIABLES := (.*)$", text, re.MULTILINE)[1].split()
     uses = re.findall(rf"\$\((?:{'|'.join(names)})\)", re.sub(r"\$\(if \$\(\w+\),", "", text))
-    assert not uses and set(names) >= {v for variables in TARGETS.values() for v in variables}
+    assert not uses
+    assert set(names) >= {v for variables in TARGETS.values() for v in variables}
 
 
 def test_settings_in_one_text_are_parted():
@@ -125,7 +126,8 @@ def test_settings_in_one_text_are_parted():
     ]
     nested = 'lr_multipliers=[["fc8 w=", 2], ["b c=", 1]]'
     assert split_settings(f"{nested} seed=3") == [nested, "seed=3"]
-    assert split_settings("crop_size=65, 65") == ["crop_size=65, 65"] and split_settings(" ") == []
+    assert split_settings("crop_size=65, 65") == ["crop_size=65, 65"]
+    assert split_settings(" ") == []
 
 
 def test_pictures_in_one_text_are_parted(tmp_path):
@@ -144,8 +146,10 @@ def test_installing_says_a_word_every_few_seconds(checkout):
     stub = checkout / ".venv/bin/python"
     stub.write_text("#!/bin/bash\nsleep 6; exit 3\n")
     done = subprocess.run(["make", "-s", "setup"], cwd=checkout, capture_output=True, text=True)
-    assert "installing requirements.lock into .venv" in done.stdout and "still installing" in done.stdout
-    assert done.returncode == 2 and not (checkout / ".venv/.installed").exists()  # pip's failure is make's
+    assert "installing requirements.lock into .venv" in done.stdout
+    assert "still installing" in done.stdout
+    assert done.returncode == 2
+    assert not (checkout / ".venv/.installed").exists()
 
 
 def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
@@ -154,6 +158,7 @@ def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
     python.write_text('#!/bin/bash\ncase "$1" in --version) echo Python 3.12.1;; -c) exit 0;; *) exit 1;; esac\n')
     python.chmod(0o755)
     done = subprocess.run(["make", "-s", "setup", f"PYTHON={python}"], cwd=checkout, capture_output=True, text=True)
-    assert f"taking Python 3.12.1, {python}" in done.stdout and "has no venv module" in done.stdout
+    assert f"taking Python 3.12.1, {python}" in done.stdout
+    assert "has no venv module" in done.stdout
     done = subprocess.run(["make", "-s", "setup", "PYTHON=/none"], cwd=checkout, capture_output=True, text=True)
     assert 'none of "/none" is Python 3.11, 3.12 or 3.13; install one of them' in done.stdout

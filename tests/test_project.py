@@ -23,7 +23,8 @@ def test_the_licence_is_apaches_own_text():
     """sha256 of apache.org/licenses/LICENSE-2.0.txt."""
     digest = hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest()
     assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
-    assert project()["license"] == "Apache-2.0" and project()["license-files"] == ["LICENSE"]
+    assert project()["license"] == "Apache-2.0"
+    assert project()["license-files"] == ["LICENSE"]
     assert "[Apache-2.0](LICENSE)" in (ROOT / "README.md").read_text()
 
 
@@ -51,7 +52,8 @@ def test_make_lists_its_targets_in_80_columns():
     assert max(map(len, listed.stdout.splitlines())) <= 80
     targets = {line.split()[0] for line in listed.stdout.split("\n\n")[0].splitlines() if not line.startswith(" ")}
     declared = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert declared - targets == {"setup-dev"} and targets <= declared
+    assert declared - targets == {"setup-dev"}
+    assert targets <= declared
 
 
 def is_there(module: str) -> bool:

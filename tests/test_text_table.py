@@ -14,9 +14,11 @@ from common.text_table import escaped, markdown
 def test_every_row_has_as_many_cells_as_the_head(name):
     text = markdown(["name", "link", "mark"], [[name, "[a1](runs/a1.json)", "`sample`"]])
     rows = text.splitlines()
-    assert len(rows) == 3 and [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows] == [3, 3, 3]
+    assert len(rows) == 3
+    assert [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows] == [3, 3, 3]
     outside_code = re.sub(r"`[^`]*`", "", rows[2])
-    assert not re.search(r"(?<!\\)<", outside_code) and "\x1b" not in text
+    assert not re.search(r"(?<!\\)<", outside_code)
+    assert "\x1b" not in text
     assert "[a1](runs/a1.json) | `sample` |" in rows[2]
 
 
@@ -28,4 +30,5 @@ def test_plain_cells_stay_as_they_are():
 
 def test_a_name_letter_by_letter():
     assert escaped("a_b `c` [d](e) <f>") == r"a\_b \`c\` \[d\](e) \<f\>"
-    assert escaped("", "|") == "" and escaped(r"a\|b", "|") == r"a\|b"
+    assert escaped("", "|") == ""
+    assert escaped(r"a\|b", "|") == r"a\|b"

@@ -66,7 +66,8 @@ def test_every_help(tmp_path):
     assert {"common.results", "converters.caffe_to_tf", "reproductions.v1", "reproductions.v3plus.demo"} <= set(names)
     answers = run_all([[name, "--help"] for name in names], tmp_path)
     for name, (status, out, err) in zip(names, answers, strict=True):
-        assert (status, err) == (0, "") and out.startswith("usage: "), (name, status, out, err)
+        assert (status, err) == (0, ""), (name, status, out, err)
+        assert out.startswith("usage: "), (name, status, out, err)
     helps = {name: out for name, (_, out, _) in zip(names, answers, strict=True)}
     # A subcommand's name stands in front of its help.
     subcommands = [
@@ -76,7 +77,8 @@ def test_every_help(tmp_path):
     ]  # fmt: skip
     assert len(subcommands) >= len(COMMANDS) * len(reproductions()) + 1  # that of common.data.tfrecord
     for words, (status, out, err) in zip(subcommands, run_all(subcommands, tmp_path), strict=True):
-        assert (status, err) == (0, "") and out.startswith("usage: "), (words, status, out, err)
+        assert (status, err) == (0, ""), (words, status, out, err)
+        assert out.startswith("usage: "), (words, status, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +251,10 @@ def test_every_refusal(folder):
     before = sorted(folder.rglob("*"))
     answers = run_all(drawn + [words for words, _ in cases], folder)[1:]
     for (words, reason), (status, out, err) in zip(cases, answers, strict=True):
-        assert status == 2 and not out and err.startswith("error: ") and err.count("\n") == 1, (words, status, out, err)
+        assert status == 2, (words, status, out, err)
+        assert not out, (words, status, out, err)
+        assert err.startswith("error: "), (words, status, out, err)
+        assert err.count("\n") == 1, (words, status, out, err)
         assert reason in err, (words, err)
     left = [path for path in sorted(folder.rglob("*")) if path not in before and "sample" not in path.parts]
     assert not left

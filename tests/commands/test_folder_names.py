@@ -52,7 +52,8 @@ def test_everything_works_in_such_folders(home):
     assert run(*train, "--resume") == 0
     weights = Weights(run_dir / "model.ckpt-4")
     assert np.array_equal(weights.value("conv1/weights"), straight)
-    assert list(run_dir.glob("events.*")) and len(weights.digest()) == 64
+    assert list(run_dir.glob("events.*"))
+    assert len(weights.digest()) == 64
     assert [entry["step"] for entry in run_folder.read_log(run_dir)] == [1, 2, 3, 4]
 
     assert tfrecord.main(["build", "--data", str(data), "--split", "val", "--out", str(home / "records"),
@@ -67,7 +68,8 @@ def test_everything_works_in_such_folders(home):
     evaluate = ("evaluate", "--data", data, "--checkpoint", run_dir / "model.ckpt-4", "--limit", "2", "--quiet")
     assert run(*evaluate, "--out", home / "evaluated", "--save-labels") == 0
     (record,) = read_records()
-    assert record["evaluation"] == "evaluated" and record["training"]["command"]
+    assert record["evaluation"] == "evaluated"
+    assert record["training"]["command"]
     assert report.main(["--data", str(data), "--quiet"]) == 0
     assert not [path for path in home.rglob("*") if path.name.startswith((".saving", ".writing", "link-"))]
 
@@ -84,6 +86,7 @@ def test_pictures_of_such_names_are_kept_in_runs(home):
     (own / "dataset.yaml").write_text("name: mine\nclasses: [a, b, c]\nimages: photos\nmasks: masks\n")
     assert run("train", "--data", own, "--run-dir", home / "run", "--quiet", *SHORT) == 0
     seen = run_folder.read_pictures(home / "run")
-    assert seen and all(name.startswith(stem) for name in seen)
+    assert seen
+    assert all(name.startswith(stem) for name in seen)
     json.loads((home / "run/train.json").read_text(encoding="utf-8"))
     assert len(find_pictures([str(own / "photos")])) == 4

@@ -75,12 +75,16 @@ def test_what_others_are_writing_stays(tmp_path, monkeypatch):
         monkeypatch.setattr(files, "_swept", set())
         with atomic(tmp_path / "metrics.json"):
             pass
-        assert mine.exists() and theirs.exists() and elsewhere.exists()
+        assert mine.exists()
+        assert theirs.exists()
+        assert elsewhere.exists()
         other.kill()
     time.sleep(0.1)
     monkeypatch.setattr(files, "_swept", set())
     checkpoints.write(tmp_path / "model.ckpt", {"a": np.ones(1, np.float32)})
-    assert mine.exists() and elsewhere.exists() and not theirs.exists()
+    assert mine.exists()
+    assert elsewhere.exists()
+    assert not theirs.exists()
 
 
 def test_git_ignores_what_is_half_written():

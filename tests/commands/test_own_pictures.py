@@ -34,13 +34,15 @@ def test_masks_without_a_class(finds, tmp_path, results_dir, capsys):
     checkpoint = tmp_path / "run/model.ckpt-2"
     void_masks(finds)
     capsys.readouterr()
-    assert train(finds, tmp_path / "void", "class_weights=none") == 2 and not (tmp_path / "void").exists()
+    assert train(finds, tmp_path / "void", "class_weights=none") == 2
+    assert not (tmp_path / "void").exists()
     assert "finds train: none of its 5 masks has a pixel of a class, so that there is nothing to learn" in (
         capsys.readouterr().err
     )
     assert run("evaluate", "--data", finds, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--quiet") == 2
     assert "finds val: none of its 1 masks has a pixel of a class, so that nothing can be c" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists() and not list(results_dir.rglob("*.json"))
+    assert not (tmp_path / "out").exists()
+    assert not list(results_dir.rglob("*.json"))
 
 
 def test_training_without_class_weights(finds, tmp_path):
@@ -54,7 +56,8 @@ def test_predict_says_the_classes_of_each_picture(finds, tmp_path, capsys):
     arguments = ["--checkpoint", tmp_path / "run/model.ckpt-2", "--out", tmp_path / "out", "--quiet"]
     assert run("predict", finds.parent / "photos", *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and lines[-1].startswith("6 of 6 pictures written to ")
+    assert len(lines) == 7
+    assert lines[-1].startswith("6 of 6 pictures written to ")
     ids, counts = np.unique(np.asarray(Image.open(tmp_path / "out/find_00.png")), return_counts=True)
     names = ("background", "brick", "coin")
     expected = [f"{names[i]} {n / counts.sum():.0%}" for n, i in sorted(zip(counts, ids, strict=True), reverse=True)]

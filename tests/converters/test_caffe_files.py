@@ -185,7 +185,8 @@ def test_a_snapshot_in_hdf5(pair, tmp_path):
     path = snapshot(tmp_path / "net.caffemodel.h5", {**blobs, "inception_3a/1x1": blobs["convolution0"]})
     np.testing.assert_array_equal(output(pair[0], path), expected)
     names = [name for name, _ in inspect.arrays(path)]
-    assert "convolution0/1" in names and "inception_3a/1x1/0" in names
+    assert "convolution0/1" in names
+    assert "inception_3a/1x1/0" in names
 
 
 def test_hdf5_that_is_no_snapshot_is_one_sentence(pair, tmp_path):
@@ -247,4 +248,5 @@ def test_a_fine_tuned_net_with_a_last_layer_of_its_own(tmp_path, capsys, monkeyp
     assert "largest difference on a picture" in printed.out
     assert ("fc8_mine is taken for fc8_voc12" in printed.err) == (not said)
     weights = Weights(tmp_path / "o/c.ckpt")
-    assert weights.shapes["fc8_voc12/w"] == (1, 1, 1024, 5) and weights.recipe()["num_classes"] == 5
+    assert weights.shapes["fc8_voc12/w"] == (1, 1, 1024, 5)
+    assert weights.recipe()["num_classes"] == 5

@@ -124,7 +124,8 @@ def test_conversion_and_parity(released, tmp_path):
     reproduction = load_reproduction(deploy.MODELS[model][0])
     weights = checkpoints.Weights(tmp_path / "c.ckpt")
     recipe = reproduction.recipe_to_run([], weights)
-    assert recipe == reproduction.variants[recipe.variant] and recipe.variant == deploy.MODELS[model][1]
+    assert recipe == reproduction.variants[recipe.variant]
+    assert recipe.variant == deploy.MODELS[model][1]
     # Weights from Caffe take Caffe's rules with them into a run of another variant, unless --set says otherwise.
     first = reproduction.default_variant
     field, caffes, other = {"v1": ("pooling", "caffe", "tensorflow"), "v2": ("batch_norm_epsilon", 1e-5, 0.001)}[
@@ -180,7 +181,8 @@ def test_a_missing_classifier_can_be_left_out_and_nothing_else(tmp_path, capsys,
     monkeypatch.setattr(sys, "argv", arguments)
     assert caffe_to_tf.main() == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: ") and "fc8_voc12" in message
+    assert message.startswith("error: ")
+    assert "fc8_voc12" in message
     assert not (tmp_path / "o").exists()
     monkeypatch.setattr(sys, "argv", [*arguments, "--not-loaded", "fc8_voc12"])
     assert caffe_to_tf.main() == 0
@@ -207,7 +209,8 @@ def test_other_hyper_parameters_are_named(tmp_path, capsys, monkeypatch, old, ne
         "--prototxt", f"{tmp_path}/other.prototxt", "--out", f"{tmp_path}/o/c.ckpt",
     ])  # fmt: skip
     assert caffe_to_tf.main() == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -246,7 +249,8 @@ def test_a_multi_scale_train_prototxt(tmp_path, capsys, monkeypatch, alike):
         assert status == 0, printed.err
         assert checkpoints.Weights(tmp_path / "o/c.ckpt").names() == set(LARGEFOV_NAMES)
     else:
-        assert status == 2 and "1 extra in the file: fc8_voc12_res05 (a layer)" in printed.err
+        assert status == 2
+        assert "1 extra in the file: fc8_voc12_res05 (a layer)" in printed.err
 
 
 def test_the_two_steps_apart(tmp_path):
@@ -255,10 +259,13 @@ def test_the_two_steps_apart(tmp_path):
     done = run("caffe_to_onnx", *pair, "--out", tmp_path / "net.onnx")
     assert done.returncode == 0, done.stderr
     done = run("onnx_to_tf", "--onnx", tmp_path / "net.onnx", "--reproduction", "v1", "--out", tmp_path / "c.ckpt")
-    assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "largest difference" in done.stdout, done.stderr
     (tmp_path / "bad.onnx").write_bytes(b"\x00hello")
     done = run("onnx_to_tf", "--onnx", tmp_path / "bad.onnx", "--reproduction", "v1", "--out", tmp_path / "d.ckpt")
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,8 @@ def test_quantised_weights_are_what_they_stand_for(small, how, steps):
     model = read_graph_model(small(how=how))
     for name, value in constants().items():
         read = model.weights[name]
-        assert read.dtype == np.float32 and read.shape == value.shape
+        assert read.dtype == np.float32
+        assert read.shape == value.shape
         if how == "float16":
             assert np.array_equal(read, value.astype(np.float16).astype(np.float32))
         else:  # half a step, and one rounding to float32
@@ -65,9 +66,11 @@ def test_quantised_integers_and_by_hand(tmp_path):
         {"name": "b", "shape": [], "dtype": "bool"},
     ]
     read = read_weights([{"paths": ["s"], "weights": weights}], tmp_path)
-    assert read["i"].tolist() == [-3, -2, 97] and read["i"].dtype == np.int32  # -2.5 rounds up, as in JavaScript
+    assert read["i"].tolist() == [-3, -2, 97]
+    assert read["i"].dtype == np.int32
     assert np.array_equal(read["f"], np.array([1 + 3 * 0.1, 1 + 60000 * 0.1], np.float32))
-    assert read["b"].dtype == np.bool_ and read["b"]
+    assert read["b"].dtype == np.bool_
+    assert read["b"]
 
 
 def test_the_tensors_by_node_name(small, tmp_path, monkeypatch):
@@ -80,7 +83,8 @@ def test_the_tensors_by_node_name(small, tmp_path, monkeypatch):
 def test_a_node_of_any_name_can_be_written(tmp_path):
     tfjs_to_tf.write_npz(tmp_path / "o.npz", {"file": np.arange(3), "arr_0": np.ones(2, bool)})
     with np.load(tmp_path / "o.npz") as read:
-        assert read["file"].tolist() == [0, 1, 2] and read["arr_0"].all()
+        assert read["file"].tolist() == [0, 1, 2]
+        assert read["arr_0"].all()
 
 
 @pytest.mark.parametrize("form", ["json", "pb"])
@@ -93,7 +97,9 @@ def test_inspect_lists_a_graph_model(small, form, monkeypatch, capsys):
 @pytest.mark.parametrize("epsilon", [1e-3, 1e-5, 1.001e-5, 1e-4])
 def test_the_unit_variance_has_the_factor_one_exactly(epsilon):
     variance, raised = unit_variance(epsilon), np.float32(max(epsilon, 1.001e-5))
-    assert variance.dtype == np.float32 and variance + raised == 1 and variance + np.float32(epsilon) == 1
+    assert variance.dtype == np.float32
+    assert variance + raised == 1
+    assert variance + np.float32(epsilon) == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3, 16, 21, 33, 256])
@@ -228,7 +234,9 @@ def test_broken_models_are_one_sentence(small, tmp_path, monkeypatch, capsys, wh
     for out in ("o/x.npz", "o/model.ckpt"):
         assert convert(monkeypatch, path, "--out", tmp_path / out) == 2
         printed = capsys.readouterr().err
-        assert message in printed and printed.startswith(f"error: {tmp_path}") and printed.count("\n") == 1
+        assert message in printed
+        assert printed.startswith(f"error: {tmp_path}")
+        assert printed.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
 
@@ -246,7 +254,9 @@ def test_missing_models_are_one_sentence(small, tmp_path, monkeypatch, capsys):
     }.items():
         assert convert(monkeypatch, tmp_path / given, "--out", tmp_path / "o/x.npz") == 2
         printed = capsys.readouterr().err
-        assert message in printed and printed.startswith(f"error: {tmp_path}") and printed.count("\n") == 1
+        assert message in printed
+        assert printed.startswith(f"error: {tmp_path}")
+        assert printed.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
 
@@ -267,14 +277,16 @@ def test_a_graph_model_where_a_layers_model_is_needed(small, monkeypatch, capsys
     assert keras_to_tf.main() == 2
     printed = capsys.readouterr().err
     assert "is a TF.js graph model, not a layers model; converters.tfjs_to_tf reads those" in printed
-    assert printed.count("\n") == 1 and not (tmp_path / "o").exists()
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_graph_that_is_not_recognised(small, tmp_path, monkeypatch, capsys):
     for arguments in (("--to", "v3plus", "--out", tmp_path / "o/x.npz"), ("--out", tmp_path / "o/model.ckpt")):
         assert convert(monkeypatch, small(), *arguments) == 2
         printed = capsys.readouterr().err
-        assert "is not the network asked for" in printed and "--out X.npz without --to" in printed
+        assert "is not the network asked for" in printed
+        assert "--out X.npz without --to" in printed
         assert printed.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
@@ -304,7 +316,8 @@ def test_graphs_that_do_not_fit_are_told_why(change, message):
     change(made)
     with pytest.raises(UserError) as error:
         to_variables(graph_of(made), LAYERS)
-    assert f"does not fit the network: {message}" in str(error.value) and ";" not in str(error.value)
+    assert f"does not fit the network: {message}" in str(error.value)
+    assert ";" not in str(error.value)
 
 
 @pytest.mark.full

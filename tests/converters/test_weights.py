@@ -81,7 +81,8 @@ def test_broken_keras_files_are_one_sentence(tmp_path):
     ]:
         with pytest.raises(UserError, match=message) as error:
             read_keras_weights(tmp_path / name)
-        assert name in str(error.value) and "\n" not in str(error.value)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
     (tmp_path / "s1.bin").unlink()
     with pytest.raises(UserError, match="s1.bin: this shard of the model is missing"):
         read_keras_weights(tmp_path / "model.json")
@@ -168,7 +169,10 @@ def test_keras_weights_that_do_not_fit_are_refused(resnet50_layers, tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["x", "--weights", f"{tmp_path}/k.npz", "--out", f"{tmp_path}/o/c"])
     assert keras_to_tf.main() == 2
     printed = capsys.readouterr().err
-    assert message in printed and printed.startswith("error: ") and "k.npz" in printed and printed.count("\n") == 1
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert "k.npz" in printed
+    assert printed.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
 
@@ -201,8 +205,10 @@ def test_converted_keras_weights_start_a_res50_run_with_their_preprocessing(resn
     assert keras_to_tf.main() == 0
     weights = Weights(tmp_path / "res50.ckpt")
     recipe = REPRODUCTION.recipe_to_train(["variant=res50"], weights)
-    assert recipe.encoder == "res50" and recipe.channel_order == "bgr"
-    assert recipe.pixel_mean == keras_to_tf.KERAS_CAFFE_MEAN and recipe.variant == "res50"
+    assert recipe.encoder == "res50"
+    assert recipe.channel_order == "bgr"
+    assert recipe.pixel_mean == keras_to_tf.KERAS_CAFFE_MEAN
+    assert recipe.variant == "res50"
     from common.nets.network import build
 
     with tf.Graph().as_default(), tf.Session() as session:
@@ -318,15 +324,22 @@ def test_inspect_reads_every_accepted_file(tmp_path, monkeypatch, capsys):
     (tmp_path / "p.ckpt").write_bytes(pickle.dumps(ARRAYS, protocol=2))
     for name in ("a.npz", "c.ckpt", "p.ckpt"):
         status, printed = listing(tmp_path / name, monkeypatch, capsys)
-        assert status == 0 and "conv1_1/w" in printed.out and "1x1x2x3" in printed.out
-        assert " 15\n" in printed.out and "2 arrays, 9 values" in printed.out
+        assert status == 0
+        assert "conv1_1/w" in printed.out
+        assert "1x1x2x3" in printed.out
+        assert " 15\n" in printed.out
+        assert "2 arrays, 9 values" in printed.out
     status, printed = listing(write_keras(tmp_path, "keras2"), monkeypatch, capsys)
-    assert status == 0 and "conv/kernel" in printed.out and "6 arrays" in printed.out
+    assert status == 0
+    assert "conv/kernel" in printed.out
+    assert "6 arrays" in printed.out
     _, caffe = caffe_models.write_pair(
         tmp_path, [caffe_models.conv("convolution_param { num_output: 2 kernel_size: 1 }", (2, 3, 1, 1), (2,))]
     )
     status, printed = listing(caffe, monkeypatch, capsys)
-    assert status == 0 and "2x3x1x1" in printed.out and "2 arrays, 8 values" in printed.out
+    assert status == 0
+    assert "2x3x1x1" in printed.out
+    assert "2 arrays, 8 values" in printed.out
     node = helper.make_node("Identity", ["w"], ["y"])
     value = helper.make_tensor_value_info("y", 1, [3])
     graph = helper.make_graph([node], "g", [], [value], [numpy_helper.from_array(np.ones(3, np.float32), "w")])
@@ -334,11 +347,15 @@ def test_inspect_reads_every_accepted_file(tmp_path, monkeypatch, capsys):
     (tmp_path / "x.onnx").write_bytes(stream.getvalue())
     assert onnx.load(tmp_path / "x.onnx").graph.name == "g"
     status, printed = listing(tmp_path / "x.onnx", monkeypatch, capsys)
-    assert status == 0 and "1 arrays, 3 values" in printed.out
+    assert status == 0
+    assert "1 arrays, 3 values" in printed.out
 
 
 @pytest.mark.parametrize("name", ["none", "none.h5", "none.onnx", "none.caffemodel", "text.npz"])
 def test_inspect_refuses_in_one_sentence(tmp_path, monkeypatch, capsys, name):
     (tmp_path / "text.npz").write_text("x")
     status, printed = listing(tmp_path / name, monkeypatch, capsys)
-    assert status == 2 and printed.err.startswith("error: ") and printed.err.count("\n") == 1 and name in printed.err
+    assert status == 2
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert name in printed.err

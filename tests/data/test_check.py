@@ -322,7 +322,8 @@ def test_all_planted_at_once_by_the_command(drawn, tmp_path):
     command = [sys.executable, "-m", "common.data.check", str(drawn.folder), "--workers", "2", "--quiet"]
     command += ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "all.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and not done.stderr
+    assert done.returncode == 2
+    assert not done.stderr
     stored = json.loads((tmp_path / "all.json").read_text())
     found = {(f["kind"], f["where"]) for f in stored["faults"]}
     for plant, kind, where, _ in PLANTED:
@@ -334,21 +335,28 @@ def test_all_planted_at_once_by_the_command(drawn, tmp_path):
     errors = sum(f["error"] for f in stored["faults"])
     assert f"{errors} errors, {len(found) - errors} notes" in done.stdout
     with Image.open(tmp_path / "out/class_frequencies.png") as chart:
-        assert chart.format == "PNG" and chart.width > 500
+        assert chart.format == "PNG"
+        assert chart.width > 500
 
 
 def test_kinds_are_a_table_that_the_tests_cover(drawn):
     planted = {kind for _, kind, *_ in PLANTED} | {"ambiguous-colour", "ignored-only", "never-shown"}
-    assert planted == set(KINDS) and sum(kind.is_error for kind in KINDS.values()) >= 12
+    assert planted == set(KINDS)
+    assert sum(kind.is_error for kind in KINDS.values()) >= 12
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_clean_set_passes(sample_set, tmp_path, capsys, workers):
     assert main([str(sample_set), "--out", str(tmp_path / "chart.png"), "--workers", workers]) == 0
     out, err = capsys.readouterr()
-    assert "0 errors, 0 notes" in out and "error:" not in out and "note:" not in out and not err
+    assert "0 errors, 0 notes" in out
+    assert "error:" not in out
+    assert "note:" not in out
+    assert not err
     assert Image.open(tmp_path / "chart.png").format == "PNG"
-    assert "trainval" in out and "pottedplant" in out and "palette" in out
+    assert "trainval" in out
+    assert "pottedplant" in out
+    assert "palette" in out
 
 
 def test_only_the_splits_asked_for(drawn):
@@ -356,7 +364,8 @@ def test_only_the_splits_asked_for(drawn):
         plant(drawn)
     assert set(drawn.faults(["val"])) == {("other-mode", "SegmentationClassAug/v2.png")}
     survey = drawn.survey([str(drawn.folder / "ImageSets/Segmentation/val.txt")])
-    assert [split.name for split in survey.splits] == ["val"] and not survey.whole
+    assert [split.name for split in survey.splits] == ["val"]
+    assert not survey.whole
 
 
 def test_files_are_read_once_however_many_splits_name_them(drawn, monkeypatch):
@@ -364,7 +373,8 @@ def test_files_are_read_once_however_many_splits_name_them(drawn, monkeypatch):
     drawn.list("train_aug", TRAIN)
     read, whole = [], surveys._examine
     monkeypatch.setattr(surveys, "_examine", lambda task, card: read.append(task[1]) or whole(task, card))
-    assert drawn.faults() == {} and len(read) == len(set(read)) == 2 * len(TRAIN + VAL)
+    assert drawn.faults() == {}
+    assert len(read) == len(set(read)) == 2 * len(TRAIN + VAL)
 
 
 def test_folders_label_maps_and_a_test_split_without_labels(tmp_path):
@@ -406,15 +416,18 @@ def test_a_set_of_ones_own(tmp_path, capsys):
     faults = {(f.kind.name, f.where): f.detail for f in find_faults(surveys.survey_folder(*find_data(path, None)))}
     assert faults.pop(("value", "masks/find_04.png")) == f"7 ({(draw_own(4)[1] > 0).sum():,} pixels)"
     assert faults.pop(("lone-mask", "masks/find_33.png")) == "no picture photos/find_33.*"
-    assert faults.pop(("lone-picture", "photos/find_03.jpeg")) == "no mask masks/find_03.*" and not faults
+    assert faults.pop(("lone-picture", "photos/find_03.jpeg")) == "no mask masks/find_03.*"
+    assert not faults
 
     (path.parent / "some.txt").write_text("find_05\nfind_99\n")
     path.write_text(path.read_text() + "splits: {train: some.txt}\n")
     assert main([str(path), "--out", str(tmp_path)]) == 2
-    assert "bad-line (1)" in (out := capsys.readouterr().out) and "some.txt: line 2: find_99" in out
+    assert "bad-line (1)" in (out := capsys.readouterr().out)
+    assert "some.txt: line 2: find_99" in out
     assert ["train", "1", "1"] in [line.split()[:3] for line in out.splitlines()]  # the rest is seen
     path.write_text("classes: 3\n")
-    assert main([str(path)]) == 2 and "dataset.yaml: name: is missing" in capsys.readouterr().err
+    assert main([str(path)]) == 2
+    assert "dataset.yaml: name: is missing" in capsys.readouterr().err
 
 
 def test_black_and_white_masks(tmp_path, capsys):
@@ -426,10 +439,13 @@ def test_black_and_white_masks(tmp_path, capsys):
     assert main([str(path), "--out", str(tmp_path), "--quiet"]) == 2
     out = capsys.readouterr().out
     hint = "255 is ignored unless `label_map: {0: background, 255: find}` in dataset.yaml"
-    assert "error: one-class (1): " in out and "background: class 0 of 2; " in out and hint in out
+    assert "error: one-class (1): " in out
+    assert "background: class 0 of 2; " in out
+    assert hint in out
     assert class_weights.main(["--data", str(path), "--quiet"]) == 2
     error = capsys.readouterr().err
-    assert "finds train: no class but background occurs" in error and hint in error
+    assert "finds train: no class but background occurs" in error
+    assert hint in error
     path.write_text(path.read_text() + "label_map: {0: background, 255: find}\n")
     assert main([str(path), "--out", str(tmp_path), "--quiet"]) == 0
     assert class_weights.main(["--data", str(path), "--quiet"]) == 0
@@ -450,10 +466,12 @@ def test_colours_of_ones_own(tmp_path):
     colours = "'0,0,0': background, '200,0,0': brick"
     path.write_text(path.read_text() + f"label_map: {{{colours}}}\n")
     faults = find_faults(surveys.survey_folder(*find_data(path, None)))
-    assert {f.kind.name for f in faults} == {"colour"} and faults[0].detail.startswith("(0, 200, 0) (")
+    assert {f.kind.name for f in faults} == {"colour"}
+    assert faults[0].detail.startswith("(0, 200, 0) (")
     path.write_text(path.read_text().replace("brick}", "brick, others: coin}"))
     survey = surveys.survey_folder(*find_data(path, None))
-    assert not find_faults(survey) and count_classes(survey)[2].masks == 24
+    assert not find_faults(survey)
+    assert count_classes(survey)[2].masks == 24
 
 
 def card_of(classes, palette, **more):
@@ -550,7 +568,10 @@ def test_wrong_arguments_are_one_sentence(drawn, tmp_path, capsys):
     ]:
         assert main(arguments) == 2
         out, err = capsys.readouterr()
-        assert message in err and err.startswith("error: ") and err.count("\n") == 1 and not out
+        assert message in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert not out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

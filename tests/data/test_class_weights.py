@@ -104,7 +104,8 @@ def test_void_as_background(sample_set, tmp_path):
     pixels = counted(read_split(VOC, sample_set, "val"))
     assert np.sum(ignored["confusion_matrix"]) == pixels[:21].sum()
     assert np.sum(background["confusion_matrix"]) == pixels.sum()
-    assert background["protocol"]["void"] == "class 0" and "void" not in ignored["protocol"]
+    assert background["protocol"]["void"] == "class 0"
+    assert "void" not in ignored["protocol"]
 
 
 def test_the_random_split_is_whole_disjoint_and_settled(sample_set, tmp_path):
@@ -123,4 +124,5 @@ def test_the_random_split_is_whole_disjoint_and_settled(sample_set, tmp_path):
 def test_a_picture_in_both_lists_is_on_one_side(tmp_path):
     pairs = [(i, i) for i in range(20)] * 2
     parts = [splits.divide(pairs, name) for name in splits.NAMES]
-    assert len(parts[0]) == 18 and sorted(parts[0] + parts[1]) == sorted(set(pairs))
+    assert len(parts[0]) == 18
+    assert sorted(parts[0] + parts[1]) == sorted(set(pairs))

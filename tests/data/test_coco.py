@@ -142,7 +142,9 @@ def test_all_80_names_map_to_what_the_known_programs_map_them_to():
     assert [name for name in CATEGORIES.values() if name in VOC_IDS and name not in VOC2012.classes] == [
         "motorcycle", "airplane", "couch", "potted plant", "dining table", "tv"
     ]  # fmt: skip
-    assert card_by_name("coco") is COCO and COCO.classes == VOC2012.classes and COCO.palette == VOC2012.palette
+    assert card_by_name("coco") is COCO
+    assert COCO.classes == VOC2012.classes
+    assert COCO.palette == VOC2012.palette
 
 
 def test_masks_list_and_summary(folder, capfd):
@@ -153,7 +155,8 @@ def test_masks_list_and_summary(folder, capfd):
     for name, expected in kept.items():
         assert read_mask(masks[name], COCO).tolist() == expected.tolist(), name
     with Image.open(masks["rle"]) as image:
-        assert image.mode == "P" and image.getpalette()[45:48] == [192, 128, 128]
+        assert image.mode == "P"
+        assert image.getpalette()[45:48] == [192, 128, 128]
     assert (folder / "lists/train2017.txt").read_text().splitlines() == [
         f"train2017/{n}.jpg SegmentationVOC/train2017/{n}.png" for n in ("crowd_002", "polygons_001", "rle_003")
     ]
@@ -162,7 +165,8 @@ def test_masks_list_and_summary(folder, capfd):
     pixels = np.bincount(np.concatenate([m.ravel() for m in kept.values()]), minlength=256)
     for name, value in (("background", 0), ("person", 15), ("sofa", 18), ("ignored", 255)):
         assert re.search(rf" {name} +{pixels[value]} pixels +{pixels[value] / 144:.2%}", out)
-    assert out.endswith("lists/train2017.txt\n") and err.count("\n") == 1
+    assert out.endswith("lists/train2017.txt\n")
+    assert err.count("\n") == 1
     assert not list(folder.rglob(".writing*"))
 
 
@@ -172,7 +176,8 @@ def test_layouts_and_splits(tmp_path, images):
     write_coco(tmp_path, SCENES, images)
     assert prepare(tmp_path, "--quiet", split=split) == 0
     pairs = read_split(COCO, tmp_path, split).pairs
-    assert pairs[0][0] == tmp_path / images / "crowd_002.jpg" and len(pairs) == 3
+    assert pairs[0][0] == tmp_path / images / "crowd_002.jpg"
+    assert len(pairs) == 3
     assert read_pair(*pairs[0], COCO)[1][0, 7] == 20
 
 
@@ -203,11 +208,14 @@ def test_finished_masks_are_kept_and_others_painted_again(folder, monkeypatch, c
         return painting(picture)
 
     monkeypatch.setattr(coco, "paint", paint)
-    assert prepare(folder) == 130 and painted == ["crowd", "few", "polygons"]
-    assert masks_of(folder).keys() == {"crowd", "polygons"} and not (folder / "lists").exists()
+    assert prepare(folder) == 130
+    assert painted == ["crowd", "few", "polygons"]
+    assert masks_of(folder).keys() == {"crowd", "polygons"}
+    assert not (folder / "lists").exists()
 
     painted, stop_at = [], None
-    assert prepare(folder) == 0 and painted == ["few", "rle"]
+    assert prepare(folder) == 0
+    assert painted == ["few", "rle"]
     said = capsys.readouterr().out
 
     # Cut short, of another size, with a foreign value, older than the annotations: painted again.
@@ -220,11 +228,14 @@ def test_finished_masks_are_kept_and_others_painted_again(folder, monkeypatch, c
     ):
         spoil(masks["rle"])
         painted.clear()
-        assert prepare(folder) == 0 and painted == ["few", "rle"] and masks["rle"].read_bytes() == whole
+        assert prepare(folder) == 0
+        assert painted == ["few", "rle"]
+        assert masks["rle"].read_bytes() == whole
     later = time.time() + 10
     os.utime(folder / "annotations/instances_train2017.json", (later, later))
     painted.clear()
-    assert prepare(folder) == 0 and painted == ["crowd", "few", "polygons", "rle"]
+    assert prepare(folder) == 0
+    assert painted == ["crowd", "few", "polygons", "rle"]
     # What was kept counts in the summary.
     assert capsys.readouterr().out.splitlines() == said.splitlines() * 4
 
@@ -265,7 +276,8 @@ def test_killed_and_run_again(tmp_path):
         time.sleep(0.05)
     assert not [child for child in children if Path(f"/proc/{child}").exists()]  # no orphans
     finished = {p: p.stat().st_mtime_ns for p in masks.glob("s*.png")}
-    assert 0 < len(finished) < 300 and not (tmp_path / "lists").exists()
+    assert 0 < len(finished) < 300
+    assert not (tmp_path / "lists").exists()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert len(read_split(COCO, tmp_path, "train2017").pairs) == 300
     assert all(p.stat().st_mtime_ns == t for p, t in finished.items())
@@ -340,7 +352,9 @@ def test_errors_are_one_sentence(folder, capfd, change, message):
     change(folder)
     assert prepare(folder, "--quiet") == 2
     out, err = capfd.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith("error: ")
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
     assert re.search(message, err.strip()), err
 
 
@@ -351,14 +365,17 @@ def test_many_missing_pictures_are_counted(tmp_path, capfd):
         path.unlink()
     assert prepare(tmp_path, "--quiet") == 2
     err = capfd.readouterr().err
-    assert "9 of its pictures are missing" in err and err.count(".jpg") == 5 and err.strip().endswith(" and 4 more")
+    assert "9 of its pictures are missing" in err
+    assert err.count(".jpg") == 5
+    assert err.strip().endswith(" and 4 more")
 
 
 def test_errors_come_out_of_workers(folder, capfd):
     segmentation([[1, 1, 5, 1, 1e300, 5]])(folder)
     assert prepare(folder, "--quiet", "--workers", "2") == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1 and re.search(BROKEN.format("far outside"), err)
+    assert err.count("\n") == 1
+    assert re.search(BROKEN.format("far outside"), err)
 
 
 def test_command_line(folder, capfd):
@@ -377,9 +394,13 @@ def test_command_line(folder, capfd):
     ]:
         code, out, err = status(*arguments, "--quiet")
         if message:
-            assert code == 2 and out == "" and err.count("\n") == 1 and message in err
+            assert code == 2
+            assert out == ""
+            assert err.count("\n") == 1
+            assert message in err
         else:
-            assert code == 0 and err == ""
+            assert code == 0
+            assert err == ""
     spaced = folder.rename(folder.with_name("my coco"))
     assert prepare(spaced, "--out", str(spaced.with_name("out"))) == 2
     assert "lists cannot hold the blanks in ../my coco" in capfd.readouterr().err
@@ -398,4 +419,5 @@ def test_the_tiny_reproduction_trains_on_it(tmp_path):
         "train", "--data", tmp_path / "coco", "--split", "train2017", "--run-dir", run_dir, "--quiet",
         "--set", "dataset=coco", "num_steps=2", "save_interval=2",
     )  # fmt: skip
-    assert code == 0 and list(run_dir.glob("**/model.ckpt-2.index"))
+    assert code == 0
+    assert list(run_dir.glob("**/model.ckpt-2.index"))

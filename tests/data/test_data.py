@@ -90,8 +90,10 @@ def test_the_pictures_of_the_bench_weigh_what_vocs_do(tmp_path):
 
 def test_palettes():
     assert voc_palette(21)[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
-    assert voc_palette(21)[20] == (0, 64, 128) and voc_palette(256)[255] == (224, 224, 192)
-    assert len(CITYSCAPES.classes) == 19 and CITYSCAPES.palette[13] == (0, 0, 142)
+    assert voc_palette(21)[20] == (0, 64, 128)
+    assert voc_palette(256)[255] == (224, 224, 192)
+    assert len(CITYSCAPES.classes) == 19
+    assert CITYSCAPES.palette[13] == (0, 0, 142)
     with pytest.raises(ValueError, match="1 colours for 2"):
         DatasetCard("x", "X", ("a", "b"), ((0, 0, 0),))
     with pytest.raises(UserError, match="there are voc2012, cityscapes"):
@@ -104,8 +106,10 @@ def test_ids_and_originals_lines(voc):
     line = "/JPEGImages/b.jpg /SegmentationClassAug/b.png"
     (voc / "mine.txt").write_bytes(b"\xef\xbb\xbf" + f"{line}\r\n\r\na\r\n".encode())
     split = read_split(VOC2012, voc, str(voc / "mine.txt"))
-    assert [p[1].name for p in split.pairs] == ["b.png", "a.png"] and split.name == "mine"
-    assert not split.is_sample and split.title == "VOC2012 mine"
+    assert [p[1].name for p in split.pairs] == ["b.png", "a.png"]
+    assert split.name == "mine"
+    assert not split.is_sample
+    assert split.title == "VOC2012 mine"
 
 
 def test_masks_fall_back_to_segmentation_class(voc):
@@ -164,7 +168,8 @@ def test_every_kind_of_mask_gives_the_same_ids(tmp_path):
     for kind in ("palette", "grey", "colour", "alpha", "wide", "shuffled"):
         assert read_mask(tmp_path / f"{kind}.png", VOC2012).tolist() == ids.tolist(), kind
     with Image.open(tmp_path / "palette.png") as image:
-        assert image.mode == "P" and image.getpalette()[45:48] == [192, 128, 128]
+        assert image.mode == "P"
+        assert image.getpalette()[45:48] == [192, 128, 128]
 
 
 def test_values_outside_the_card_are_refused_by_name(tmp_path):
@@ -210,13 +215,18 @@ def test_broken_pictures_are_named(tmp_path, voc):
 
 def test_sample_set(sample_set):
     train, val = (read_split(VOC2012, sample_set, s) for s in ("train_aug", "val"))
-    assert len(train.pairs) >= 48 and len(val.pairs) >= 16 and val.is_sample and val.title == "sample set val"
+    assert len(train.pairs) >= 48
+    assert len(val.pairs) >= 16
+    assert val.is_sample
+    assert val.title == "sample set val"
     sizes, classes = set(), set()
     for pair in val.pairs:
         image, mask = read_pair(*pair, VOC2012)
         sizes.add(image.shape)
         classes |= set(np.unique(mask))
-    assert len(sizes) > 8 and 255 in classes and len(classes) >= 7
+    assert len(sizes) > 8
+    assert 255 in classes
+    assert len(classes) >= 7
 
 
 def test_sample_pixels_are_the_same_on_every_machine():
@@ -247,11 +257,14 @@ def test_batches_resume_where_they_stopped(sample_set):
     split = read_split(VOC2012, sample_set, "train")
     straight = list(TrainingBatches(split, SMALL))
     resumed = list(TrainingBatches(split, SMALL, first_step=5))
-    assert len(straight) == SMALL.num_steps and len(resumed) == SMALL.num_steps - 5
+    assert len(straight) == SMALL.num_steps
+    assert len(resumed) == SMALL.num_steps - 5
     for a, b in zip(straight[5:], resumed, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     images, labels = straight[0]
-    assert images.shape == (4, 65, 65, 3) and images.dtype == np.float32 and labels.dtype == np.uint8
+    assert images.shape == (4, 65, 65, 3)
+    assert images.dtype == np.float32
+    assert labels.dtype == np.uint8
 
 
 def run_augment(image, label, numbers, recipe):
@@ -264,9 +277,13 @@ def test_crop_pads_picture_by_mean_and_label_by_ignore():
     recipe = SMALL.derive(crop_size=(6, 7), random_scale=False, random_mirror=False)
     image, label = np.ones((4, 5, 3), np.float32), np.ones((4, 5, 1), np.uint8)
     out, mask = run_augment(image, label, [0, 0, 0.99, 0.99], recipe)
-    assert out.shape == (6, 7, 3) and mask.shape == (6, 7, 1)
-    assert np.all(out[:4, :5] == 1) and out.sum() == 60
-    assert np.all(mask[:4, :5] == 1) and np.all(mask[4:] == 255) and np.all(mask[:, 5:] == 255)
+    assert out.shape == (6, 7, 3)
+    assert mask.shape == (6, 7, 1)
+    assert np.all(out[:4, :5] == 1)
+    assert out.sum() == 60
+    assert np.all(mask[:4, :5] == 1)
+    assert np.all(mask[4:] == 255)
+    assert np.all(mask[:, 5:] == 255)
 
 
 def test_centred_crop_with_black_background_as_the_lfov_original():
@@ -279,7 +296,8 @@ def test_centred_crop_with_black_background_as_the_lfov_original():
     with tf.Graph().as_default(), tf.Session() as session:
         expected = session.run(tf.image.resize_image_with_crop_or_pad(raw, 6, 3))
         expected_mask = session.run(tf.image.resize_image_with_crop_or_pad(np.full((3, 5, 1), 7, np.uint8), 6, 3))
-    assert np.array_equal(out + 5, expected) and np.array_equal(mask, expected_mask)
+    assert np.array_equal(out + 5, expected)
+    assert np.array_equal(mask, expected_mask)
 
 
 def test_scale_mirror_and_crop_move_picture_and_label_together():

@@ -45,7 +45,8 @@ def read(folder, split):
     for i, (image, _) in enumerate(found.pairs):
         picture, mask, _ = draw(int(re.search(r"find_(\d\d)", image.stem)[1]))
         pixels, label = found.read(i)
-        assert pixels.shape == picture.shape and np.array_equal(label, mask), image
+        assert pixels.shape == picture.shape, image
+        assert np.array_equal(label, mask), image
     return found
 
 
@@ -60,7 +61,9 @@ def test_the_shortest_file(drawn):
     assert stems(train) == [f"find_{i:02d}" for i in range(COUNT) if f"find_{i:02d}" not in stems(val)]
     card = train.card
     assert (card.name, card.title, card.classes, card.ignore_label) == ("finds", "finds", CLASSES, 255)
-    assert card.palette == voc_palette(3) and train.title == "finds train" and not train.is_sample
+    assert card.palette == voc_palette(3)
+    assert train.title == "finds train"
+    assert not train.is_sample
     assert {image.suffix for image, _ in train.pairs} == {".jpg", ".png", ".JPG", ".jpeg"}
     assert train.ids[0] == "find_00"
     with pytest.raises(UserError, match=r"--data .*: no split 'train_aug' of finds; there are train, val, or name a"):
@@ -91,9 +94,11 @@ def test_recipes_take_it_by_settings(drawn, monkeypatch):
 def test_share_and_seed(small):
     write(small, BASE + FOLDERS + "val_share: 0.5\nseed: 7\n")
     first = stems(read(small, "val"))
-    assert len(first) == 2 and sorted(first + stems(read(small, "train"))) == [f"find_{i:02d}" for i in range(4)]
+    assert len(first) == 2
+    assert sorted(first + stems(read(small, "train"))) == [f"find_{i:02d}" for i in range(4)]
     others = {tuple(stems(read(small, "val"))) for s in range(8) if write(small, BASE + FOLDERS + f"seed: {s}\n")}
-    assert len(others) > 1 and all(len(val) == 1 for val in others)  # 0.2 of four pictures is one at least
+    assert len(others) > 1
+    assert all(len(val) == 1 for val in others)
     write(small, BASE + FOLDERS + "val_share: 0\n")
     assert len(read(small, "train").pairs) == 4
     with pytest.raises(UserError, match="no split 'val' of finds; there are train, .*: val_share: 0 leaves none for"):
@@ -115,7 +120,8 @@ def test_lists(small):
     write(small / "lists", "two words\n", "val.txt")
     card, data = locate(small)
     val = read_split(card, data, "val")
-    assert val.name == "val" and val.pairs[0][1] == small / "masks/two words.png"
+    assert val.name == "val"
+    assert val.pairs[0][1] == small / "masks/two words.png"
     mine = write(small, "find_01\n", "mine.txt")
     split = read_split(card, data, str(mine))
     assert (split.name, split.title, stems(split)) == ("mine", "finds mine", ["find_01"])
@@ -134,7 +140,8 @@ def test_a_folder_for_each_split(small):
     (small / "photos").rmdir()
     folders = [f"  {s}: {{images: {s}/photos, masks: {s}/masks}}\n" for s in ("train", "val")]
     write(small, BASE + "splits:\n" + "".join(folders))
-    assert stems(read(small, "train")) == ["find_00", "find_01", "find_02"] and stems(read(small, "val")) == ["find_03"]
+    assert stems(read(small, "train")) == ["find_00", "find_01", "find_02"]
+    assert stems(read(small, "val")) == ["find_03"]
     assert read(small, "val").ids == ("val/photos/find_03",)
 
 
@@ -151,7 +158,8 @@ def test_folders_below_and_within_each_other(small):
     (small / "photos/notes.txt").write_text("")
     write(small, BASE + "images: photos\nmasks: photos/labels\nval_share: 0\n")
     train = read(small, "train")
-    assert stems(train) == ["find_00", "find_01", "find_02", "find_03"] and train.ids[:2] == ("day1/find_00", "find_01")
+    assert stems(train) == ["find_00", "find_01", "find_02", "find_03"]
+    assert train.ids[:2] == ("day1/find_00", "find_01")
 
 
 def test_pictures_and_masks_in_one_folder(small):
@@ -166,11 +174,13 @@ def test_elsewhere(small, tmp_path, monkeypatch):
     (tmp_path / "notes").mkdir()
     write(tmp_path / "notes", BASE + f"images: ../their/photos\nmasks: {small}/masks\nval_share: 0\n", "finds.yml")
     card, data = locate(tmp_path / "notes/finds.yml")
-    assert data == tmp_path / "notes" and len(read_split(card, data, "train").pairs) == 4
+    assert data == tmp_path / "notes"
+    assert len(read_split(card, data, "train").pairs) == 4
     monkeypatch.chdir(tmp_path)
     assert card_by_name("their") == card_by_name(str(small)) == card_by_name("./their/dataset.yaml")
     assert card_by_name("their").source == "their/dataset.yaml"
-    assert locate(tmp_path) == (None, tmp_path) and card_by_name("voc2012") is VOC2012
+    assert locate(tmp_path) == (None, tmp_path)
+    assert card_by_name("voc2012") is VOC2012
     monkeypatch.chdir(small)
     assert len(read_split(card_by_name("dataset.yaml"), small, "train").pairs) == 3
 
@@ -194,19 +204,23 @@ def test_letters_with_accents_pair_in_either_form(small):
 
 def test_predicting_needs_no_pictures(tmp_path):
     card = read_card(write(tmp_path, BASE + FOLDERS))
-    assert card.classes == CLASSES and list(card.splits) == ["train", "val"]
+    assert card.classes == CLASSES
+    assert list(card.splits) == ["train", "val"]
 
 
 def test_names_are_read_as_they_are_written(tmp_path):
     card = read_card(write(tmp_path, "name: 1e3\nclasses: [no, 'yes', 007, ~, été]\n" + FOLDERS))
-    assert card.name == "1e3" and card.classes == ("no", "yes", "007", "~", "été")
+    assert card.name == "1e3"
+    assert card.classes == ("no", "yes", "007", "~", "été")
 
 
 def test_classes_by_their_numbers(tmp_path):
     card = read_card(write(tmp_path, "name: finds\nclasses: {0: background, 2: coin, 1: brick}\n" + FOLDERS))
-    assert card.classes == CLASSES and card.palette == voc_palette(3)
+    assert card.classes == CLASSES
+    assert card.palette == voc_palette(3)
     colours = read_card(write(tmp_path, "name: finds\nclasses: {0: black, 1: red}\n" + FOLDERS))
-    assert colours.classes == ("0", "1") and colours.palette == ((0, 0, 0), (255, 0, 0))
+    assert colours.classes == ("0", "1")
+    assert colours.palette == ((0, 0, 0), (255, 0, 0))
 
 
 def repaint(folder, paint):
@@ -319,7 +333,8 @@ def test_records_hold_class_ids(small, tmp_path):
     split = read(small, "train")
     assert build.build(split, tmp_path / "records", 2, 1, quiet=True) is None
     records = read_split(split.card, tmp_path / "records", "train")
-    assert records.title == "finds train" and len(records.pairs) == 4
+    assert records.title == "finds train"
+    assert len(records.pairs) == 4
     for i in range(4):
         assert all(np.array_equal(a, b) for a, b in zip(records.read(i), split.read(i), strict=True))
 
@@ -426,7 +441,8 @@ def test_faults_of_the_file(tmp_path, text, message):
     path = write(tmp_path, text)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: {message}") as error:
         read_card(path)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -510,7 +526,8 @@ def test_what_the_readme_shows(tmp_path):
     text = (ROOT / "common/data/README.md").read_text(encoding="utf-8").partition("## Your own pictures")[2]
     example = "".join(f"{line}\n" for line in re.findall(r"^    (\w+: .*)$", text, re.MULTILINE)[:5])
     card = read_card(write(tmp_path, example))
-    assert card.classes == ("background", "apple", "pear") and list(card.splits) == ["train", "val"]
+    assert card.classes == ("background", "apple", "pear")
+    assert list(card.splits) == ["train", "val"]
     rows = [re.findall(r"`([^`]+)`", row.split(" | ")[0]) for row in re.findall(r"^\| (`.*) \|$", text, re.MULTILINE)]
     assert len(rows) > 8
     base = {line.partition(":")[0]: line for line in example.splitlines()}

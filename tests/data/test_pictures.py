@@ -58,7 +58,8 @@ def test_nan_infinity_and_nodata_are_black_and_count_for_nothing(tmp_path, ramp)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         grey = grey_of(tmp_path / "a.tif")
-    assert not grey[:5].any() and np.array_equal(grey[5:], stretched(values[5:].astype(float), low, high))
+    assert not grey[:5].any()
+    assert np.array_equal(grey[5:], stretched(values[5:].astype(float), low, high))
 
 
 def test_levels_that_are_a_pictures_own_are_kept(tmp_path):
@@ -180,7 +181,8 @@ def test_pictures_are_turned_as_opencv_turns_them(tmp_path, blocks_of_colour, fo
         path.write_bytes(encoded(blocks_of_colour, form, BLOCKS[block](turn)))
         expected = cv2.imread(str(path))[..., ::-1]
         image = read_image(path)
-        assert image.shape == expected.shape and picture_size(path) == image.shape[:2]
+        assert image.shape == expected.shape
+        assert picture_size(path) == image.shape[:2]
         assert np.abs(image.astype(int) - expected).max() < 20  # two JPEG decoders
         seen = survey._examine((survey._examine_picture, path), VOC2012)
         assert (seen.size, seen.stored, seen.orientation) == (image.shape[1::-1], (56, 40), turn)

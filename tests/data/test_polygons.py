@@ -117,13 +117,15 @@ def test_the_drawn_photographs(tmp_path, out, capsys):
     drawn_photos(tmp_path / "photos", 8)  # two without outlines
     assert run(tmp_path / "photos", "--out", out, "--quiet") == 0
     card = card_by_name(str(out))
-    assert card.classes == CLASSES and card.name == "out"
+    assert card.classes == CLASSES
+    assert card.name == "out"
     found = 0
     for name in ("train", "val"):
         split = read_split(card, out, name)
         for i, (image, _) in enumerate(split.pairs):
             expected = draw(int(image.stem[-2:]))
-            assert np.array_equal(split.read(i)[1], expected[1]) and image.parent == out / "../photos"
+            assert np.array_equal(split.read(i)[1], expected[1])
+            assert image.parent == out / "../photos"
             found += 1
     assert found == 6
     stdout, err = capsys.readouterr()
@@ -131,7 +133,8 @@ def test_the_drawn_photographs(tmp_path, out, capsys):
     assert stdout.startswith("6 pictures; 0 of them without shapes, all background\n")
     for name, count in zip(CLASSES, counts, strict=True):
         assert re.search(rf" {name} +\d pictures +{count:,} pixels +{count / counts.sum():.2%}\n", stdout)
-    assert stdout.endswith(f"{out}/dataset.yaml\n") and "2 files of" in err
+    assert stdout.endswith(f"{out}/dataset.yaml\n")
+    assert "2 files of" in err
 
 
 # Points lie between pixels; a pixel belongs to the shape that holds its centre. By hand:
@@ -189,7 +192,8 @@ def test_labels_are_sorted_and_the_background_is_first(tmp_path, out):
     assert text[1:] == ["name: 'été: fruit'", "classes: [background, apple, 'no', pear]", "images: ../p",
                         "masks: masks", "val_share: 0.2", "seed: 1"]  # fmt: skip
     assert card_by_name(str(out)).classes == ("background", "apple", "no", "pear")
-    assert mask(out, "a")[0, :5].tolist() == [3, 0, 1, 0, 255] and mask(out, "b")[0, 0] == 0
+    assert mask(out, "a")[0, :5].tolist() == [3, 0, 1, 0, 255]
+    assert mask(out, "b")[0, 0] == 0
     with Image.open(out / "masks/a.png") as image:
         assert image.getpalette()[3:6] == [128, 0, 0]
 
@@ -229,7 +233,8 @@ def test_links_keep_their_names(tmp_path, out):
     (tmp_path / "photos/a.jpg").unlink()
     (tmp_path / "photos/a.jpg").symlink_to(tmp_path / "store/0001.jpg")
     assert run(path, "--out", out) == 0
-    assert mask(out, "a").sum() == 2 and read_card(out / "dataset.yaml").splits["train"].images == "../photos"
+    assert mask(out, "a").sum() == 2
+    assert read_card(out / "dataset.yaml").splits["train"].images == "../photos"
 
 
 def test_embedded_pictures_are_unpacked(tmp_path, out):
@@ -245,7 +250,8 @@ def test_embedded_pictures_are_unpacked(tmp_path, out):
     assert np.array_equal(np.asarray(Image.open(out / "images/a.png")), pixels)
     assert (out / "images/b.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
     card = card_by_name(str(out))
-    assert len(read_split(card, out, "train").pairs) == 2 and read_split(card, out, "val").read(0)[1].sum() == 2
+    assert len(read_split(card, out, "train").pairs) == 2
+    assert read_split(card, out, "val").read(0)[1].sum() == 2
     assert run(tmp_path / "j", "--out", out) == 0  # again
 
 
@@ -255,10 +261,12 @@ def test_photographs_turned_by_their_exif_tag(tmp_path, out):
     exif[0x0112] = 6
     path = labelme(tmp_path / "p", "a", [("apple", box(0, 0, 2, 1))], imageHeight=WIDTH, imageWidth=HEIGHT)
     picture(tmp_path / "p/a.jpg", exif=exif)
-    assert run(path, "--out", out) == 0 and mask(out, "a").shape == (WIDTH, HEIGHT)
+    assert run(path, "--out", out) == 0
+    assert mask(out, "a").shape == (WIDTH, HEIGHT)
     card = card_by_name(str(out))
     (out / "dataset.yaml").write_text((out / "dataset.yaml").read_text().replace("0.2", "0"))
-    assert read_split(card_by_name(str(out)), out, "train").read(0)[1].sum() == 2 and card.classes[1] == "apple"
+    assert read_split(card_by_name(str(out)), out, "train").read(0)[1].sum() == 2
+    assert card.classes[1] == "apple"
 
 
 @pytest.mark.parametrize("turn", range(2, 9))
@@ -314,7 +322,8 @@ def test_numbers_as_text(tmp_path, out):
     content["images"][0] |= {"id": "1", "height": str(HEIGHT), "width": str(WIDTH)}
     content["annotations"][0]["category_id"] = "20"
     path.write_text(json.dumps(content))
-    assert run(path, "--out", out) == 0 and mask(out, "a").sum() == 4
+    assert run(path, "--out", out) == 0
+    assert mask(out, "a").sum() == 4
 
 
 def test_cvat_export(tmp_path, out, capsys):
@@ -329,7 +338,8 @@ def test_cvat_export(tmp_path, out, capsys):
     )
     assert run(tmp_path / "cvat", "--out", out) == 0
     card = card_by_name(str(out))
-    assert card.classes == ("background", "apple", "pear", "quince") and card.splits["train"].images == "../cvat/images"
+    assert card.classes == ("background", "apple", "pear", "quince")
+    assert card.splits["train"].images == "../cvat/images"
     check(out, "a", "aaaaaa.... aabbaa.... aaaaaa.... aaaaaa.... ........aa ........aa")
     check(out, "b", ".......... " * HEIGHT)
     said = capsys.readouterr().out
@@ -373,7 +383,8 @@ def test_labels_that_are_no_class(tmp_path, out):
 def test_boxes(tmp_path, out, capsys):
     """CVAT writes a rectangle as a box without an outline; so does every set for detection."""
     coco(tmp_path / "cvat", [(1, "pear", {"segmentation": [], "bbox": [1, 1, 3, 2]})], images=("a.png",))
-    assert run(tmp_path / "cvat", "--out", out) == 2 and not out.exists()
+    assert run(tmp_path / "cvat", "--out", out) == 2
+    assert not out.exists()
     assert re.search(
         r"annotation 1 \('pear'\) has a box and no outline; draw one, or .* by --boxes", capsys.readouterr()[1]
     )
@@ -410,7 +421,8 @@ def test_run_again_with_more(tmp_path, out, capsys):
     labelme(tmp_path / "p", "a", [("apple", box(0, 0, 3, 1))])
     labelme(tmp_path / "p", "b", [("pear", box(0, 0, 4, 1))])
     assert run(tmp_path / "p", "--out", out) == 0
-    assert mask(out, "a").sum() == 3 and mask(out, "b").sum() == 8
+    assert mask(out, "a").sum() == 3
+    assert mask(out, "b").sum() == 8
     assert (out / "dataset.yaml").read_text() == mine.replace("./masks/", "masks")
     (tmp_path / "p/b.json").unlink()
     labelme(tmp_path / "p", "a", [("apple", box(0, 0, 3, 1)), ("pear", box(0, 0, 1, 1))])
@@ -475,7 +487,8 @@ def test_a_full_disk(tmp_path, out, capsys):
     (tmp_path / "p/a.json").unlink()
     with files_no_larger_than(4000):
         assert run(tmp_path / "p", "--out", out) == 2
-    assert capsys.readouterr().err.startswith("error: ") and not out.exists()
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not out.exists()
 
 
 def edit(path, **changes):
@@ -550,9 +563,12 @@ def test_labelme_faults(tmp_path, out, capsys, what, message):
     folder = tmp_path / "p"
     labelme(folder, "a", [("apple", box(0, 0, 2, 2))])
     labelme_fault(what)(folder)
-    assert run(folder, "--out", out) == 2 and not out.exists()
+    assert run(folder, "--out", out) == 2
+    assert not out.exists()
     error = capsys.readouterr().err
-    assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1, error
+    assert re.search(message, error), error
+    assert error.startswith("error: "), error
+    assert error.count("\n") == 1, error
 
 
 def coco_fault(what):
@@ -609,9 +625,12 @@ def coco_fault(what):
 )
 def test_coco_faults(tmp_path, out, capsys, what, message):
     coco_fault(what)(coco(tmp_path / "c", [(1, "pear", [flat(box(0, 0, 2, 1))])]))
-    assert run(tmp_path / "c", "--out", out) == 2 and not out.exists()
+    assert run(tmp_path / "c", "--out", out) == 2
+    assert not out.exists()
     error = capsys.readouterr().err
-    assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1, error
+    assert re.search(message, error), error
+    assert error.startswith("error: "), error
+    assert error.count("\n") == 1, error
 
 
 @pytest.mark.parametrize(
@@ -632,12 +651,14 @@ def test_coco_faults(tmp_path, out, capsys, what, message):
 )
 def test_wrong_arguments(tmp_path, out, capsys, arguments, message):
     labelme(tmp_path / "p", "a", [("apple", box(0, 0, 2, 2))])
-    assert run(*arguments, "--out", out, tmp_path / "p") == 2 and not out.exists()
+    assert run(*arguments, "--out", out, tmp_path / "p") == 2
+    assert not out.exists()
     assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_file_that_is_not_there(tmp_path, out, capsys):
-    assert run(tmp_path / "nowhere.json", "--out", out) == 2 and not out.exists()
+    assert run(tmp_path / "nowhere.json", "--out", out) == 2
+    assert not out.exists()
     assert "nowhere.json: no such file or folder; name what labelme or CVAT wrote" in capsys.readouterr().err
 
 
@@ -646,5 +667,6 @@ def test_as_a_command(tmp_path):
     command = [sys.executable, "-m", "common.data.polygons", tmp_path / "photos", "--out", "made"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("made/dataset.yaml\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("made/dataset.yaml\n")
     assert read_card(tmp_path / "made/dataset.yaml").splits["train"].images == "../photos"

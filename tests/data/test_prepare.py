@@ -63,7 +63,8 @@ def run(tmp_path, manifest, monkeypatch, capsys, archives):
         except SystemExit as stop:
             code = stop.code
         out = capsys.readouterr()
-        assert "Traceback" not in out.err and "unforeseen" not in out.err
+        assert "Traceback" not in out.err
+        assert "unforeseen" not in out.err
         return code, out.out, out.err
 
     monkeypatch.chdir(tmp_path)
@@ -93,7 +94,9 @@ def error(result):
     """The one sentence of a run that failed."""
     code, _, err = result
     sentences = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 2 and len(sentences) == 1 and err.splitlines()[-1] == sentences[0]
+    assert code == 2
+    assert len(sentences) == 1
+    assert err.splitlines()[-1] == sentences[0]
     return sentences[0]
 
 
@@ -105,7 +108,9 @@ def asked(server):
 def test_each_set_from_an_empty_folder_and_then_again(run, server, tmp_path, name):
     files, folder = SETS[name]
     code, out, _ = run(name)
-    assert code == 0 and out.splitlines()[0] == folder and out.splitlines()[-1].startswith("next: python -m ")
+    assert code == 0
+    assert out.splitlines()[0] == folder
+    assert out.splitlines()[-1].startswith("next: python -m ")
     assert asked(server) == files
     first = content(tmp_path / "data")
     assert not [file for file in first if "/." in file or file.endswith(".part")]
@@ -113,12 +118,15 @@ def test_each_set_from_an_empty_folder_and_then_again(run, server, tmp_path, nam
     inside = [path for path in (tmp_path / "data").rglob("*") if path.parent != tmp_path / "data"]
     times = {path: path.stat().st_mtime_ns for path in inside}
     again = run(name, "--quiet")
-    assert again == (0, out, "") and asked(server) == files and content(tmp_path / "data") == first
+    assert again == (0, out, "")
+    assert asked(server) == files
+    assert content(tmp_path / "data") == first
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing was even written anew
 
     for archive in files:  # gigabytes that nobody needs any more
         next((tmp_path / "data").rglob(archive)).unlink()
-    assert run(name, "--quiet") == (0, out, "") and asked(server) == files
+    assert run(name, "--quiet") == (0, out, "")
+    assert asked(server) == files
 
 
 def test_the_work_can_be_given_to_other_processes(run, monkeypatch):
@@ -149,13 +157,15 @@ def test_voc2012(run, tmp_path):
     ]
     assert "test: 0 of its pictures are here" in out
     (tmp_path / LISTS / "trainval.txt").unlink()
-    assert run("voc2012")[0] == 0 and (tmp_path / LISTS / "trainval.txt").read_text().split() == trainval
+    assert run("voc2012")[0] == 0
+    assert (tmp_path / LISTS / "trainval.txt").read_text().split() == trainval
 
 
 @pytest.mark.parametrize("source", voc.SOURCES)
 def test_train_aug(run, server, tmp_path, source):
     code, out, _ = run("voc-aug", "--from", source)
-    assert code == 0 and "  train_aug            4 pictures\n" in out
+    assert code == 0
+    assert "  train_aug            4 pictures\n" in out
     assert (tmp_path / LISTS / "train_aug.txt").read_text().split() == sets.TRAIN_AUG
     for split, ids in {"train_aug": sets.TRAIN_AUG, "val": sets.VOC_VAL}.items():
         pairs = read_split(card_by_name("voc2012"), tmp_path / "data/VOC2012", split)
@@ -167,7 +177,8 @@ def test_train_aug(run, server, tmp_path, source):
     assert sorted(p.stem for p in masks.iterdir()) == sorted(sets.TRAIN_AUG + sets.VOC_VAL)
     if source == "sbd":
         with Image.open(masks / "2008_000002.png") as mask:
-            assert mask.mode == "P" and mask.getpalette()[3 * 5 : 3 * 6] == [128, 0, 128]
+            assert mask.mode == "P"
+            assert mask.getpalette()[3 * 5 : 3 * 6] == [128, 0, 128]
         assert np.asarray(Image.open(masks / "2008_000015.png")).max() == 255  # VOC's own, not SBD's
 
 
@@ -175,7 +186,8 @@ def test_sbd_serves_where_nobody_has_the_ready_made_masks(run, server, tmp_path)
     del server.files["SegmentationClassAug.zip"]
     assert "SegmentationClassAug.zip: cannot be fetched" in error(run("voc-aug", "--from", "segmentation-class-aug"))
     code, _, err = run("voc-aug")
-    assert code == 0 and "building data/VOC2012/SegmentationClassAug from SBD instead" in err
+    assert code == 0
+    assert "building data/VOC2012/SegmentationClassAug from SBD instead" in err
     assert (tmp_path / LISTS / "train_aug.txt").read_text().split() == sets.TRAIN_AUG
 
 
@@ -185,7 +197,8 @@ def test_sbd_serves_where_the_ready_made_masks_are_damaged(run, server, tmp_path
     text = error(run("voc-aug", "--from", "segmentation-class-aug"))
     assert "is cut short or damaged" in text or "sha256 is" in text
     code, out, err = run("voc-aug")
-    assert code == 0 and "building data/VOC2012/SegmentationClassAug from SBD instead" in err
+    assert code == 0
+    assert "building data/VOC2012/SegmentationClassAug from SBD instead" in err
     assert "  SegmentationClassAug is from sbd\n" in out
 
 
@@ -218,7 +231,8 @@ def test_a_read_only_copy_is_verified_without_a_lock(run, tmp_path, monkeypatch,
         return opened(path, mode, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", read_only)
-    assert run(name)[0] == 0 and not list((tmp_path / "data").rglob(".lock"))
+    assert run(name)[0] == 0
+    assert not list((tmp_path / "data").rglob(".lock"))
 
 
 def test_the_file_of_sbd_is_as_scipy_reads_the_real_one(tmp_path):
@@ -226,10 +240,13 @@ def test_the_file_of_sbd_is_as_scipy_reads_the_real_one(tmp_path):
     import scipy.io
 
     struct = scipy.io.loadmat(tmp_path / "x.mat")["GTcls"]
-    assert struct.shape == (1, 1) and struct.dtype.names == ("Boundaries", "Segmentation", "CategoriesPresent")
-    assert struct["Boundaries"][0, 0].shape == (20, 1) and struct["CategoriesPresent"][0, 0].tolist() == [[5]]
+    assert struct.shape == (1, 1)
+    assert struct.dtype.names == ("Boundaries", "Segmentation", "CategoriesPresent")
+    assert struct["Boundaries"][0, 0].shape == (20, 1)
+    assert struct["CategoriesPresent"][0, 0].tolist() == [[5]]
     read = sbd.read_segmentation(tmp_path / "x.mat")
-    assert read.dtype == np.uint8 and np.array_equal(read, sets.sbd_mask("2008_000002"))
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, sets.sbd_mask("2008_000002"))
 
 
 @pytest.mark.parametrize("extra", [False, True])
@@ -248,14 +265,16 @@ def test_cityscapes(run, tmp_path, archives, extra):
     }
     if extra:
         wanted["train"] = wanted["train_fine"] + wanted["train_extra"]
-    assert code == 0 and {p.stem: p.read_text() for p in (folder / "dataset").iterdir()} == wanted
+    assert code == 0
+    assert {p.stem: p.read_text() for p in (folder / "dataset").iterdir()} == wanted
     assert extra or "no train_coarse, val_coarse, train_extra" in out
     card = card_by_name("cityscapes")
     for split, text in wanted.items():
         pairs = read_split(card, folder, split)
         assert len(pairs.pairs) == text.count("\n")
         with Image.open(pairs.pairs[0][1]) as mask:  # grey, for programs that read one channel
-            assert mask.mode == "L" and np.asarray(mask)[:, 0].tolist() == sets.TRAIN_IDS
+            assert mask.mode == "L"
+            assert np.asarray(mask)[:, 0].tolist() == sets.TRAIN_IDS
 
 
 def test_cityscapes_zips_that_come_later_and_masks_that_are_damaged(run, tmp_path, archives):
@@ -263,12 +282,15 @@ def test_cityscapes_zips_that_come_later_and_masks_that_are_damaged(run, tmp_pat
     first = content(tmp_path / "data")
     mask = next((tmp_path / "data/cityscapes/gtFine").rglob("*_labelTrainIds.png"))
     mask.write_bytes(mask.read_bytes()[:50])
-    assert run("cityscapes")[0] == 0 and content(tmp_path / "data") == first
+    assert run("cityscapes")[0] == 0
+    assert content(tmp_path / "data") == first
     put_by_hand(tmp_path, archives, EXTRA[:1])  # pictures alone are of no use
     assert run("cityscapes")[0] == 0
     put_by_hand(tmp_path, archives, EXTRA)
     code, out, _ = run("cityscapes")
-    assert code == 0 and "  train                2 pictures" in out and "  train_extra          1 pictures" in out
+    assert code == 0
+    assert "  train                2 pictures" in out
+    assert "  train_extra          1 pictures" in out
 
 
 def test_cityscapes_zips_that_are_not_there(run, tmp_path, archives):
@@ -282,7 +304,8 @@ def test_cityscapes_zips_that_are_not_there(run, tmp_path, archives):
 
 def test_ade20k(run, tmp_path):
     code, out, _ = run("ade20k")
-    assert code == 0 and "  train                2 pictures\n  val                  1 pictures\n" in out
+    assert code == 0
+    assert "  train                2 pictures\n  val                  1 pictures\n" in out
     for split, folder in (("train", "training"), ("val", "validation")):
         pairs = read_split(card_by_name("ade20k"), tmp_path / SETS["ade20k"][1], split).pairs
         assert [image.stem for image, _ in pairs] == sets.ADE[folder]
@@ -290,7 +313,8 @@ def test_ade20k(run, tmp_path):
 
 def test_coco(run, tmp_path):
     code, out, _ = run("coco", "--workers", "1")
-    assert code == 0 and "1 of 3 in train2017, 1 of 1 in val2017" in out
+    assert code == 0
+    assert "1 of 3 in train2017, 1 of 1 in val2017" in out
     for split, stem in (("train2017", "000000000009"), ("val2017", "000000000139")):
         text = (tmp_path / f"data/coco/lists/{split}.txt").read_text()
         assert text == f"{split}/{stem}.jpg SegmentationVOC/{split}/{stem}.png\n"
@@ -308,7 +332,8 @@ def test_official_sizes_are_asserted(run, monkeypatch, tmp_path):
     assert run("voc-aug", partial=False)[0] == 0
     monkeypatch.setitem(voc.SIZES, "train_aug", 10582)
     text = error(run("voc-aug", partial=False))
-    assert "train_aug has 4 pictures, the official one 10,582; delete" in text and "--allow-partial" in text
+    assert "train_aug has 4 pictures, the official one 10,582; delete" in text
+    assert "--allow-partial" in text
 
 
 @pytest.mark.parametrize("know", ["sbd", "lists", "nothing"])
@@ -338,7 +363,9 @@ def test_a_mask_of_sbd_that_is_missing(run, tmp_path):
     (tmp_path / "data/sbd/dataset/cls/2008_000003.mat").unlink()
     assert "cls/2008_000003.mat cannot be read as a mask of SBD" in error(run("sbd"))
     code, out, err = run("voc-aug", "--from", "sbd")
-    assert code == 0 and "1 without a mask: 2008_000003" in err and "  train_aug            3 pictures" in out
+    assert code == 0
+    assert "1 without a mask: 2008_000003" in err
+    assert "  train_aug            3 pictures" in out
     (tmp_path / "data/sbd/dataset/cls/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     assert "cls/2008_000002.mat cannot be read as a mask of SBD" in error(run("sbd"))
 
@@ -393,8 +420,10 @@ def test_the_test_list_is_the_last_thing_to_be_missed(run, server, tmp_path):
     del server.files["list.zip"]
     for name, split in (("voc2012", "trainval"), ("voc-aug", "train_aug")):
         result = run(name)
-        assert "test.txt: the list is missing" in error(result) and error(result).endswith("all else is in place")
-        assert f"  {split} " in result[1] and (tmp_path / LISTS / f"{split}.txt").is_file()
+        assert "test.txt: the list is missing" in error(result)
+        assert error(result).endswith("all else is in place")
+        assert f"  {split} " in result[1]
+        assert (tmp_path / LISTS / f"{split}.txt").is_file()
     server.files["list.zip"] = b"no zip"
     assert error(run("voc2012")).endswith("all else is in place")
     (tmp_path / LISTS / "test.txt").write_text("2008_000006\n2008_000011\n")  # as VOC2012test.tar has it
@@ -419,7 +448,8 @@ def test_wrong_digests(run, server, tmp_path, name, file, archives):
     """Of the files whose digest is known; list.zip has none, and has to be a zip."""
     server.files[file] = archives[file][:-1] + b"!" if file != "list.zip" else b"no zip at all"
     text = error(run(name))
-    assert file in text and ("sha256 is" in text or "is cut short or damaged" in text)
+    assert file in text
+    assert "sha256 is" in text or "is cut short or damaged" in text
     assert file not in [path.name for path in (tmp_path / "data").rglob("*")]
     assert not [p for p in (tmp_path / "data").rglob("*") if p.name.startswith(".unpacking") or p.suffix == ".part"]
     server.files[file] = archives[file]
@@ -456,10 +486,13 @@ def test_a_full_disk(run, tmp_path, name, phase, archives):
             (tmp_path / "data" / file).write_bytes(data)
     with files_no_larger_than(50):
         text = error(run(*arguments))
-    assert "File too large" in text and (phase != "unpack" or "nothing was unpacked" in text)
+    assert "File too large" in text
+    assert phase != "unpack" or "nothing was unpacked" in text
     half = [p for p in (tmp_path / "data").rglob("*") if p.name.startswith((".writing", ".unpacking"))]
-    assert half == [] and not [p for p in (tmp_path / "data").rglob("*.png") if not p.stat().st_size]
-    assert run(*arguments)[0] == 0 and content(tmp_path / "data") == whole
+    assert half == []
+    assert not [p for p in (tmp_path / "data").rglob("*.png") if not p.stat().st_size]
+    assert run(*arguments)[0] == 0
+    assert content(tmp_path / "data") == whole
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -471,7 +504,8 @@ def test_a_second_process_at_work(run, server, tmp_path, name):
     with (tmp_path / folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert f"error: {folder}: another process is at work in it; wait until" in error(run(name))
-    assert asked(server) == [] and run(name)[0] == 0
+    assert asked(server) == []
+    assert run(name)[0] == 0
 
 
 KILL = """
@@ -534,7 +568,8 @@ def test_a_process_that_was_killed_is_taken_up(run, manifest, tmp_path, archives
     assert not [file for file in after if ".unpacking" in file or ".writing" in file]
     subprocess.run(["rm", "-r", "data"], check=True)
     put_by_hand(tmp_path, archives)
-    assert run(name, "--workers", "1", "--quiet", *source)[0] == 0 and content(tmp_path / "data") == after
+    assert run(name, "--workers", "1", "--quiet", *source)[0] == 0
+    assert content(tmp_path / "data") == after
 
 
 def test_as_a_person_types_it(manifest, tmp_path):
@@ -545,9 +580,11 @@ def test_as_a_person_types_it(manifest, tmp_path):
         )  # fmt: skip
 
     done = type_("ade20k", "--out", "sets", "--manifest", str(manifest), "--allow-partial", "--quiet")
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("sets/ade20k/ADEChallengeData2016\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sets/ade20k/ADEChallengeData2016\n")
     done = type_("--list")
-    assert done.returncode == 0 and [line.split()[0] for line in done.stdout.splitlines()] == list(SETS)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(SETS)
 
 
 def test_as_make_types_it():
@@ -555,9 +592,11 @@ def test_as_make_types_it():
         return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
 
     out = make("-n", "data", "NAME=voc-aug", "PARTIAL=1").stdout  # tests/test_make.py says what becomes of them
-    assert 'prepare "${NAME:---list}"' in out and "${PARTIAL:+--allow-partial}" in out
+    assert 'prepare "${NAME:---list}"' in out
+    assert "${PARTIAL:+--allow-partial}" in out
     done = make("check")
-    assert done.returncode == 2 and "error: say which: make check DATA=folder or dataset.yaml" in done.stdout
+    assert done.returncode == 2
+    assert "error: say which: make check DATA=folder or dataset.yaml" in done.stdout
 
 
 def test_wrong_arguments(run, manifest):

@@ -69,7 +69,8 @@ def flip(path, position):
 def error_of(capsys, status):
     assert status == 2
     text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1  # one sentence, no traceback
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
     return text
 
 
@@ -79,12 +80,14 @@ def test_the_index_says_what_is_there(built, sample_set):
                      *(f"val-0000{k}-of-00003.tfrecord" for k in range(3))}  # fmt: skip
     stored = index(built, "val")
     assert (stored["dataset"], stored["split"], stored["is_sample"]) == ("voc2012", "val", True)
-    assert stored["records"] == 16 and [s["records"] for s in stored["shards"]] == [5, 5, 6]
+    assert stored["records"] == 16
+    assert [s["records"] for s in stored["shards"]] == [5, 5, 6]
     split = read_split(VOC2012, sample_set, "val")
     assert [n for s in stored["shards"] for n in s["pictures"]] == [p.name for p, _ in split.pairs]
     for shard in stored["shards"]:
         path = built / shard["file"]
-        assert path.stat().st_size == shard["bytes"] and building._digest(path) == shard["sha256"]
+        assert path.stat().st_size == shard["bytes"]
+        assert building._digest(path) == shard["sha256"]
         assert [offset for offset, _ in scan(path)] == shard["offsets"]
     assert is_sample_set(built)
 
@@ -92,7 +95,8 @@ def test_the_index_says_what_is_there(built, sample_set):
 def test_records_and_folder_give_the_same_batches(built, sample_set):
     recipe = SMALL.derive(crop_size=(33, 33), num_steps=50)
     splits = [read_split(VOC2012, folder, "train") for folder in (sample_set, built)]
-    assert splits[0].title == splits[1].title and splits[1].is_sample
+    assert splits[0].title == splits[1].title
+    assert splits[1].is_sample
     steps = 0
     for ours, theirs in zip(*(TrainingBatches(split, recipe) for split in splits), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -112,7 +116,8 @@ def test_tensorflow_and_nanqingds_reader_understand_the_records(built, sample_se
         mask = tf.image.decode_png(values["image/segmentation/encoded"], channels=1)
         for k in range(len(split.pairs)):
             shape, ids = session.run((tf.shape(picture), mask))
-            assert np.array_equal(ids[..., 0], split.read(k)[1]) and tuple(shape) == (*ids.shape[:2], 3)
+            assert np.array_equal(ids[..., 0], split.read(k)[1])
+            assert tuple(shape) == (*ids.shape[:2], 3)
 
 
 def test_our_framing_is_tensorflows(tmp_path):
@@ -142,7 +147,8 @@ def test_masks_of_every_kind_become_grey_pngs(tmp_path):
     (voc / "mine.txt").write_text("palette\ncolour\ngrey\n")
     assert build("--data", voc, "--split", voc / "mine.txt", "--out", tmp_path / "out", shards=1) == 0
     split = read_split(VOC2012, tmp_path / "out", "mine")
-    assert all(np.array_equal(split.read(k)[1], ids) for k in range(3)) and not split.is_sample
+    assert all(np.array_equal(split.read(k)[1], ids) for k in range(3))
+    assert not split.is_sample
     assert grey.read_bytes() in read_record(*split.places[2])
 
     city = tmp_path / "city"
@@ -155,7 +161,8 @@ def test_masks_of_every_kind_become_grey_pngs(tmp_path):
     arguments = ("--data", city, "--split", "val", "--dataset", "cityscapes", "--out", tmp_path / "out")
     assert build(*arguments, shards=1) == 0
     split = read_split(CITYSCAPES, tmp_path / "out", "val")
-    assert split.read(0)[1].tolist() == [[0, 13, 255]] and split.pairs[0][1].name == mask.name
+    assert split.read(0)[1].tolist() == [[0, 13, 255]]
+    assert split.pairs[0][1].name == mask.name
     with pytest.raises(UserError, match=r"val\.json: holds records of cityscapes, not of voc2012; set dataset="):
         read_split(VOC2012, tmp_path / "out", "val")
 
@@ -191,7 +198,8 @@ def test_a_killed_build_goes_on_and_ends_alike(sample_set, long_list, tmp_path, 
     finished = {s["file"]: (out / s["file"]).stat().st_ino for s in shards}
     assert 1 <= len(finished) < 16
     (out / ".writing-x_long.tfrecord").write_bytes(b"half a shard")
-    assert build(*arguments, shards=8) == 2 and "shard_count 16 instead of 8" in capsys.readouterr().err
+    assert build(*arguments, shards=8) == 2
+    assert "shard_count 16 instead of 8" in capsys.readouterr().err
     assert build(*arguments, shards=16) == 0
     assert [s["sha256"] for s in index(out, "long")["shards"]] == digests
     assert len(list(out.iterdir())) == 17  # shards and index, nothing left behind
@@ -206,7 +214,8 @@ def test_building_again_does_nothing_or_mends(copy, sample_set, capsys):
     flip(copy / "val-00001-of-00003.tfrecord", 5000)
     (copy / "val-00002-of-00003.tfrecord").unlink()
     stored = index(copy, "val")
-    assert build(*arguments, shards=3) == 0 and index(copy, "val") == stored
+    assert build(*arguments, shards=3) == 0
+    assert index(copy, "val") == stored
     assert read_split(VOC2012, copy, "val").read(15) is not None
     changed = {p.name for p in copy.iterdir() if before[p.name] != p.stat().st_mtime_ns}
     assert changed == {"val-00001-of-00003.tfrecord", "val-00002-of-00003.tfrecord", "val.json"}
@@ -239,7 +248,8 @@ def test_a_broken_picture_stops_the_build_by_name(tmp_path, sample_set, capsys):
     status = build(*few, shards=2)
     assert "sample_000002.jpg: cannot be read as a picture" in error_of(capsys, status)
     picture.write_bytes(whole)
-    assert build(*few, shards=2) == 0 and len(read_split(VOC2012, tmp_path / "out", "few").pairs) == 4
+    assert build(*few, shards=2) == 0
+    assert len(read_split(VOC2012, tmp_path / "out", "few").pairs) == 4
     # Changed after the build came to its end, it is another data set's.
     picture.write_bytes(whole + b"x")
     assert "holds split 'few' already (other files)" in error_of(capsys, build(*few, shards=2))
@@ -440,7 +450,8 @@ def test_original_records(sample_set, tmp_path, family, files, checkpoint):
     split = read_split(VOC2012, tmp_path, "val")
     # The names are the folder's, so a run may go on from either.
     assert [(p.name, m.name) for p, m in split.pairs] == [(p.name, m.name) for p, m in folder.pairs]
-    assert split.title == "VOC2012 val" and not split.is_sample
+    assert split.title == "VOC2012 val"
+    assert not split.is_sample
     for k in range(16):
         assert all(np.array_equal(a, b) for a, b in zip(split.read(k), folder.read(k), strict=True))
     assert evaluate(tmp_path, checkpoint, tmp_path / "out", "--limit", "2") == 0
@@ -483,7 +494,9 @@ def test_records_of_something_else(tmp_path, data, message):
 def test_a_sample_stays_a_sample_without_its_index(copy, sample_set):
     (copy / "val.json").unlink()
     split = read_split(VOC2012, copy, "val")
-    assert split.is_sample and split.title == "sample set val" and len(split.pairs) == 16
+    assert split.is_sample
+    assert split.title == "sample set val"
+    assert len(split.pairs) == 16
 
 
 @pytest.mark.parametrize("damage", ['{"a": 1}', "{", ""])
@@ -491,7 +504,8 @@ def test_a_damaged_index_is_mended_by_building_again(damage, copy, sample_set, c
     path, arguments = copy / "val.json", ("--data", sample_set, "--split", "val", "--out", copy)
     stored = index(copy, "val")
     path.write_text(damage)
-    assert build(*arguments, shards=3) == 0 and index(copy, "val") == stored
+    assert build(*arguments, shards=3) == 0
+    assert index(copy, "val") == stored
 
 
 def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):

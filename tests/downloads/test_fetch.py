@@ -49,7 +49,8 @@ def test_a_whole_download_is_recorded_and_not_fetched_again(server, tmp_path):
     record = json.loads((tmp_path / "digests.json").read_text())["file.bin"]
     assert record.keys() == {"sha256", "size", "source", "date"}
     assert (record["sha256"], record["size"], record["source"]) == (SHA256, len(CONTENT), server.url("file.bin"))
-    assert get(server, tmp_path) == CONTENT and len(server.requests) == 1
+    assert get(server, tmp_path) == CONTENT
+    assert len(server.requests) == 1
 
 
 def test_a_broken_connection_goes_on_where_it_broke(server, tmp_path):
@@ -64,7 +65,8 @@ def test_the_next_call_goes_on_where_the_last_one_gave_up(server, tmp_path):
     server.answers["file.bin"] = [breaks_after(50_000), *[status(503)] * 2]
     with pytest.raises(UserError, match=r"file.bin: answers 503 .*; 50000 bytes are kept in file.bin.part"):
         get(server, tmp_path)
-    assert (tmp_path / "file.bin.part").stat().st_size == 50_000 and not (tmp_path / "file.bin").exists()
+    assert (tmp_path / "file.bin.part").stat().st_size == 50_000
+    assert not (tmp_path / "file.bin").exists()
     assert get(server, tmp_path) == CONTENT
     assert server.ranges()[-1] == "bytes=50000-"
 
@@ -138,7 +140,8 @@ def test_mirrors_in_turn(server, tmp_path):
     (tmp_path / "digests.json").unlink()
     with pytest.raises(UserError) as error:
         get(server, tmp_path, "missing", "also_missing", "wrong", digests={"sha256": SHA256})
-    assert str(error.value).count("answers 404") == 2 and "wrong: file.bin: sha256 is" in str(error.value)
+    assert str(error.value).count("answers 404") == 2
+    assert "wrong: file.bin: sha256 is" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -212,14 +215,16 @@ def test_a_file_that_is_there_but_wrong_is_fetched_again(server, tmp_path, capsy
 def test_an_unconfirmed_digest_is_reported_and_not_enforced(server, tmp_path, capsys):
     obtain([server.url("file.bin")], tmp_path / "file.bin", unconfirmed={"sha256": "0" * 64, "size": len(CONTENT)})
     said = capsys.readouterr().err
-    assert f"sha256 {SHA256} differs from the unconfirmed one" in said and f"size {len(CONTENT)} agrees" in said
+    assert f"sha256 {SHA256} differs from the unconfirmed one" in said
+    assert f"size {len(CONTENT)} agrees" in said
 
 
 def test_a_full_disk(server, tmp_path, monkeypatch):
     with files_no_larger_than(100_000), pytest.raises(UserError, match="File too large.*make room.*100000 bytes"):
         get(server, tmp_path)
     assert (tmp_path / "file.bin.part").stat().st_size == 100_000
-    assert get(server, tmp_path) == CONTENT and server.ranges() == [None, "bytes=100000-"]
+    assert get(server, tmp_path) == CONTENT
+    assert server.ranges() == [None, "bytes=100000-"]
 
     class Full:
         free = 1000
@@ -252,7 +257,8 @@ def test_unpacking(tmp_path, suffix):
     for folder, below, reason in (("some", "", "already there"), ("none", "missing", "holds nothing like")):
         with pytest.raises(UserError, match=reason):
             unpack(archive, tmp_path / folder, below=below, quiet=True)
-    assert not list(tmp_path.glob(".unpacking*")) and not (tmp_path / "none").exists()
+    assert not list(tmp_path.glob(".unpacking*"))
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tgz"])
@@ -333,11 +339,14 @@ def test_a_cut_archive(tmp_path, suffix):
 def test_the_manifest_is_complete():
     manifest = read_manifest()
     for entry in manifest.entries.values():
-        assert entry.kind in ("weights", "data", "lists") and entry.title and entry.licence, entry.name
+        assert entry.kind in ("weights", "data", "lists"), entry.name
+        assert entry.title, entry.name
+        assert entry.licence, entry.name
         assert all(file.sources or entry.manual for file in entry.files), entry.name
         assert all(archives._reader(Path(file.name)) for file in entry.files if file.unpack), entry.name
         if entry.kind == "weights":
-            assert entry.preprocessing in manifest.preprocessing and entry.weights, entry.name
+            assert entry.preprocessing in manifest.preprocessing, entry.name
+            assert entry.weights, entry.name
             assert all(weights.trained_on for weights in entry.weights), entry.name
     zoo = [s for e in manifest.entries.values() for f in e.files for s in f.sources if "download.tensorflow.org" in s]
     assert len(zoo) == 23 + 4  # the zoo's, and slim's
@@ -441,10 +450,12 @@ def test_data_is_fetched_and_unpacked(server, tmp_path, run):
     file = {"name": "x.tar.gz", "sources": [server.url("x")], "unpack": {"to": "tree", "below": "top"}}
     for requests in (1, 1):
         code, out, _ = run("thing", files=[file])
-        assert (code, out) == (0, "data/thing/tree\n") and len(server.requests) == requests
+        assert (code, out) == (0, "data/thing/tree\n")
+        assert len(server.requests) == requests
     assert names(tmp_path / "data/thing/tree") == ["a.txt", "c.png", "deep/b.txt"]
     (tmp_path / "data/thing/x.tar.gz").unlink()  # two gigabytes that nobody needs any more
-    assert run("thing", "--quiet", files=[file]) == (0, "data/thing/tree\n", "") and len(server.requests) == 1
+    assert run("thing", "--quiet", files=[file]) == (0, "data/thing/tree\n", "")
+    assert len(server.requests) == 1
     assert run("thing", "--out", tmp_path / "o", files=[file])[1] == f"{tmp_path}/o/tree\n"
     for folder, path in ((".", "data/tree"), ("shelf", "data/shelf/tree")):
         assert run("thing", files=[file], folder=folder)[1] == f"{path}\n"
@@ -455,11 +466,14 @@ def test_a_bad_archive_leaves_nothing_to_be_held_to(server, tmp_path, run):
     server.files["x"] = good[: len(good) // 2]
     file = {"name": "x.tgz", "sources": [server.url("x")], "unpack": {"to": "tree"}}
     code, _, err = run("thing", files=[file])
-    assert code == 2 and "x.tgz: is cut short or damaged" in err and "it was removed, run this again" in err
+    assert code == 2
+    assert "x.tgz: is cut short or damaged" in err
+    assert "it was removed, run this again" in err
     server.files["x"] = good
     assert run("thing", files=[file])[0] == 0
     (tmp_path / "data/thing/x.tgz").write_bytes(good[:100])
-    assert run("thing", files=[file])[0] == 0 and len(server.requests) == 3
+    assert run("thing", files=[file])[0] == 0
+    assert len(server.requests) == 3
 
 
 def test_a_bad_archive_is_asked_of_the_next_source(server, tmp_path, run):
@@ -467,13 +481,17 @@ def test_a_bad_archive_is_asked_of_the_next_source(server, tmp_path, run):
     server.files |= {"bad": good[: len(good) // 2], "x": good}
     file = {"name": "x.tgz", "sources": [server.url("bad"), server.url("x")], "unpack": {"to": "tree"}}
     code, out, err = run("thing", files=[file])
-    assert (code, out) == (0, "data/thing/tree\n") and f"{server.url('bad')}: data/thing/x.tgz: is cut short" in err
+    assert (code, out) == (0, "data/thing/tree\n")
+    assert f"{server.url('bad')}: data/thing/x.tgz: is cut short" in err
     assert json.loads((tmp_path / "data/thing/digests.json").read_text())["x.tgz"]["source"] == server.url("x")
-    assert run("thing", files=[file])[0] == 0 and len(server.requests) == 2
+    assert run("thing", files=[file])[0] == 0
+    assert len(server.requests) == 2
     shutil.rmtree(tmp_path / "data")
     del server.files["x"]
     code, _, err = run("thing", files=[file])  # both sources' reasons
-    assert code == 2 and "answers 404" in err.splitlines()[-1] and "is cut short or damaged" in err.splitlines()[-1]
+    assert code == 2
+    assert "answers 404" in err.splitlines()[-1]
+    assert "is cut short or damaged" in err.splitlines()[-1]
 
 
 WEIGHTS = {
@@ -491,18 +509,23 @@ def test_weights_say_what_they_have_seen(server, tmp_path, run):
         "trained on imagenet, voc2012/trainval; input caffe; has seen voc2012/val: evaluate it with --val-seen" in err
     )
     code, _, err = run("thing", files=[file], **WEIGHTS | {"weights": [{"path": "x*", "trained_on": ["imagenet"]}]})
-    assert code == 2 and "should hold one file like x*, there is none" in err
+    assert code == 2
+    assert "should hold one file like x*, there is none" in err
 
 
 def test_what_no_network_reads_is_refused_before_it_is_downloaded(server, tmp_path, run):
     file = {"name": "file.bin", "sources": [server.url("file.bin")]}
     code, out, err = run("thing", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
-    assert (code, out) == (2, "") and not server.requests and not (tmp_path / "weights").exists()
-    assert "thing: no network here reads these weights (MobileNetV9 is not built here)" in err and "--no-convert" in err
+    assert (code, out) == (2, "")
+    assert not server.requests
+    assert not (tmp_path / "weights").exists()
+    assert "thing: no network here reads these weights (MobileNetV9 is not built here)" in err
+    assert "--no-convert" in err
     code, out, _ = run("thing", "--no-convert", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
     assert (code, out) == (0, "weights/thing/file.bin\n")
     code, out, _ = run("--list", files=[file], **WEIGHTS, unread="MobileNetV9 is not built here")
-    assert code == 0 and out.endswith("[not read here: MobileNetV9 is not built here]\n")
+    assert code == 0
+    assert out.endswith("[not read here: MobileNetV9 is not built here]\n")
 
 
 def test_weights_that_are_read_are_not_marked_unread():
@@ -539,7 +562,8 @@ def test_conversion(server, tmp_path, run, monkeypatch):
         "weights": [{"path": "*.bin", "trained_on": ["imagenet"], "checkpoint": "a b.ckpt", "convert": command}]
     }
     code, _, err = run("thing", files=[file], **entry)
-    assert code == 2 and "converters.toy_to_tf, which converts *.bin, is not part of this checkout yet" in err
+    assert code == 2
+    assert "converters.toy_to_tf, which converts *.bin, is not part of this checkout yet" in err
     assert run("thing", "--no-convert", files=[file], **entry)[:2] == (0, "weights/thing/file.bin\n")
 
     toy = tmp_path / "converters/toy_to_tf.py"
@@ -548,23 +572,29 @@ def test_conversion(server, tmp_path, run, monkeypatch):
     monkeypatch.setattr(converters, "__path__", [str(toy.parent)])
     monkeypatch.setattr(fetch, "ROOT", tmp_path)
     code, _, err = run("thing", files=[file], **entry)
-    assert code == 2 and "python -m converters.toy_to_tf --from " in err and "ended with status 7" in err
+    assert code == 2
+    assert "python -m converters.toy_to_tf --from " in err
+    assert "ended with status 7" in err
     toy.write_text("import pathlib, sys\nassert sys.argv[1:4:2] == ['--from', '--out']\n"
                    "pathlib.Path(sys.argv[4]).write_bytes(pathlib.Path(sys.argv[2]).read_bytes()[:5])")  # fmt: skip
     assert run("thing", files=[file], **entry)[:2] == (0, "weights/thing/a b.ckpt\n")
     assert (tmp_path / "weights/thing/a b.ckpt").read_bytes() == CONTENT[:5]
     toy.write_text("import sys\nsys.exit(7)")  # not run again
-    assert run("thing", files=[file], **entry)[0] == 0 and len(server.requests) == 1
+    assert run("thing", files=[file], **entry)[0] == 0
+    assert len(server.requests) == 1
 
 
 def test_by_hand(tmp_path, run):
     entry = {"manual": "Open the folder in your browser."}
     file = {"name": "file.bin", "digests": {"sha256": SHA256}}
     code, _, err = run("thing", files=[file], **entry)
-    assert code == 2 and "Open the folder in your browser. Put file.bin into data/thing, then run" in err
+    assert code == 2
+    assert "Open the folder in your browser. Put file.bin into data/thing, then run" in err
     (tmp_path / "data/thing/file.bin").write_bytes(b"another")
     code, _, err = run("thing", files=[file], **entry)
-    assert code == 2 and "data/thing: file.bin: sha256 is" in err and "put the right file in its place" in err
+    assert code == 2
+    assert "data/thing: file.bin: sha256 is" in err
+    assert "put the right file in its place" in err
     (tmp_path / "data/thing/file.bin").write_bytes(CONTENT)
     assert run("thing", files=[file], **entry)[:2] == (0, "data/thing/file.bin\n")
 
@@ -577,13 +607,16 @@ def test_a_second_process_is_refused(tmp_path, run):
     with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, cwd=tmp_path) as other:
         other.stdout.readline()
         code, _, err = run("thing")
-        assert code == 2 and "data/thing: another process is at work in it; wait" in err
+        assert code == 2
+        assert "data/thing: another process is at work in it; wait" in err
         other.communicate(b"\n", timeout=10)
 
 
 def test_wrong_arguments(run):
     code, _, err = run("deeplabv2_resnet100", files=())
-    assert code == 2 and "did you mean deeplabv2_resnet101" in err and "--list" in err
+    assert code == 2
+    assert "did you mean deeplabv2_resnet101" in err
+    assert "--list" in err
     assert "did you mean deeplabv3_pascal_trainval" in run("deeplabv3_pascal_trainval_2018_01_04", files=())[2]
     for arguments in ([], ["thing", "--list"], ["thing", "--no-conv"], ["thing", "--nonsense"]):
         with pytest.raises(SystemExit) as stop:
@@ -591,7 +624,8 @@ def test_wrong_arguments(run):
         assert stop.value.code == 2
     Path("data").write_text("a file where the folder should be")
     code, _, err = run("thing")
-    assert code == 2 and "error: data/thing: Not a directory" in err
+    assert code == 2
+    assert "error: data/thing: Not a directory" in err
 
 
 def test_the_list():
@@ -599,7 +633,8 @@ def test_the_list():
         [sys.executable, "-m", "converters.fetch", "--list"], cwd=ROOT, capture_output=True, text=True
     )
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and len(lines) == len(read_manifest().entries)
+    assert done.returncode == 0
+    assert len(lines) == len(read_manifest().entries)
     assert any(line.startswith("voc2012 ") and "2000 MB" in line for line in lines)
     assert any(line.startswith("deeplab_largefov ") and "[val seen]" in line for line in lines)
     assert any(line.startswith("cityscapes ") and "[by hand]" in line for line in lines)

@@ -66,7 +66,8 @@ def test_filter_approximates_gaussian_sums(dimensions):
     features = rng.randn(300, dimensions).astype(np.float32)
     values = np.abs(rng.randn(300, 4)).astype(np.float32)
     exact, ours = exact_kernel(features) @ values, PermutohedralLattice(features).filter(values)
-    assert ours.dtype == np.float32 and ours.shape == values.shape
+    assert ours.dtype == np.float32
+    assert ours.shape == values.shape
     ratio = ours / exact
     # One common factor is free; the rest is the lattice's interpolation, as the paper has it.
     assert ratio.std() / ratio.mean() < 0.25
@@ -79,8 +80,10 @@ def test_simplex_holds_its_point(dimensions):
     keys, weights, steps = permutohedral._simplices(features)
     axes = dimensions + 1
     keys, weights = keys.reshape(-1, axes), weights.reshape(-1, axes)
-    assert weights.min() > -1e-5 and np.allclose(weights.sum(axis=1), 1, atol=1e-5)
-    assert all(len(set(row)) == axes for row in keys) and steps.sum() == 0
+    assert weights.min() > -1e-5
+    assert np.allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert all(len(set(row)) == axes for row in keys)
+    assert steps.sum() == 0
     # A key is linear in the vertex, so the same sum over the point's coordinates is the mean of its vertices' keys.
     elevated = axes * permutohedral._elevated(features).astype(np.float64)
     assert np.allclose(elevated.sum(axis=0), 0, atol=1e-4)
@@ -129,8 +132,10 @@ def test_no_iterations_and_no_kernels_give_the_probabilities():
 def test_constant_pictures(size, classes):
     probabilities = np.random.RandomState(0).dirichlet(np.ones(classes), size).astype(np.float32)
     marginals = dense_crf(np.full((*size, 3), 77, np.uint8), probabilities)
-    assert marginals.shape == probabilities.shape and marginals.dtype == np.float32
-    assert np.allclose(marginals.sum(axis=2), 1, atol=1e-5) and marginals.min() >= 0
+    assert marginals.shape == probabilities.shape
+    assert marginals.dtype == np.float32
+    assert np.allclose(marginals.sum(axis=2), 1, atol=1e-5)
+    assert marginals.min() >= 0
     if classes == 1:
         assert np.allclose(marginals, 1)
 
@@ -139,7 +144,8 @@ def test_certain_pixels():
     image, probabilities = picture()
     certain = np.eye(3, dtype=np.float32)[probabilities.argmax(axis=2)]
     marginals = dense_crf(image, certain)
-    assert np.isfinite(marginals).all() and np.allclose(marginals.sum(axis=2), 1, atol=1e-5)
+    assert np.isfinite(marginals).all()
+    assert np.allclose(marginals.sum(axis=2), 1, atol=1e-5)
     assert np.array_equal(dense_crf(image, certain), marginals)  # the same input, the same bits
 
 
@@ -219,7 +225,8 @@ def test_command_line(files, capsys):
     expected = dense_crf(*picture(), CrfParameters(iterations=3, bilateral_srgb=5.5))
     assert np.array_equal(np.load(folder / "out/photo.npy"), expected)
     with Image.open(folder / "out/photo.png") as label:
-        assert label.mode == "P" and label.getpalette()[:63] == [v for colour in VOC2012.palette for v in colour]
+        assert label.mode == "P"
+        assert label.getpalette()[:63] == [v for colour in VOC2012.palette for v in colour]
         assert np.array_equal(np.asarray(label), expected.argmax(axis=2))
     assert capsys.readouterr().out.strip() == str(folder / "out/photo.png")
 
@@ -274,7 +281,9 @@ def test_bad_input_is_one_sentence(files, capsys, spoil, message):
     spoil(folder)
     assert crf.main([*arguments, "--save-marginals"]) == 2
     error = capsys.readouterr().err
-    assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1
+    assert re.search(message, error)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
     assert not (folder / "out").is_dir()
 
 
@@ -289,7 +298,9 @@ def test_bad_input_is_one_sentence(files, capsys, spoil, message):
 def test_bad_flags_are_one_sentence(files, capsys, flags, message):
     assert crf.main([*files[1], *flags]) == 2
     error = capsys.readouterr().err
-    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
 
 
 def test_results_never_overwrite_their_input(files, capsys):

@@ -43,9 +43,12 @@ def test_confusion_matrix_by_hand():
     assert matrix.counts.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
     # 0: 1 / (1 + 1 + 1); 1: 2 / (2 + 1); 2: 1 / 2; 3 does not occur
     np.testing.assert_allclose(matrix.iou[:3], [1 / 3, 2 / 3, 1 / 2])
-    assert np.isnan(matrix.iou[3]) and matrix.miou == pytest.approx(0.5) and matrix.pixel_accuracy == 4 / 6
+    assert np.isnan(matrix.iou[3])
+    assert matrix.miou == pytest.approx(0.5)
+    assert matrix.pixel_accuracy == 4 / 6
     summary = matrix.summary(("a", "b", "c", "d"))
-    assert summary["per_class_iou"]["d"] is None and summary["miou"] == 0.5
+    assert summary["per_class_iou"]["d"] is None
+    assert summary["miou"] == 0.5
 
 
 def test_one_matrix_over_pictures_is_not_the_mean_over_pictures():
@@ -58,7 +61,8 @@ def test_one_matrix_over_pictures_is_not_the_mean_over_pictures():
 def test_nothing_but_void():
     matrix = ConfusionMatrix(2)
     matrix.update(np.full(3, 255), np.zeros(3, int))
-    assert np.isnan(matrix.miou) and matrix.summary(("a", "b"))["miou"] is None
+    assert np.isnan(matrix.miou)
+    assert matrix.summary(("a", "b"))["miou"] is None
 
 
 @contextlib.contextmanager
@@ -90,7 +94,8 @@ def test_any_size(segmenter, size):
 def test_label_and_logits_agree(segmenter):
     image = picture(33, 41)
     label, logits = segmenter.label_and_logits(image)
-    assert np.array_equal(label, segmenter.label(image)) and np.array_equal(logits, segmenter.logits(image))
+    assert np.array_equal(label, segmenter.label(image))
+    assert np.array_equal(logits, segmenter.logits(image))
 
 
 def test_fusion_is_the_mean_of_probabilities_over_scales_and_mirrors():
@@ -154,15 +159,19 @@ def test_evaluate_equals_a_count_by_hand(sample_set, checkpoint, tmp_path, resul
         ious.append((mine & theirs).sum() / (mine | theirs).sum())
     assert metrics["miou"] == pytest.approx(np.mean(ious), abs=1e-5)
     assert metrics["pixel_accuracy"] == pytest.approx((predictions == labels)[counted].mean(), abs=1e-5)
-    assert metrics["images"] == len(pairs) and np.sum(metrics["confusion_matrix"]) == counted.sum()
-    assert metrics["protocol"]["scales"] == [1.0] and not metrics["protocol"]["flip"]
+    assert metrics["images"] == len(pairs)
+    assert np.sum(metrics["confusion_matrix"]) == counted.sum()
+    assert metrics["protocol"]["scales"] == [1.0]
+    assert not metrics["protocol"]["flip"]
     assert len(list((results_dir / "runs").glob("tiny-small-sample_set_val-*.json"))) == 1
 
 
 def test_scales_mirror_and_limit(sample_set, checkpoint, tmp_path, results_dir):
     assert evaluate(sample_set, checkpoint, tmp_path, "--scales", "0.75,1", "--flip", "--limit", "3") == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["images"] == 3 and metrics["protocol"]["scales"] == [0.75, 1.0] and metrics["protocol"]["flip"]
+    assert metrics["images"] == 3
+    assert metrics["protocol"]["scales"] == [0.75, 1.0]
+    assert metrics["protocol"]["flip"]
     (record,) = (results_dir / "runs").glob("*.json")
     assert json.loads(record.read_text())["marks"] == {"sample": True, "subset": 3}
 
@@ -170,12 +179,14 @@ def test_scales_mirror_and_limit(sample_set, checkpoint, tmp_path, results_dir):
 def test_crf_from_the_command_line(sample_set, checkpoint, tmp_path, results_dir):
     assert evaluate(sample_set, checkpoint, tmp_path / "o", "--crf", "--limit", "2", "--set", "crf_iterations=3") == 0
     metrics = json.loads((tmp_path / "o/metrics.json").read_text())
-    assert metrics["protocol"]["crf"]["iterations"] == 3 and metrics["protocol"]["crf"]["bilateral_sxy"] == 67.0
+    assert metrics["protocol"]["crf"]["iterations"] == 3
+    assert metrics["protocol"]["crf"]["bilateral_sxy"] == 67.0
     arguments = [sample_set / "JPEGImages/sample_000064.jpg", "--checkpoint", checkpoint, "--quiet"]
     for out, extra in (("plain", []), ("crf", ["--crf", "--save-logits"])):
         assert run("predict", *arguments, "--out", tmp_path / out, *extra) == 0
     plain, refined = (np.asarray(Image.open(tmp_path / o / "sample_000064.png")) for o in ("plain", "crf"))
-    assert 0 < (plain != refined).mean() < 0.5 and (tmp_path / "crf/sample_000064.npy").is_file()
+    assert 0 < (plain != refined).mean() < 0.5
+    assert (tmp_path / "crf/sample_000064.npy").is_file()
     assert evaluate(sample_set, checkpoint, tmp_path / "bad", "--crf", "--set", "crf_bilateral_srgb=-1") == 2
 
 
@@ -191,9 +202,11 @@ def test_predict_files_folders_and_globs(sample_set, checkpoint, tmp_path):
     wanted = {f"{s}{e}" for s in stems for e in (".png", "_overlay.png", ".npy")}
     assert {p.name for p in (tmp_path / "out").iterdir()} == wanted
     with Image.open(tmp_path / "out/a.png") as label:
-        assert label.mode == "P" and label.size == (30, 20)
+        assert label.mode == "P"
+        assert label.size == (30, 20)
     logits = np.load(tmp_path / "out/a.npy")
-    assert logits.dtype == np.float32 and logits.shape == (3, 4, 21)
+    assert logits.dtype == np.float32
+    assert logits.shape == (3, 4, 21)
 
 
 def test_find_pictures_refuses(tmp_path):
@@ -213,7 +226,9 @@ def test_one_bad_picture_does_not_stop_the_others(checkpoint, tmp_path, capsys):
     Image.fromarray(picture(9, 9)).save(tmp_path / "good.png")
     status = run("predict", tmp_path, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--quiet")
     printed = capsys.readouterr()
-    assert status == 2 and "bad.jpg: cannot be read" in printed.err and "1 of 2 pictures" in printed.out
+    assert status == 2
+    assert "bad.jpg: cannot be read" in printed.err
+    assert "1 of 2 pictures" in printed.out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.png", "good_overlay.png"}
 
 
@@ -254,7 +269,9 @@ def test_a_result_overwrites_no_picture_and_no_other_result(checkpoint, tmp_path
 def test_wrong_arguments(sample_set, checkpoint, tmp_path, capsys, arguments, message):
     assert evaluate(sample_set, checkpoint, tmp_path / "out", *arguments) == 2
     printed = capsys.readouterr().err
-    assert message in printed and printed.startswith("error: ") and printed.count("\n") == 1
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -267,7 +284,8 @@ def test_checkpoint_with_one_missing_and_one_extra(sample_set, checkpoint, tmp_p
     np.savez(tmp_path / "w.npz", **values)
     assert evaluate(sample_set, tmp_path / "w.npz", tmp_path / "out") == 2
     message = capsys.readouterr().err
-    assert "1 missing in the file: conv2/weights" in message and "1 extra in the file: stray/weights" in message
+    assert "1 missing in the file: conv2/weights" in message
+    assert "1 extra in the file: stray/weights" in message
 
 
 def test_describe(capsys):
@@ -279,4 +297,5 @@ def test_describe(capsys):
     assert f"parameters: {kernels + 21 + 3 * 4 * 8:,} ({kernels + 21:,} trained)" in text
     positions = (33 * 33, 17 * 17, 9 * 9, 9 * 9)
     adds = sum(p * k for p, k in zip(positions, (216, 576, 576, 1512), strict=True))
-    assert f"multiply-adds at 65x65: {adds / 1e9:.2f} G" in text and "9x9x21" in text
+    assert f"multiply-adds at 65x65: {adds / 1e9:.2f} G" in text
+    assert "9x9x21" in text

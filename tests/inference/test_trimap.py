@@ -112,16 +112,19 @@ def test_a_band_that_holds_everything_is_the_whole_picture():
 def test_evaluate_with_bands(sample_set, checkpoint, tmp_path, results_dir, capsys):
     assert evaluate(sample_set, checkpoint, tmp_path / "plain") == 0
     plain = json.loads((tmp_path / "plain/metrics.json").read_text())
-    assert "trimap" not in plain and not (tmp_path / "plain/trimap.png").exists()
+    assert "trimap" not in plain
+    assert not (tmp_path / "plain/trimap.png").exists()
     capsys.readouterr()
     assert evaluate(sample_set, checkpoint, tmp_path / "out", "--trimap", "999,2,10,2") == 0
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     bands = metrics.pop("trimap")
-    assert metrics == plain and list(bands) == ["2", "10", "999"]
+    assert metrics == plain
+    assert list(bands) == ["2", "10", "999"]
     assert 0 < bands["2"]["pixels"] < bands["10"]["pixels"] < bands["999"]["pixels"]
     # every sample picture has void, so the widest band is all of it
-    assert bands["999"]["pixels"] == np.sum(metrics["confusion_matrix"]) and bands["999"]["miou"] == metrics["miou"]
+    assert bands["999"]["pixels"] == np.sum(metrics["confusion_matrix"])
+    assert bands["999"]["miou"] == metrics["miou"]
     assert bands["2"]["miou"] < bands["999"]["miou"]
     assert f"mIoU within 10 pixels of the boundaries {bands['10']['miou']}  pixels" in printed
     assert printed.rstrip().endswith("out/trimap.png")
@@ -141,12 +144,16 @@ def test_wrong_widths(sample_set, checkpoint, tmp_path, capsys, widths):
     assert evaluate(sample_set, checkpoint, tmp_path / "out", f"--trimap={widths}") == 2
     message = capsys.readouterr().err
     assert f"argument --trimap: '{widths}' is not a list of whole numbers of pixels" in message
-    assert message.startswith("error: ") and message.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def assert_is_a_plot(path):
     with Image.open(path) as page:
-        assert page.format == "PNG" and page.width >= 500 and page.height >= 400
+        assert page.format == "PNG"
+        assert page.width >= 500
+        assert page.height >= 400
         pixels = np.asarray(page.convert("RGB"))
     assert pixels.std() > 5  # something is drawn
 
@@ -167,7 +174,8 @@ def test_two_evaluations_in_one_plot(tmp_path, monkeypatch, capsys):
     assert min(colours(out)) > 300
     alone = tmp_path / "alone.png"
     assert compare(monkeypatch, a, "--out", alone) == 0
-    assert colours(alone)[0] > 300 and colours(alone)[1] == 0
+    assert colours(alone)[0] > 300
+    assert colours(alone)[1] == 0
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["plot.png"]
 
 
@@ -224,7 +232,9 @@ def test_bad_files(tmp_path, monkeypatch, capsys, text, message):
         bad.write_text(text)
     assert compare(monkeypatch, good, bad, "--out", tmp_path / "plot.png") == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {bad}: ") and message in printed and printed.count("\n") == 1
+    assert printed.startswith(f"error: {bad}: ")
+    assert message in printed
+    assert printed.count("\n") == 1
     assert not (tmp_path / "plot.png").exists()
 
 
@@ -242,5 +252,7 @@ def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
     file = evaluation(tmp_path / "metrics.json", {1: 0.5})
     assert compare(monkeypatch, file, *arguments) == 2
     printed = capsys.readouterr().err
-    assert message in printed and printed.startswith("error: ") and printed.count("\n") == 1
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir() if p.name != "results"] == ["metrics.json"]

@@ -40,7 +40,8 @@ def test_a_linear_network_by_hand():
     wanted = np.zeros((SIZE, SIZE))
     wanted[14:19, 14:19] = np.outer(ways, ways) / 9
     np.testing.assert_allclose(field.pixels, wanted, atol=1e-6)
-    assert field.pictures == 2 and field.side == 5
+    assert field.pictures == 2
+    assert field.side == 5
 
 
 def test_atrous_convolutions_leave_a_grid():
@@ -57,7 +58,8 @@ def test_atrous_convolutions_leave_a_grid():
 def test_features_are_those_that_first_have_the_scores_size(trained_tiny):
     picture = np.random.RandomState(0).randint(0, 256, (65, 65, 3)).astype(np.uint8)
     field = effective_field(tiny.network, tiny.SMALL, 65, [picture], Weights(trained_tiny))
-    assert field.pixels.shape == (65, 65) and field.features.shape == (9, 9)
+    assert field.pixels.shape == (65, 65)
+    assert field.features.shape == (9, 9)
     reached = {tuple(place) for place in np.argwhere(field.features > 0).tolist()}
     assert reached == {(y, x) for y in (2, 4, 6) for x in (2, 4, 6)}  # the classifier has rate 2
 
@@ -72,11 +74,13 @@ def test_from_the_command_line(trained_tiny, sample_set, tmp_path, capsys):
     figure = tmp_path / "field.png"
     given = ["describe", "--size", 65, "--receptive-field", figure, "--limit", 2]
     assert tiny.run(*given) == 0
-    assert "effective receptive field: " in capsys.readouterr().out and min(Image.open(figure).size) > 300
+    assert "effective receptive field: " in capsys.readouterr().out
+    assert min(Image.open(figure).size) > 300
     random, _ = figure.read_bytes(), figure.unlink()
     assert tiny.run(*given, "--checkpoint", trained_tiny, "--data", sample_set) == 0
     assert figure.read_bytes() != random
-    assert tiny.run("describe", "--data", sample_set) == 2 and "--receptive-field" in capsys.readouterr().err
+    assert tiny.run("describe", "--data", sample_set) == 2
+    assert "--receptive-field" in capsys.readouterr().err
     assert tiny.run("describe", "--receptive-field", tmp_path / "field.jpg") == 2
     assert tiny.run("describe", "--table", "--receptive-field", figure) == 2
 

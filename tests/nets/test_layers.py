@@ -55,7 +55,8 @@ def test_fallback_where_native_dilation_cannot_train(monkeypatch):
         layers.conv2d(tf.ones([1, 9, 9, 2]), 3, 3, rate=2, scope="c")
         types = {op.type for op in graph.get_operations()}
         dilations = [op.get_attr("dilations") for op in graph.get_operations() if op.type == "Conv2D"]
-    assert "SpaceToBatchND" in types and dilations == [[1, 1, 1, 1]]
+    assert "SpaceToBatchND" in types
+    assert dilations == [[1, 1, 1, 1]]
 
 
 def test_native_dilation_is_chosen_here():
@@ -100,7 +101,8 @@ def test_smoothed_networks_start_as_regular(encoder, dilated_type):
         scores[dilated_type], scores["regular"], rtol=1e-3, atol=1e-4 * abs(scores["regular"]).max()
     )
     units = {"deeplab": 23 + 3, "res50": 6 + 3}[encoder]
-    assert len(added) == units and all(name.endswith("/fix_w") for name in added)
+    assert len(added) == units
+    assert all(name.endswith("/fix_w") for name in added)
 
 
 def test_group_interaction_mixes_sub_maps_as_the_paper_says():
@@ -144,7 +146,8 @@ def test_batch_norm_by_hand():
     x = random(2, 3, 3, 2)
     with tf.Graph().as_default():
         frozen = layers.batch_norm(tf.constant(x), scope="bn", epsilon=1e-3, gamma=0.2)
-        assert not tf.trainable_variables() and not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        assert not tf.trainable_variables()
+        assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         np.testing.assert_allclose(evaluate(frozen), 0.2 * x / np.sqrt(1 + 1e-3), rtol=1e-5)
 
 
@@ -180,7 +183,8 @@ def test_dense_features_subsampled_are_the_nominal_ones():
         with tf.variable_scope("", reuse=tf.AUTO_REUSE):
             features = {k: resnet.resnet_v1(x, t, resnet.slim_names("r"))[0] for k, t in tables.items()}
         values = evaluate(features)
-    assert values["nominal"].shape[1:3] == (3, 4) and values["dense"].shape[1:3] == (9, 13)
+    assert values["nominal"].shape[1:3] == (3, 4)
+    assert values["dense"].shape[1:3] == (9, 13)
     np.testing.assert_allclose(values["dense"][:, ::4, ::4], values["nominal"], rtol=1e-4, atol=1e-4)
 
 
@@ -220,7 +224,8 @@ def test_pooling_rules_agree_inside_and_differ_at_the_borders():
     with tf.Graph().as_default():
         pools = [layers.average_pool(tf.constant(x), 3, rule=r) for r in ("tensorflow", "caffe")]
         ours, caffe = (p[0, ..., 0] for p in evaluate(pools))
-    assert np.all(ours == 1) and np.all(caffe[1:-1, 1:-1] == pytest.approx(1))
+    assert np.all(ours == 1)
+    assert np.all(caffe[1:-1, 1:-1] == pytest.approx(1))
     np.testing.assert_allclose([caffe[0, 0], caffe[0, 4]], [4 / 9, 6 / 9], rtol=1e-6)
 
 
@@ -232,9 +237,12 @@ def test_dropout_is_a_function_of_seed_and_scope():
                  (("fc6", seeds[0]), ("fc6", seeds[0]), ("fc7", seeds[0]), ("fc6", seeds[1]))]  # fmt: skip
         still = layers.dropout(tf.constant(x), 0.5, scope="fc6")
         values = evaluate([*masks, still])
-    assert np.array_equal(values[0], values[1]) and np.array_equal(values[4], x)
-    assert not np.array_equal(values[0], values[2]) and not np.array_equal(values[0], values[3])
-    assert set(np.unique(values[0])) == {0, 2} and abs(values[0].mean() - 1) < 0.05
+    assert np.array_equal(values[0], values[1])
+    assert np.array_equal(values[4], x)
+    assert not np.array_equal(values[0], values[2])
+    assert not np.array_equal(values[0], values[3])
+    assert set(np.unique(values[0])) == {0, 2}
+    assert abs(values[0].mean() - 1) < 0.05
 
 
 def test_void_pixels_masked_or_averaged():
@@ -250,4 +258,6 @@ def test_void_pixels_masked_or_averaged():
         ]
         nothing = mean_loss(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), recipe)
         masked, averaged, none = evaluate([*kinds, nothing])
-    assert masked == pytest.approx(np.log(3)) and averaged == pytest.approx(np.log(3) / 2) and none == 0
+    assert masked == pytest.approx(np.log(3))
+    assert averaged == pytest.approx(np.log(3) / 2)
+    assert none == 0

@@ -20,10 +20,15 @@ def test_settings_are_parsed_by_the_fields_type():
         "learning_rate=1e-3", "num_steps=30", "random_mirror=false", "crop_size=161", "encoder=res50",
         "msc_scales=1,.75,.5", "eval_size=513", "lr_multipliers=[[\"a\", 2]]", "init_not_loaded=a,b",
     )  # fmt: skip
-    assert recipe.learning_rate == 1e-3 and recipe.num_steps == 30 and recipe.random_mirror is False
-    assert recipe.crop_size == (161, 161) and recipe.encoder == "res50"
-    assert recipe.msc_scales == (1.0, 0.75, 0.5) and recipe.eval_size == 513
-    assert recipe.lr_multipliers == (("a", 2.0),) and recipe.init_not_loaded == ("a", "b")
+    assert recipe.learning_rate == 1e-3
+    assert recipe.num_steps == 30
+    assert recipe.random_mirror is False
+    assert recipe.crop_size == (161, 161)
+    assert recipe.encoder == "res50"
+    assert recipe.msc_scales == (1.0, 0.75, 0.5)
+    assert recipe.eval_size == 513
+    assert recipe.lr_multipliers == (("a", 2.0),)
+    assert recipe.init_not_loaded == ("a", "b")
     assert settle("eval_size=native").eval_size == "native"
     assert settle("learning_rate=1").learning_rate == 1.0
     assert settle("crop_size=100,200").crop_size == (100, 200)
@@ -65,7 +70,9 @@ def test_bad_settings_are_one_clear_sentence(setting, message):
 
 def test_variant_replaces_and_settings_override():
     recipe = settle("num_steps=5", "variant=deeplab_msc")
-    assert recipe.msc_scales == (1.0, 0.75, 0.5) and recipe.batch_size == 1 and recipe.num_steps == 5
+    assert recipe.msc_scales == (1.0, 0.75, 0.5)
+    assert recipe.batch_size == 1
+    assert recipe.num_steps == 5
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -137,7 +144,8 @@ def test_the_originals_numbers():
     assert (r.learning_rate, r.power, r.momentum, r.weight_decay) == (2.5e-4, 0.9, 0.9, 5e-4)
     assert (r.crop_size, r.min_scale, r.max_scale, r.random_mirror) == ((321, 321), 0.5, 1.5, True)
     assert (r.channel_order, r.pixel_mean) == ("bgr", (104.00698793, 116.66876762, 122.67891434))
-    assert r.batch_norm_epsilon == 0.001 and not r.align_corners
+    assert r.batch_norm_epsilon == 0.001
+    assert not r.align_corners
     msc = VARIANTS["deeplab_msc"]
     assert (msc.msc_scales, msc.batch_size, msc.grad_update_every) == ((1.0, 0.75, 0.5), 1, 10)
 
@@ -147,9 +155,11 @@ def test_preprocessing_belongs_to_the_weights():
     told = fields_from_weights(slim) | {"pixel_mean": 0}
     assert told == {"encoder": "res50", "channel_order": "rgb", "pixel_mean": 0}
     whole = slim | {"decoder/aspp/conv1/weights": (3, 3, 2048, 19), "decoder/aspp/conv1/biases": (19,)}
-    assert fields_from_weights(whole)["channel_order"] == "bgr" and fields_from_weights(whole)["num_classes"] == 19
+    assert fields_from_weights(whole)["channel_order"] == "bgr"
+    assert fields_from_weights(whole)["num_classes"] == 19
     caffe = {"res2a_branch1/weights": (1, 1, 64, 256)}
-    assert fields_from_weights(caffe)["encoder"] == "deeplab" and fields_from_weights(caffe)["channel_order"] == "bgr"
+    assert fields_from_weights(caffe)["encoder"] == "deeplab"
+    assert fields_from_weights(caffe)["channel_order"] == "bgr"
     assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (4, 4)})["dilated_type"] == "smooth_GI"
     assert fields_from_weights(caffe | {"res4a_branch2b/fix_w": (3, 3, 1, 1, 1)})["dilated_type"] == "smooth_SSC"
     assert fields_from_weights({"something": (1,)}) == {}
@@ -161,7 +171,8 @@ def test_a_stored_variant_that_is_no_plain_name_is_refused(name):
     stored = DEEPLAB.to_json() | {"variant": name}
     with pytest.raises(UserError) as error:
         V2Recipe.from_json(stored, "model.ckpt-5")
-    assert str(error.value).startswith("model.ckpt-5: variant: ") and len(str(error.value)) < 250
+    assert str(error.value).startswith("model.ckpt-5: variant: ")
+    assert len(str(error.value)) < 250
 
 
 @pytest.mark.parametrize("setting, message", [

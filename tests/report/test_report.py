@@ -78,7 +78,8 @@ def test_the_report_is_small_and_whole(report):
         assert set(picture["maps"]) == {"0", "1"}
         for file in (picture["image"], picture["label"], *picture["maps"].values()):
             with Image.open(report / file) as image:
-                assert list(image.size) == picture["size"] and max(image.size) <= gallery.SIDE
+                assert list(image.size) == picture["size"]
+                assert max(image.size) <= gallery.SIDE
     for name in ("index.html", "assets/report.js", "assets/report.css"):
         text = (report / name).read_text()
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|fetch\(|type=.?module", text), name
@@ -89,7 +90,8 @@ def test_every_number_is_a_records(report, here):
     """What the script holds is what records, logs and score files say, and nothing else."""
     found, stored = content(report), sorted(records.read_records(), key=results.record_order)
     for place, (e, record) in enumerate(zip(found["evaluations"], stored, strict=True)):
-        assert e["miou"] == record["miou"] and e["pixel_accuracy"] == record["pixel_accuracy"]
+        assert e["miou"] == record["miou"]
+        assert e["pixel_accuracy"] == record["pixel_accuracy"]
         assert dict(zip(e["classes"], e["iou"], strict=True)) == record["per_class_iou"]
         assert (e["seconds"], e["peak_memory_mib"], e["cores"]) == tuple(
             record[k] for k in ("seconds", "peak_memory_mib", "cores")
@@ -108,12 +110,16 @@ def test_every_number_is_a_records(report, here):
                 assert iou == round(one[c, c] / (one[c].sum() + one[:, c].sum() - one[c, c]), 6)
     (trained,) = found["runs"]
     log = [json.loads(line) for line in Path("runs/tiny/log.jsonl").read_text().splitlines()]
-    assert trained["step"] == [1, 2] and trained["every"] == 1 and trained["evaluations"] == [0, 1]
+    assert trained["step"] == [1, 2]
+    assert trained["every"] == 1
+    assert trained["evaluations"] == [0, 1]
     assert trained["pixel_loss"] == pytest.approx([e["pixel_loss"] for e in log], rel=1e-5)
     validation = [json.loads(line) for line in Path("runs/tiny/validation.jsonl").read_text().splitlines()]
     assert trained["validation"]["miou"] == [e["miou"] for e in validation]
     for shown, row in zip(found["published"], read_published(), strict=True):
-        assert shown["source"] == row.table.source and shown["ours"] is None and shown["needs"]
+        assert shown["source"] == row.table.source
+        assert shown["ours"] is None
+        assert shown["needs"]
         assert (shown["paper"] or float(shown["repository"])) == row.miou
 
 
@@ -143,9 +149,8 @@ def test_pictures_of_a_large_set_are_the_ends_of_every_class():
     assert ends <= set(chosen)
     for found in one.extremes:
         column = one.iou[:, found["class"]]
-        assert found["worst"][0][1] == round(np.nanmin(column), 6) and found["best"][0][1] == round(
-            np.nanmax(column), 6
-        )
+        assert found["worst"][0][1] == round(np.nanmin(column), 6)
+        assert found["best"][0][1] == round(np.nanmax(column), 6)
 
 
 def test_the_gallery_keeps_to_its_budget(here, sample_set, tmp_path, monkeypatch):
@@ -166,7 +171,8 @@ def test_without_records_the_page_says_how_to_get_them(tmp_path, monkeypatch, re
     assert main([]) == 0
     assert capsys.readouterr().out.strip() == str(results_dir / "report/index.html")
     found = content(results_dir / "report")
-    assert found["evaluations"] == [] and "make eval-all" in found["missing"][0]["commands"]
+    assert found["evaluations"] == []
+    assert "make eval-all" in found["missing"][0]["commands"]
 
 
 def test_what_is_gone_or_of_a_later_evaluation_is_named(here, tmp_path, monkeypatch):
@@ -174,13 +180,16 @@ def test_what_is_gone_or_of_a_later_evaluation_is_named(here, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(["--out", "r", "--quiet"]) == 0
     found = content(tmp_path / "r")
-    assert len(found["evaluations"]) == 2 and not found["galleries"] and not found["runs"]
+    assert len(found["evaluations"]) == 2
+    assert not found["galleries"]
+    assert not found["runs"]
     gone = {m["section"]: m for m in found["missing"]}
     assert "2 of 2 evaluations have no folder" in gone["gallery"]["what"]
     assert gone["gallery"]["commands"] == [
         f"python -m reproductions.tiny evaluate --out {n}" for n in ("plain", "mirror")
     ]
-    assert "runs/tiny" in gone["training"]["what"] and "make bench" in gone["speed"]["commands"]
+    assert "runs/tiny" in gone["training"]["what"]
+    assert "make bench" in gone["speed"]["commands"]
 
     stored = records.read_records()
     other = PictureScores(21)
@@ -190,7 +199,8 @@ def test_what_is_gone_or_of_a_later_evaluation_is_named(here, tmp_path, monkeypa
     broken.parent.mkdir()
     broken.write_bytes(b"PK")
     kept, missing = evaluations.find(stored)
-    assert not kept and {m.what.split(" evaluations ")[1] for m in missing} == {
+    assert not kept
+    assert {m.what.split(" evaluations ")[1] for m in missing} == {
         "have no folder below this one, or a later evaluation took its place.",
         f"have a {SCORES_FILE} that cannot be read.",
     }
@@ -204,7 +214,8 @@ def test_records_of_an_older_schema_are_shown(here, tmp_path, monkeypatch):
     write_json(tmp_path / "old/runs/old.json", {**old, "digest": records.digest(old)})
     assert main(["--out", str(tmp_path / "r"), "--quiet"]) == 0
     found = content(tmp_path / "r")
-    assert found["evaluations"][0]["peak_memory_mib"] is None and "before evaluations kept" in str(found["missing"])
+    assert found["evaluations"][0]["peak_memory_mib"] is None
+    assert "before evaluations kept" in str(found["missing"])
 
 
 def test_a_record_changed_by_hand_stops_it_and_leaves_the_old_report(report, here, tmp_path, monkeypatch, capsys):
@@ -221,7 +232,8 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years")
-    assert main(["--out", str(mine)]) == 2 and "holds other files" in capsys.readouterr().err
+    assert main(["--out", str(mine)]) == 2
+    assert "holds other files" in capsys.readouterr().err
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
     # A report in the old one's place; and when its writing fails the old one stays, with nothing beside it.
     (report / "assets/pictures/old.jpg").write_bytes(b"")
@@ -229,7 +241,8 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     assert not (report / "assets/pictures/old.jpg").exists()
     monkeypatch.setattr(folder.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert main(["--out", str(report), "--quiet"]) == 2
-    assert (report / "index.html").is_file() and not list(tmp_path.glob(".writing-*"))
+    assert (report / "index.html").is_file()
+    assert not list(tmp_path.glob(".writing-*"))
 
 
 def test_record_files_stay_in_their_folder():
@@ -280,7 +293,8 @@ def test_tables_sort_by_click_and_keyboard(page):
     assert page.run(f"{head}.getAttribute('aria-sort')") == "ascending"
     page.run("document.querySelector('#published thead th:nth-child(4) button').click()")
     shown = [float(re.match(r"[\d.]+", text)[0]) for text in column(page, "published", "paper") if text != "–"]
-    assert shown == sorted(shown, reverse=True) and len(shown) > 100
+    assert shown == sorted(shown, reverse=True)
+    assert len(shown) > 100
 
 
 def _thousandths(value):
@@ -312,7 +326,8 @@ def test_every_number_on_the_page_is_a_records(page):
     allowed |= {f"{row.miou:.2f}{'uncertain' * row.uncertain}" for row in read_published()}
     shown = page.run("""[...document.querySelectorAll('main td.number, #heat td[tabindex]')]
         .filter((cell) => !cell.closest('.bench')).map((cell) => cell.textContent)""")
-    assert len(shown) > 100 and set(shown) <= allowed
+    assert len(shown) > 100
+    assert set(shown) <= allowed
 
 
 def test_filters(page):
@@ -320,14 +335,14 @@ def test_filters(page):
     assert page.run(count) == "2 of 2 evaluations"
     page.run("document.querySelector('#filter input').focus()")
     page.type("MIRROR tiny")
-    assert page.run(count) == "1 of 2 evaluations" and column(page, "sample", "protocol") == [
-        "native, scale 1 + mirror"
-    ]
+    assert page.run(count) == "1 of 2 evaluations"
+    assert column(page, "sample", "protocol") == ["native, scale 1 + mirror"]
     rows = "document.querySelectorAll('{} tbody tr').length"
     assert page.run(rows.format("#heat")) == 1
     page.run("document.querySelector('#filter').reset()")
     page.run("new Promise((done) => setTimeout(done, 50))")
-    assert page.run(count) == "2 of 2 evaluations" and page.run(rows.format("#heat")) == 2
+    assert page.run(count) == "2 of 2 evaluations"
+    assert page.run(rows.format("#heat")) == 2
     choose = """(() => {{ const field = document.querySelector('#filter').elements.{};
         field.value = '{}'; field.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"""
     page.run(choose.format("mark", "none"))
@@ -338,7 +353,8 @@ def test_filters(page):
     assert published == 0  # a published number has no mark of ours
     page.run(choose.format("mark", ""))
     page.run(choose.format("reproduction", "v3"))
-    assert page.run(count) == "0 of 2 evaluations" and page.run(rows.format("#published")) > 10
+    assert page.run(count) == "0 of 2 evaluations"
+    assert page.run(rows.format("#published")) > 10
 
 
 def test_details_and_commands(page):
@@ -348,7 +364,8 @@ def test_details_and_commands(page):
     assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
     assert page.run("document.querySelector('#sample tr.detail code').textContent") in commands
     link = page.run("document.querySelector('#sample tr.detail a').href")
-    assert link.startswith("file://") and link.endswith(".json")
+    assert link.startswith("file://")
+    assert link.endswith(".json")
     page.run("document.querySelector('#sample tr.detail button.copy').click()")
     page.run("new Promise((done) => setTimeout(done, 200))")
     assert "copied" in page.run("document.querySelector('#sample tr.detail button.copy').textContent")
@@ -400,7 +417,8 @@ def test_the_slider_moves_by_keys_and_pointer(page):
     page.run("""(() => { const right = document.querySelectorAll('.sides select')[1];
         right.value = 'label'; right.dispatchEvent(new Event('change')); })()""")
     after = page.run("document.querySelector('.stage .right .map').src")
-    assert after != before and after.endswith("0-1-label.png")
+    assert after != before
+    assert after.endswith("0-1-label.png")
     page.run("document.querySelector('.wall tbody tr:last-child button').click()")
     assert page.run("document.querySelector('.stage .left .map').src").endswith("0-3-0.png")
 
@@ -439,7 +457,8 @@ def test_the_page_fits_narrow_and_wide(page, report, tmp_path, width, scheme):
     shown = tmp_path / f"{width}-{scheme}.png"
     page.screenshot(shown)
     with Image.open(shown) as image:
-        assert image.width == width and image.height > 1000
+        assert image.width == width
+        assert image.height > 1000
         corner = np.asarray(image.convert("L"))[2, 2]
     assert corner > 200 if scheme == "light" else corner < 60
 

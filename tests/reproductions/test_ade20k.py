@@ -66,24 +66,26 @@ def records(folder, tmp_path_factory):
 
 
 def test_card():
-    assert card_by_name("ade20k") is ADE20K and len(ADE20K.classes) == 151
+    assert card_by_name("ade20k") is ADE20K
+    assert len(ADE20K.classes) == 151
     assert len(set(ADE20K.classes)) == len(set(ADE20K.palette)) == 151
     for index, name in {0: "other", 1: "wall", 13: "person", 54: "stairs", 81: "bus", 150: "flag"}.items():
         assert ADE20K.classes[index] == name
-    assert ADE20K.palette[0] == (0, 0, 0) and ADE20K.split_sizes == {
-        "train": 20210, "training": 20210, "val": 2000, "validation": 2000
-    }  # fmt: skip
+    assert ADE20K.palette[0] == (0, 0, 0)
+    assert ADE20K.split_sizes == {"train": 20210, "training": 20210, "val": 2000, "validation": 2000}
 
 
 @pytest.mark.parametrize("names", [("train", "training"), ("val", "validation")])
 def test_splits_lie_in_folders_of_either_name(folder, names):
     split, other = (read_split(ADE20K, folder, name) for name in names)
-    assert (
-        split.pairs == other.pairs and len(split.pairs) == len(SIZES[names[1]]) and split.title == f"ADE20K {names[0]}"
-    )
+    assert split.pairs == other.pairs
+    assert len(split.pairs) == len(SIZES[names[1]])
+    assert split.title == f"ADE20K {names[0]}"
     for image, mask in split.pairs:
-        assert image.parent == folder / "images" / names[1] and mask.parent == folder / "annotations" / names[1]
-        assert image.stem == mask.stem and mask.suffix == ".png"
+        assert image.parent == folder / "images" / names[1]
+        assert mask.parent == folder / "annotations" / names[1]
+        assert image.stem == mask.stem
+        assert mask.suffix == ".png"
 
 
 def test_lists_select_pictures(folder, tmp_path):
@@ -99,7 +101,9 @@ def test_raw_zero_is_ignored_and_other_values_stay(folder):
     for k, size in enumerate(SIZES["validation"]):
         raw = draw(k + 1, *size)[1]
         mask = read_split(ADE20K, folder, "val").read(k)[1]
-        assert mask.dtype == np.uint8 and np.array_equal(mask, np.where(raw == 0, 255, raw)) and 150 in mask
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, np.where(raw == 0, 255, raw))
+        assert 150 in mask
 
 
 def test_every_kind_of_mask_gives_the_same_ids(tmp_path):
@@ -137,7 +141,8 @@ def test_records_hold_what_the_folder_gives(folder, records):
     splits = [read_split(ADE20K, data, "train") for data in (folder, records)]
     for a, b in zip(*(TrainingBatches(split, recipe) for split in splits), strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-        assert 0 not in a[1] and 255 in a[1]
+        assert 0 not in a[1]
+        assert 255 in a[1]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,8 @@ def test_the_originals_float32_puts_some_lengths_at_513():
     above = sides * (np.float32(497) / sides) > 497
     lengths = [(200, k) for k in range(200, 2500)]
     longest = [max(size) for size in sizes_in_range(lengths, (513, 513), 16, "original")]
-    assert above.sum() == 315 and longest == np.where(above, 513, 497).tolist()
+    assert above.sum() == 315
+    assert longest == np.where(above, 513, 497).tolist()
     assert {max(size) for size in sizes_in_range(lengths, (513, 513), 16)} == {513}
 
 
@@ -256,7 +262,8 @@ def test_scores_come_back_to_the_pictures_own_size(eval_size):
     segmenter = Segmenter(identity, recipe, None)
     assert segmenter.logits(picture).shape == (eval_size, 33, 3)  # 21x40 in range is 17x33
     fused = segmenter.fused(picture)
-    assert fused.shape == (21, 40, 3) and segmenter.label(picture).shape == (21, 40)
+    assert fused.shape == (21, 40, 3)
+    assert segmenter.label(picture).shape == (21, 40)
     segmenter.close()
     scores = Segmenter(identity, recipe.derive(scale_fusion="max_logits"), None)
     np.testing.assert_allclose(scores.fused(picture) / recipe.pixel_scale, picture, atol=1e-3)
@@ -275,8 +282,11 @@ def metrics_of(data, checkpoint, out, *settings):
 def check_metrics(metrics):
     matrix = np.array(metrics["confusion_matrix"])
     counted = sum(int((draw(k + 1, *size)[1] != 0).sum()) for k, size in enumerate(SIZES["validation"]))
-    assert metrics["images"] == 3 and matrix.shape == (151, 151) and matrix.sum() == counted
-    assert matrix[0].sum() == 0 and metrics["per_class_iou"]["other"] is None
+    assert metrics["images"] == 3
+    assert matrix.shape == (151, 151)
+    assert matrix.sum() == counted
+    assert matrix[0].sum() == 0
+    assert metrics["per_class_iou"]["other"] is None
     scored = [v for v in metrics["per_class_iou"].values() if v is not None]
     assert metrics["miou"] == pytest.approx(np.mean(scored), abs=1e-6)
 
@@ -290,14 +300,17 @@ def test_build_train_evaluate(folder, records, tmp_path):
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
         figures.append(metrics_of(data, tmp_path / "folder/model.ckpt-8", tmp_path / "out"))
-    assert losses[0] == losses[1] and figures[0] == figures[1]
+    assert losses[0] == losses[1]
+    assert figures[0] == figures[1]
     check_metrics(figures[0])
     protocol = figures[0]["protocol"]
-    assert protocol["resize_range"] == [97, 97] and protocol["resize_rule"] == "original"
+    assert protocol["resize_range"] == [97, 97]
+    assert protocol["resize_rule"] == "original"
     assert protocol_text(protocol) == "sides brought to 97..97, padded to 97, scale 1"
     native = metrics_of(folder, tmp_path / "folder/model.ckpt-8", tmp_path / "out", "--set", "eval_size=native")
     check_metrics(native)
-    assert "resize_range" not in native["protocol"] and native["confusion_matrix"] != figures[0]["confusion_matrix"]
+    assert "resize_range" not in native["protocol"]
+    assert native["confusion_matrix"] != figures[0]["confusion_matrix"]
 
 
 def test_classes_and_card_belong_together(folder, tmp_path, capsys):
@@ -331,4 +344,5 @@ def test_v3plus_trains_and_evaluates(records, tmp_path):
     v3plus("evaluate", "--split", "val", "--checkpoint", tmp_path / "run/model.ckpt-2", "--out", tmp_path / "out")
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     check_metrics(metrics)
-    assert metrics["protocol"]["resize_range"] == [513, 513] and metrics["protocol"]["eval_size"] == 513
+    assert metrics["protocol"]["resize_range"] == [513, 513]
+    assert metrics["protocol"]["eval_size"] == 513

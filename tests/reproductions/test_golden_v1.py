@@ -9,7 +9,8 @@ each_case = pytest.mark.parametrize("case", v1.CASES)
 
 
 def test_cases_are_there():
-    assert v1.CASES and v1_caffe.CASES, "no lfov.npz or caffe_largefov.npz in GOLDEN_DIR"
+    assert v1.CASES, "no lfov.npz or caffe_largefov.npz in GOLDEN_DIR"
+    assert v1_caffe.CASES, "no lfov.npz or caffe_largefov.npz in GOLDEN_DIR"
 
 
 @each_case

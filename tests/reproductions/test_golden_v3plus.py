@@ -21,7 +21,8 @@ def test_cases_are_there():
 @pytest.mark.parametrize("case", ZOO.cases)
 def test_names_tell_the_network(case):
     told, config = ZOO.settled(case), ZOO.config(case)
-    assert told["backbone"] == config["v"] and told["decoder"] == (config["dec"] is not None)
+    assert told["backbone"] == config["v"]
+    assert told["decoder"] == (config["dec"] is not None)
 
 
 @each_case

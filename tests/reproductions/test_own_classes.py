@@ -67,9 +67,11 @@ def test_from_outlines_to_predictions(labelled, capsys, monkeypatch):
         == 0
     )
     weights = Weights("run/model.ckpt-2")
-    assert weights.shapes["logits/conv/weights"][3] == 3 and len(weights.recipe()["class_weights"]) == 3
+    assert weights.shapes["logits/conv/weights"][3] == 3
+    assert len(weights.recipe()["class_weights"]) == 3
     metrics = json.loads(Path("run/evaluation/metrics.json").read_text())
-    assert set(metrics["per_class_iou"]) == {"background", "brick", "coin"} and metrics["images"] == 5
+    assert set(metrics["per_class_iou"]) == {"background", "brick", "coin"}
+    assert metrics["images"] == 5
     assert v3plus("predict", "photos/find_00.jpg", "--checkpoint", "run/model.ckpt-2", "--out", "out", "--quiet") == 0
     assert np.asarray(Image.open("out/find_00.png")).max() < 3
     # Elsewhere, and when the data set is gone, the run folder's copy has the classes.
@@ -89,7 +91,8 @@ def test_a_whole_network_keeps_all_but_its_last_layer(sample_set, labelled):
     assert v3plus("train", "--data", yaml, "--run-dir", "own", "--init", "voc/model.ckpt-1", "--quiet", "--set",
                   "num_steps=1", "learning_rate=1e-9", *SMALL) == 0  # fmt: skip
     before, after = Weights("voc/model.ckpt-1"), Weights("own/model.ckpt-1")
-    assert before.shapes["logits/conv/weights"][3] == 21 and after.shapes["logits/conv/weights"][3] == 3
+    assert before.shapes["logits/conv/weights"][3] == 21
+    assert after.shapes["logits/conv/weights"][3] == 3
     for name in ("aspp_0/weights", "MobilenetV2/Conv/weights"):
         np.testing.assert_allclose(after.value(name), before.value(name), atol=1e-6)
 

@@ -67,10 +67,12 @@ def test_it_gives_what_predict_writes(name, checkpoint, tmp_path):
     with v3plus.segmenter(checkpoint, **options) as segmenter:
         for picture in (path, str(path), PICTURE):
             label = segmenter.label(picture)
-            assert label.dtype == np.uint8 and label.shape == PICTURE.shape[:2]
+            assert label.dtype == np.uint8
+            assert label.shape == PICTURE.shape[:2]
             np.testing.assert_array_equal(label, written)
             probabilities = segmenter.probabilities(picture)
-            assert probabilities.dtype == np.float32 and probabilities.shape == (*label.shape, 21)
+            assert probabilities.dtype == np.float32
+            assert probabilities.shape == (*label.shape, 21)
             np.testing.assert_array_equal(probabilities.argmax(axis=-1), label)
             np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
     assert len(np.unique(written)) > 1  # else it would show little
@@ -86,7 +88,8 @@ def test_options_reach_the_recipe(checkpoint):
         recipe = segmenter.recipe
         assert {name: getattr(recipe, name) for name in options} == options
         assert recipe.variant == "sample_model_a"
-        assert recipe.backbone == "mobilenet_v2" and recipe.depth_multiplier == 0.25  # the weights' own
+        assert recipe.backbone == "mobilenet_v2"
+        assert recipe.depth_multiplier == 0.25
 
 
 @pytest.mark.parametrize(
@@ -193,9 +196,12 @@ def test_the_readme_as_it_stands_there(weights, tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), names)
     with names["segmenter"]:
         label, probabilities = names["label"], names["probabilities"]
-    assert label.dtype == np.uint8 and label.shape == PICTURE.shape[:2]
-    assert probabilities.dtype == np.float32 and probabilities.shape == (*PICTURE.shape[:2], 21)
+    assert label.dtype == np.uint8
+    assert label.shape == PICTURE.shape[:2]
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (*PICTURE.shape[:2], 21)
     np.testing.assert_array_equal(probabilities.argmax(axis=-1), label)
     mentioned = re.search(r"`(v3plus\.segmenter\(checkpoint, [^`]*\))`", readme_section())[1]
     with eval(mentioned, {"v3plus": v3plus, "checkpoint": prefix}) as segmenter:
-        assert segmenter.recipe.eval_output_stride == 16 and segmenter.recipe.crf
+        assert segmenter.recipe.eval_output_stride == 16
+        assert segmenter.recipe.crf

@@ -61,9 +61,11 @@ def rates(recipe):
 
 
 def test_rates_as_the_paper_says():
-    assert rates(ASPP)[2:] == [[1] * 23, [2, 4, 8]] and ASPP.rates() == (6, 12, 18)
+    assert rates(ASPP)[2:] == [[1] * 23, [2, 4, 8]]
+    assert ASPP.rates() == (6, 12, 18)
     dense = ASPP.derive(output_stride=8)
-    assert rates(dense)[1:] == [[1] * 4, [2] * 23, [4, 8, 16]] and dense.rates() == (12, 24, 36)
+    assert rates(dense)[1:] == [[1] * 4, [2] * 23, [4, 8, 16]]
+    assert dense.rates() == (12, 24, 36)
     assert ASPP.derive(output_stride=32).rates() == (3, 6, 9)
     assert ASPP.derive(output_stride=8, scale_atrous_rates=False).rates() == (6, 12, 18)
     assert rates(VARIANTS["cascade"])[3:] == [[2, 4, 2], [4, 8, 4], [8, 16, 8], [16, 32, 16]]
@@ -94,7 +96,8 @@ def test_heads():
     assert {"aspp", "img_pool", "fusion", "logits"} <= scopes(small)
     assert "img_pool" not in scopes(small.derive(image_pooling=False))
     cascade = scopes(small.derive(aspp=False, last_block=5))
-    assert {"block5", "logits"} <= cascade and not {"aspp", "img_pool", "fusion", "block6"} & cascade
+    assert {"block5", "logits"} <= cascade
+    assert not {"aspp", "img_pool", "fusion", "block6"} & cascade
 
 
 def small_step(recipe):
@@ -140,7 +143,8 @@ def test_live_batch_norm_at_batch_1_is_refused_with_the_reason(sample_set, tmp_p
     arguments = ["train", "--data", str(sample_set), "--run-dir", str(tmp_path / "r"), "--quiet"]
     assert main(REPRODUCTION, [*arguments, "--set", "batch_size=1"]) == 2
     message = capsys.readouterr().err
-    assert "batch_size=1: live batch norm has nothing to normalise by" in message and "freeze_bn=true" in message
+    assert "batch_size=1: live batch norm has nothing to normalise by" in message
+    assert "freeze_bn=true" in message
     assert not (tmp_path / "r").exists()
     assert ASPP.derive(batch_size=1, freeze_bn=True).batch_size == 1
 
@@ -165,7 +169,8 @@ def test_every_row_of_the_papers_tables_has_a_recipe():
     assert len(rows) >= 60
     for number in (3, 4, 5, 6, 8, 9, 10):
         table = [row for row in rows if row.table.source == f"arXiv 1706.05587 table {number}"]
-        assert table and all(recipe_for(row)[1] == {} for row in table), number  # a variant as it is
+        assert table, number
+        assert all(recipe_for(row)[1] == {} for row in table), number  # a variant as it is
     # Nothing but what the row is about differs from the paper's recipe.
     paper = VARIANTS["paper"].to_json()
     for name, fields in {
@@ -197,7 +202,8 @@ def shapes_of(recipe):
 def test_a_checkpoint_of_the_original_is_known_by_its_names(settings):
     settled = fields_from_weights(shapes_of(ASPP.derive(**settings)))
     assert {k: settled[k] for k in settings} == settings
-    assert settled["channel_order"] == "bgr" and settled["pixel_mean"] == ORIGINAL["pixel_mean"]
+    assert settled["channel_order"] == "bgr"
+    assert settled["pixel_mean"] == ORIGINAL["pixel_mean"]
 
 
 def test_imagenet_weights_bring_their_preprocessing(tmp_path):
@@ -221,7 +227,8 @@ def test_imagenet_weights_bring_their_preprocessing(tmp_path):
         build(network, tf.zeros([2, 65, 65, 3]), recipe)
         model = tf.global_variables()
         count = checkpoints.restore(session, Weights(tmp_path / "keras.ckpt"), model, not_loaded=recipe.init_not_loaded)
-    assert count == 5 * 53 and len(model) - count == 32
+    assert count == 5 * 53
+    assert len(model) - count == 32
     assert sum(UNITS[50]) * 3 + 5 == 53
 
 
@@ -236,9 +243,12 @@ def test_a_variant_says_how_stored_weights_are_evaluated_not_how_they_were_train
     trained = ASPP.derive(depth=50, num_steps=3, learning_rate=1e-6, batch_size=2)
     weights = stored(tmp_path, trained)
     recipe = REPRODUCTION.recipe_to_run(["variant=table6_os8_ms_flip"], weights)
-    assert recipe.eval_output_stride == 8 and recipe.eval_flip and len(recipe.eval_scales) == 6
+    assert recipe.eval_output_stride == 8
+    assert recipe.eval_flip
+    assert len(recipe.eval_scales) == 6
     assert (recipe.variant, recipe.depth, recipe.num_steps, recipe.learning_rate) == ("table6_os8_ms_flip", 50, 3, 1e-6)
-    assert "depth=50" in capsys.readouterr().err and REPRODUCTION.recipe_to_run([], weights) == trained
+    assert "depth=50" in capsys.readouterr().err
+    assert REPRODUCTION.recipe_to_run([], weights) == trained
     # A cascade's name on other weights is said to be wrong, and so is one to start from.
     REPRODUCTION.recipe_to_run(["variant=table4_os16"], weights)
     assert "aspp=True" in capsys.readouterr().err

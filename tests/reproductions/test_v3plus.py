@@ -89,7 +89,8 @@ def test_the_seeds_default_backbone_says_its_weights(capsys):
     """It is Xception-65, and nothing else; the line comes once."""
     recipe_module._started.cache_clear()
     recipe = apply_settings(VARIANTS, "model_d", ["backbone=xception_65_coco"])
-    assert recipe == VARIANTS["model_d"] and recipe.backbone == "xception_65"
+    assert recipe == VARIANTS["model_d"]
+    assert recipe.backbone == "xception_65"
     assert apply_settings(VARIANTS, "model_c", ["backbone=xception_65_coco"]) == VARIANTS["model_c"]
     said = capsys.readouterr().err
     assert said.count("make weights NAME=xception_65_coco_pretrained") == 1
@@ -116,7 +117,8 @@ def test_multiply_adds_are_counted_at_the_evaluations_stride_too():
     """The zoo's page has 2.84 G for MobileNetV2 of half depth at output stride 8."""
     lines = describe(network, VARIANTS["mnv2_dm05_pascal_trainval"], 513).splitlines()
     evaluation = lines[lines.index("in evaluation, at output stride 8:") :]
-    assert float(evaluation[1].split()[-2]) == pytest.approx(2.84, rel=0.02) and "65x65x21" in evaluation[2]
+    assert float(evaluation[1].split()[-2]) == pytest.approx(2.84, rel=0.02)
+    assert "65x65x21" in evaluation[2]
     assert "in evaluation" not in describe(network, VARIANTS["mnv2_dm05_pascal_trainaug"], 65)
 
 
@@ -126,7 +128,8 @@ def test_cell_of_the_zoo():
     cell = {n: s for n, s in names.items() if n.startswith("meta_architecture/") and n.endswith("weights")}
     assert cell["meta_architecture/branch0_depthwise/depthwise_weights"] == (3, 3, 2048, 1)
     assert cell["meta_architecture/branch4_pointwise/weights"] == (1, 1, 256, 256)
-    assert cell["meta_architecture/concat_projection/weights"] == (1, 1, 1280, 256) and len(cell) == 11
+    assert cell["meta_architecture/concat_projection/weights"] == (1, 1, 1280, 256)
+    assert len(cell) == 11
     assert len(names) == 812  # as the official graph has
     assert not [n for n in names if n.startswith(("aspp", "image_pooling", "concat_projection"))]
     assert [b.rate for b in read_cell(DPC)] == [(1, 6), (18, 15), (6, 3), (1, 1), (6, 21)]
@@ -213,18 +216,21 @@ def test_gradients_are_clipped_by_their_global_norm():
             return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(session.run(trained), before, strict=True))))
 
     free = change()
-    assert free > 0.2 and change(gradient_clip=0.1) == pytest.approx(0.1, rel=1e-4)
+    assert free > 0.2
+    assert change(gradient_clip=0.1) == pytest.approx(0.1, rel=1e-4)
     assert change(gradient_clip=2 * free) == pytest.approx(free, rel=1e-6)
 
 
 def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train = ["train", "--data", sample_set, "--quiet", "--set", "num_steps=2"]
-    assert run(*train) == 0 and run(*train, "learning_rate=0.01") == 0
+    assert run(*train) == 0
+    assert run(*train, "learning_rate=0.01") == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2
     assert run(*train) == 2  # it is there already
     assert run(*train, "--resume") == 0
-    assert run(*train, "num_steps=3", "--resume") == 2 and len(list((tmp_path / "runs").iterdir())) == 2
+    assert run(*train, "num_steps=3", "--resume") == 2
+    assert len(list((tmp_path / "runs").iterdir())) == 2
     for folder in (tmp_path / "runs").iterdir():
         stored = checkpoints.Weights(folder / "model.ckpt-2").recipe()
         assert json.loads((folder / run_folder.RECIPE).read_text()) == stored
@@ -233,7 +239,8 @@ def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
 def test_published_rows_name_recipes():
     rows = [row for row in read_published() if row.table.reproduction == "v3plus" and row.is_ours]
     as_it_is = [row for row in rows if recipe_for(row)[1] == {}]
-    assert len(rows) >= 50 and len(as_it_is) >= 40
+    assert len(rows) >= 50
+    assert len(as_it_is) >= 40
 
 
 def test_one_missing_or_misshapen_variable_is_told_as_one(tmp_path):

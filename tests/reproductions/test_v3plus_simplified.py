@@ -57,7 +57,8 @@ def test_features_of_large_networks_are_those_of_keras(file, tmp_path):
 def test_names_tell_the_base_network(keras, file):
     """All but where it is to be cut, which a whole base network leaves open."""
     recipe, wanted = REPRODUCTION.recipe_to_run([], Weights(keras / f"{file}.h5")), recipe_of(file)
-    assert recipe.base_model == wanted.base_model and recipe.mv2_depth_multiplier == wanted.mv2_depth_multiplier
+    assert recipe.base_model == wanted.base_model
+    assert recipe.mv2_depth_multiplier == wanted.mv2_depth_multiplier
     assert recipe.encoder_middle_conf == wanted.encoder_middle_conf
 
 
@@ -69,7 +70,8 @@ def test_a_base_network_is_converted_and_starts_a_training(keras, tmp_path, caps
     assert convert("--weights", keras / "mobilenetv2.weights.h5", "--out", tmp_path / "base.ckpt") == 0
     assert "195 variables" in capsys.readouterr().out
     recipe = REPRODUCTION.recipe_to_train([], Weights(tmp_path / "base.ckpt"))
-    assert recipe.base_model == "mobilenetv2" and recipe.encoder_middle_conf == MOBILENETV2
+    assert recipe.base_model == "mobilenetv2"
+    assert recipe.encoder_middle_conf == MOBILENETV2
     with tf.Graph().as_default(), session() as sess:
         build(network, tf.zeros([1, 64, 64, 3]), recipe)
         filled = restore(sess, Weights(tmp_path / "base.ckpt"), tf.model_variables(), recipe.init_not_loaded)
@@ -186,12 +188,14 @@ def test_missing_layers_are_all_listed(whole_model, tmp_path, capsys):
     keras2_file(tmp_path / "base.h5", {n: v for n, v in zeros.items() if not n.startswith(lost)})
     assert convert("--weights", tmp_path / "base.h5", "--out", tmp_path / "o" / "c") == 2
     message = capsys.readouterr().err
-    assert "6 missing in the file" in message and "tell encoder_middle_conf" in message
+    assert "6 missing in the file" in message
+    assert "tell encoder_middle_conf" in message
     assert all(layer in message for layer in ("block_3_expand/weights", "bn_Conv1/gamma", "block_12_project/weights"))
     keras2_file(tmp_path / "head.h5", {n: v for n, v in zeros.items() if not n.startswith("separable_conv2d_2/")})
     assert convert("--weights", tmp_path / "head.h5", "--out", tmp_path / "o" / "c") == 2
     message = capsys.readouterr().err
-    assert "its head has 8 conv2d, 4 separable_conv2d, 12 batch_normalization" in message and "--config" in message
+    assert "its head has 8 conv2d, 4 separable_conv2d, 12 batch_normalization" in message
+    assert "--config" in message
     assert not (tmp_path / "o").exists()
 
 
@@ -262,13 +266,15 @@ def test_a_file_of_2019_trains_by_the_loss_of_2019(tmp_path):
     assert configured_by(tmp_path, of_2019).loss == VARIANTS["readme2019_xception"].loss
     (tmp_path / "conf.json").write_text(json.dumps({"hps": HPS, "nn_arch": ARCH | {"num_classes": 7}, **of_2019}))
     evaluated = apply_settings(VARIANTS, "xception", settings(tmp_path / "conf.json", "evaluate"))
-    assert evaluated.loss == "softmax" and evaluated.num_classes == 7
+    assert evaluated.loss == "softmax"
+    assert evaluated.num_classes == 7
 
 
 @pytest.mark.parametrize("base", sorted(BASE_MODELS))
 def test_a_file_of_each_base_network(tmp_path, base):
     recipe = configured_by(tmp_path, {"base_model": base})
-    assert recipe.base_model == base and base.startswith(recipe.variant[:6])
+    assert recipe.base_model == base
+    assert base.startswith(recipe.variant[:6])
 
 
 def conv(source, **changes):
@@ -320,7 +326,8 @@ def pool(kernel, factor):
 def test_bad_configurations_are_one_sentence(tmp_path, changes, message):
     with pytest.raises(UserError) as error:
         configured(tmp_path, **changes)
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_files_that_are_no_configuration(tmp_path):
@@ -360,7 +367,9 @@ def test_gamma_is_left_out_where_batch_norm_does_not_scale():
     with tf.Graph().as_default():
         build(network, tf.zeros([1, 64, 64, 3]), VARIANTS["mobilenetv2"].derive(bn_scale=False))
         names = {v.op.name for v in tf.global_variables()}
-    assert "aspp0/BatchNorm/beta" in names and "aspp0/BatchNorm/gamma" not in names and "bn_Conv1/gamma" in names
+    assert "aspp0/BatchNorm/beta" in names
+    assert "aspp0/BatchNorm/gamma" not in names
+    assert "bn_Conv1/gamma" in names
 
 
 @pytest.mark.parametrize("size", [(50, 80), (81, 50), (64, 64), (37, 61)])
@@ -388,10 +397,12 @@ def test_pictures_are_fitted_into_a_square(size):
     inside = slice(top, top + height), slice(left, left + width)
     np.testing.assert_allclose(image[inside], wanted, atol=2e-5)
     difference = label[inside].astype(int) - resized(mask)
-    assert (difference == 0).mean() > 0.98 and np.abs(difference).max() <= 1  # halves may round either way
+    assert (difference == 0).mean() > 0.98
+    assert np.abs(difference).max() <= 1
     outside = np.ones((64, 64), bool)
     outside[inside] = False
-    assert not image[outside].any() and not label[outside].any()
+    assert not image[outside].any()
+    assert not label[outside].any()
 
 
 def test_results_come_back_at_the_pictures_own_size(tmp_path):
@@ -432,7 +443,9 @@ def own_run(sample_set, tmp_path_factory):
 
 def test_a_number_of_steps_that_is_said_wins_over_epochs(tmp_path):
     recipe = apply_settings(VARIANTS, "xception", ["num_steps=30", "validation_interval=0"])
-    assert recipe.epochs == 0 and recipe.num_steps == 30 and recipe.validation_interval == 0
+    assert recipe.epochs == 0
+    assert recipe.num_steps == 30
+    assert recipe.validation_interval == 0
     assert recipe.fields_set_by_data() == {"save_interval", "plateau_window"}
     assert apply_settings(VARIANTS, "xception", ["num_steps=30", "epochs=2"]).epochs == 2
 
@@ -455,9 +468,11 @@ def test_a_validation_that_a_kill_left_out_is_made_up_for(own_run, sample_set, t
 def test_epochs_count_steps_checkpoints_and_validations(own_run):
     recipe = json.loads((own_run / "run/recipe.json").read_text())
     each = ("num_steps", "save_interval", "plateau_window", "validation_interval")
-    assert [recipe[name] for name in each] == [4, 2, 2, 2] and len(recipe["class_weights"]) == 21
+    assert [recipe[name] for name in each] == [4, 2, 2, 2]
+    assert len(recipe["class_weights"]) == 21
     entries = [json.loads(line) for line in (own_run / "run/validation.jsonl").read_text().splitlines()]
-    assert [e["step"] for e in entries] == [2, 4] and all(e["images"] == 2 for e in entries)
+    assert [e["step"] for e in entries] == [2, 4]
+    assert all(e["images"] == 2 for e in entries)
     best = min(entries, key=lambda e: e["loss"])["step"]
     assert [p.name for p in checkpoint_files.checkpoints(own_run / "run", checkpoint_files.BEST)] == [
         f"best.ckpt-{best}"
@@ -495,10 +510,12 @@ def test_describe_draws_the_graph(tmp_path, capsys):
 └─ 3: pool 2x2, enlarged 2x
    └─ 4: conv 3x3 rate 1,1
 concat, 1x1 of 0, 1, 2, 3, 4"""
-    assert tree in printed and str(picture) in printed
+    assert tree in printed
+    assert str(picture) in printed
     assert min(Image.open(picture).size) > 100
     assert command("describe", "--draw", tmp_path / "graph.txt") == 2
-    assert "must end in .png" in capsys.readouterr().err and not (tmp_path / "graph.txt").exists()
+    assert "must end in .png" in capsys.readouterr().err
+    assert not (tmp_path / "graph.txt").exists()
 
 
 def test_keras_weights_start_a_training_by_their_names(keras, sample_set, tmp_path, capsys):
@@ -510,7 +527,8 @@ def test_keras_weights_start_a_training_by_their_names(keras, sample_set, tmp_pa
         "--set", "epochs=0", "num_steps=1", "batch_size=2", "crop_size=64", "resize_range=64,64", "eval_size=64",
     ]) == 0  # fmt: skip
     stored = Weights(run / "model.ckpt-1").recipe()
-    assert stored["base_model"] == "mobilenetv2" and stored["encoder_middle_conf"] == MOBILENETV2
+    assert stored["base_model"] == "mobilenetv2"
+    assert stored["encoder_middle_conf"] == MOBILENETV2
 
 
 def test_the_cityscapes_design_is_the_readmes():

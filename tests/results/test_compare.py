@@ -82,7 +82,9 @@ def test_the_figures_are_the_suites_metric():
 
 def test_draws_come_in_chunks_that_do_not_show():
     (first,), (again, more) = draws(5, 256, 1), draws(5, 300, 1)
-    assert (first == again).all() and more.shape == (44, 5) and (more.sum(axis=1) == 5).all()
+    assert (first == again).all()
+    assert more.shape == (44, 5)
+    assert (more.sum(axis=1) == 5).all()
 
 
 def test_a_picture_without_labels_counts_in_none():
@@ -90,7 +92,8 @@ def test_a_picture_without_labels_counts_in_none():
     scores = scored([empty, (np.zeros(4, int), np.zeros(4, int))])
     assert np.isnan(Margins.of(scores, [0]).figures()).all()
     found = compare(a_run(scores), a_run(scores), count=50)  # some draws hold the empty picture alone
-    assert [c.picture for c in found.changes] == ["p1"] and found.overall[0].occurs < 1
+    assert [c.picture for c in found.changes] == ["p1"]
+    assert found.overall[0].occurs < 1
     assert [d.name for d in found.classes] == ["sky"]
 
 
@@ -119,10 +122,13 @@ def test_pairing_finds_a_small_difference_among_very_different_pictures():
         mended[np.flatnonzero((label == 2) & (guess != 2))[:6]] = 2
         a.append((label, guess)), b.append((label, mended))
     found = compare(a_run(scored(a)), a_run(scored(b)), count=500)
-    assert found.classes[0].name == "car" and found.classes[0].difference > 0
-    assert found.classes[0].excludes_zero and found.classes[0].low > 0
+    assert found.classes[0].name == "car"
+    assert found.classes[0].difference > 0
+    assert found.classes[0].excludes_zero
+    assert found.classes[0].low > 0
     miou, accuracy = found.overall
-    assert miou.excludes_zero and accuracy.low > 0
+    assert miou.excludes_zero
+    assert accuracy.low > 0
     same = compare(a_run(scored(a)), a_run(scored(a)), count=50)
     assert not any(d.excludes_zero for d in [*same.classes, *same.overall])
 
@@ -134,7 +140,9 @@ def test_a_class_in_few_pictures_is_never_beyond_chance():
         without = [(np.zeros(5, int), np.zeros(5, int))] * 4
         a, b = (a_run(scored([(label, p)] * count + without)) for p in (guess, label))
         road = next(d for d in compare(a, b, count=200).classes if d.name == "road")
-        assert road.low > 0 and road.pictures == count and road.excludes_zero == marked
+        assert road.low > 0
+        assert road.pictures == count
+        assert road.excludes_zero == marked
     assert next(d for d in compare(a, b, count=200, confidence=0.99).classes if d.name == "road").excludes_zero is False
 
 
@@ -174,13 +182,18 @@ def test_command_on_folders(runs, tmp_path, capsys):
     )
     text = capsys.readouterr().out
     assert "6 pictures in both; left out: 0 of A alone, 1 of B alone" in text
-    assert "80 % of 40 paired draws" in text and "mean IoU over the classes in its label" in text
+    assert "80 % of 40 paired draws" in text
+    assert "mean IoU over the classes in its label" in text
     assert "fewer than 30 pictures" in text
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["left_out"] == [0, 1] and found["draws"] == 40 and len(found["changes"]) == 2
-    assert found["changes"][0]["picture"] == "p4" and found["changes"][0]["b"]["pixel_accuracy"] == 0
+    assert found["left_out"] == [0, 1]
+    assert found["draws"] == 40
+    assert len(found["changes"]) == 2
+    assert found["changes"][0]["picture"] == "p4"
+    assert found["changes"][0]["b"]["pixel_accuracy"] == 0
     sizes = [abs(c["difference"]) for c in found["classes"]]
-    assert sizes == sorted(sizes, reverse=True) and {c["name"] for c in found["classes"]} == set(NAMES)
+    assert sizes == sorted(sizes, reverse=True)
+    assert {c["name"] for c in found["classes"]} == set(NAMES)
     assert all(c["difference"] == pytest.approx(c["b"] - c["a"], abs=2e-6) for c in found["classes"])
     lines = [line.split()[0] for line in text.splitlines() if line.startswith(NAMES)]
     assert lines == [c["name"] for c in found["classes"]]
@@ -192,10 +205,10 @@ def test_ranking_by_pixel_accuracy_and_no_pictures(runs, capsys):
     few, many = np.zeros(100, int), np.where(np.arange(100) < 20, 1, label)
     a, b = a_run(scored([(label, label)] * 2)), a_run(scored([(label, few), (label, many)]))
     by_accuracy, by_miou = (compare(a, b, count=5, by=by).changes for by in ("pixel_accuracy", "miou"))
-    assert [c.picture for c in by_accuracy] == ["p1", "p0"] and by_accuracy[0].by("pixel_accuracy") == pytest.approx(
-        -0.2
-    )
-    assert [c.picture for c in by_miou] == ["p0", "p1"] and by_miou[0].by("miou") == pytest.approx(-0.525)
+    assert [c.picture for c in by_accuracy] == ["p1", "p0"]
+    assert by_accuracy[0].by("pixel_accuracy") == pytest.approx(-0.2)
+    assert [c.picture for c in by_miou] == ["p0", "p1"]
+    assert by_miou[0].by("miou") == pytest.approx(-0.525)
     assert command(*runs, "--pictures", "0", "--draws", "5") == 0
     assert "changed most" not in capsys.readouterr().out
 
@@ -226,7 +239,8 @@ def test_records_by_file_id_or_end(runs, results_dir, how):
     matrix = PictureScores.load(runs[0] / SCORES_FILE).matrix().tolist()
     path = write_record(runs[0], results_dir, matrix)
     run = open_run({"file": str(path), "id": path.stem, "end": path.stem[-10:]}[how])
-    assert run.classes == NAMES and run.title == "Tiny small, native, scale 1 [0123456789]"
+    assert run.classes == NAMES
+    assert run.title == "Tiny small, native, scale 1 [0123456789]"
     assert run.scores.names == [f"p{i}" for i in range(6)]
 
 
@@ -263,7 +277,8 @@ def test_bad_input(runs, tmp_path, results_dir, capsys):
     def refused(*arguments):
         assert command(*arguments) == 2
         out, error = capsys.readouterr()
-        assert out == "" and len(error.strip().splitlines()) == 1
+        assert out == ""
+        assert len(error.strip().splitlines()) == 1
         return error
 
     assert "no record in" in refused(a, "ffffffffff")
@@ -312,16 +327,19 @@ def test_sheet_of_what_evaluate_wrote(sample_set, tmp_path, monkeypatch, capsys)
     scores.save(spoilt / SCORES_FILE)
     more = ["--data", sample_set, "--out", "changes", "--pictures", "2", "--draws", "10"]
     assert command(record, spoilt, *more) == 2
-    assert "kept no label maps" in capsys.readouterr().err and not (tmp_path / "changes").exists()
+    assert "kept no label maps" in capsys.readouterr().err
+    assert not (tmp_path / "changes").exists()
     for folder in (tmp_path / "a", spoilt):
         (folder / LABELS_FOLDER).mkdir()
         for i in range(4):
             save_label_png(folder / LABELS_FOLDER / f"{split.pairs[i][0].stem}.png", split.read(i)[1], card.palette)
     assert command(record, spoilt, *more) == 0
     text = capsys.readouterr().out
-    assert text.splitlines()[-1] == "changes/changed_pictures.png" and "Tiny small" in text
+    assert text.splitlines()[-1] == "changes/changed_pictures.png"
+    assert "Tiny small" in text
     with Image.open("changes/changed_pictures.png") as page:
-        assert page.width > 4 * 180 and page.height > 2 * 180
+        assert page.width > 4 * 180
+        assert page.height > 2 * 180
     other = sorted((spoilt / LABELS_FOLDER).glob("*.png"))
     for path in other:
         Image.new("L", (3, 3)).save(path)
@@ -335,5 +353,7 @@ def test_figures_that_do_not_exist_are_none_in_json(tmp_path):
     scored([(np.zeros(4, int), label), (np.zeros(4, int), np.zeros(4, int))]).save(tmp_path / "y.npz")
     assert command(tmp_path / "x.npz", tmp_path / "y.npz", "--draws", "5", "--json", tmp_path / "o.json") == 0
     found = json.loads((tmp_path / "o.json").read_text())["classes"]
-    assert found[-1]["name"] == "class 1" and found[-1]["b"] is None and found[-1]["low"] is None
+    assert found[-1]["name"] == "class 1"
+    assert found[-1]["b"] is None
+    assert found[-1]["low"] is None
     assert not any(isinstance(v, float) and math.isnan(v) for c in found for v in c.values())

@@ -71,12 +71,16 @@ def test_everything_is_evaluated_once(two_runs, results_dir, capsys):
     assert len(before) == 4  # what reproduce evaluates: its own protocol, and mirrored
     assert eval_all.main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("to evaluate") == 2 and listed.count("has its record") == 4
+    assert listed.count("to evaluate") == 2
+    assert listed.count("has its record") == 4
     assert eval_all.main(["--quiet"]) == 0
     printed = capsys.readouterr().out
     after = runs_of(results_dir)
-    assert len(after) == 6 and {n: after[n] for n in before} == before
-    assert printed.count("evaluated") == 2 and printed.count("was there") == 4 and "scales 0.75 1" in printed
+    assert len(after) == 6
+    assert {n: after[n] for n in before} == before
+    assert printed.count("evaluated") == 2
+    assert printed.count("was there") == 4
+    assert "scales 0.75 1" in printed
     for record in records.read_records():
         assert (Path(record["evaluation"]) / "pictures.npz").is_file()
         assert len(list((Path(record["evaluation"]) / "labels").iterdir())) == 16
@@ -149,8 +153,10 @@ def test_a_killed_run_leaves_only_the_rest(two_runs, results_dir, how):
     some = runs_of(results_dir)
     assert len(some) == 5
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
-    assert done.returncode == 0 and "1 evaluations, 5 have their records" in done.stderr
-    assert len(runs_of(results_dir)) == 6 and {n: runs_of(results_dir)[n] for n in some} == some
+    assert done.returncode == 0
+    assert "1 evaluations, 5 have their records" in done.stderr
+    assert len(runs_of(results_dir)) == 6
+    assert {n: runs_of(results_dir)[n] for n in some} == some
 
 
 def test_one_that_fails_does_not_stop_the_others(two_runs, results_dir, capsys):
@@ -159,13 +165,16 @@ def test_one_that_fails_does_not_stop_the_others(two_runs, results_dir, capsys):
     data.write_bytes(whole[: len(whole) // 2])
     assert eval_all.main(["--quiet"]) == 2
     captured = capsys.readouterr()
-    assert captured.out.count("tiny-wide") == 3 and "failed" not in captured.out
-    assert "runs/tiny-small/model.ckpt-8" in captured.err and "1 checkpoints could not be made or read" in captured.err
+    assert captured.out.count("tiny-wide") == 3
+    assert "failed" not in captured.out
+    assert "runs/tiny-small/model.ckpt-8" in captured.err
+    assert "1 checkpoints could not be made or read" in captured.err
     data.write_bytes(whole)
     (two_runs / "runs/tiny-small/evaluation-eval_scales_0_75_1_0").write_text("in the way of its folder")
     assert eval_all.main(["--quiet"]) == 2
     captured = capsys.readouterr()
-    assert "failed: " in captured.out and "1 of 6 evaluations failed, 0 checkpoints" in captured.err
+    assert "failed: " in captured.out
+    assert "1 of 6 evaluations failed, 0 checkpoints" in captured.err
 
 
 def test_memory_limits_what_runs_together(two_runs, monkeypatch):
@@ -213,9 +222,8 @@ def test_real_data_takes_runs_on_real_data_and_fetched_weights(
     assert eval_all.main(arguments) == 0
     found = {r["checkpoint"]["path"]: r["marks"] for r in records.read_records()}
     assert set(found) == {"runs/real/model.ckpt-1", "weights/theirs/model.ckpt-1"}
-    assert (
-        found["weights/theirs/model.ckpt-1"]["val_seen"] is True and "val_seen" not in found["runs/real/model.ckpt-1"]
-    )
+    assert found["weights/theirs/model.ckpt-1"]["val_seen"] is True
+    assert "val_seen" not in found["runs/real/model.ckpt-1"]
 
 
 def test_protocols_of_every_paper_are_told_apart():
@@ -242,7 +250,8 @@ def test_all_reproductions_are_found():
 def test_the_manifest_names_real_variants():
     ours = reproductions()
     named = [w for e in manifests.read_manifest().entries.values() for w in e.weights if w.variant]
-    assert len(named) > 15 and all(w.variant in ours[w.reproduction].variants for w in named)
+    assert len(named) > 15
+    assert all(w.variant in ours[w.reproduction].variants for w in named)
 
 
 def test_records_of_an_earlier_schema_are_read(results_dir):
@@ -255,7 +264,8 @@ def test_records_of_an_earlier_schema_are_read(results_dir):
     path.parent.mkdir(parents=True)
     path.write_text(records.dumps(record | {"digest": records.digest(record)}))
     (read,) = records.read_records()
-    assert read["code"] is None and read["miou"] == record["miou"]
+    assert read["code"] is None
+    assert read["miou"] == record["miou"]
     record["schema"] = records.SCHEMA + 1
     path.write_text(records.dumps(record | {"digest": records.digest(record)}))
     with pytest.raises(UserError, match="newer than this checkout"):

@@ -101,7 +101,9 @@ def test_image_pooling_sees_the_whole_picture():
         return tf.concat([heads.image_pooling(net, 4, "pool"), conv(net, 3, "b")], axis=3)
 
     field = field_of(network)
-    assert field.whole_picture and field.width == 7 and str(field) == "whole picture (7)"
+    assert field.whole_picture
+    assert field.width == 7
+    assert str(field) == "whole picture (7)"
 
 
 def test_an_op_without_a_rule_is_said():
@@ -171,7 +173,8 @@ def test_padded_multiply_adds_are_those_of_space_to_batch(rate):
 def test_depthwise_multiply_adds_do_not_count_what_is_cut_away():
     with tf.Graph().as_default() as graph:
         layers.depthwise_conv2d(tf.zeros([1, 33, 33, 8]), 3, rate=12, scope="depthwise")
-        assert multiply_adds(graph) == 33 * 33 * 9 * 8 and multiply_adds(graph, padded=True) == 36 * 36 * 9 * 8
+        assert multiply_adds(graph) == 33 * 33 * 9 * 8
+        assert multiply_adds(graph, padded=True) == 36 * 36 * 9 * 8
 
 
 def test_checkpoint_is_as_large_as_said(tmp_path):
@@ -182,13 +185,15 @@ def test_checkpoint_is_as_large_as_said(tmp_path):
             tf.train.Saver(variables).save(running, str(tmp_path / "model"), write_meta_graph=False)
     (data,) = tmp_path.glob("model.data-*")
     assert figures.checkpoint_bytes == data.stat().st_size == 4 * figures.parameters
-    assert figures.output_stride == 8 and str(figures.receptive_field) == str(15 + 2 * 2 * 8)
+    assert figures.output_stride == 8
+    assert str(figures.receptive_field) == str(15 + 2 * 2 * 8)
     assert scores.shape.as_list() == [1, 9, 9, 21]
 
 
 def test_describe_says_all_of_it():
     lines = describe(tiny.network, tiny.SMALL, 65).splitlines()
-    assert "output stride: 8" in lines and "receptive field: 47" in lines
+    assert "output stride: 8" in lines
+    assert "receptive field: 47" in lines
     assert any(line.startswith("checkpoint: 0.0 MB") for line in lines)
 
 
@@ -201,7 +206,8 @@ def test_every_entry_names_a_recipe_and_a_source():
             apply_settings(known[name].variants, entry["variant"], entry.get("settings", ()))
             assert entry.keys() <= {"model", "variant", "settings", *model_table.PUBLISHED}
             for key in model_table.PUBLISHED.keys() & entry.keys():
-                assert entry[key]["value"] > 0 and entry[key]["source"]
+                assert entry[key]["value"] > 0
+                assert entry[key]["source"]
                 assert entry[key].keys() <= {"value", "source", "note"}
 
 
@@ -239,10 +245,12 @@ def test_networks_that_enlarge_their_scores_and_those_of_several_scales(only):
     which = only(v2=["deeplab", "deeplab_msc"], v3plus_simplified=["mobilenetv2", "nasnetmobile"])
     one, three, mobilenet, nasnet = (row.figures for row in model_table.measure_models(which, size=257, quiet=True))
     assert (one.output_stride, three.output_stride, mobilenet.output_stride, nasnet.output_stride) == (8, 8, 16, 16)
-    assert one.parameters == three.parameters and one.multiply_adds * 1.5 < three.multiply_adds
+    assert one.parameters == three.parameters
+    assert one.multiply_adds * 1.5 < three.multiply_adds
     assert one.receptive_field.width == 1027 + 2 * 24 * 8  # ResNet-101's known one, and the widest branch
     assert 2 * one.receptive_field.width < three.receptive_field.width < 2.2 * one.receptive_field.width
-    assert nasnet.receptive_field.height > 1000 and not nasnet.receptive_field.whole_picture
+    assert nasnet.receptive_field.height > 1000
+    assert not nasnet.receptive_field.whole_picture
 
 
 def test_atrous_backbones_see_as_much_at_either_stride():
@@ -260,13 +268,17 @@ def test_command_prints_and_writes(only, results_dir, capsys):
     only(v1=["paper"])
     assert model_table.main(["v1", "--quiet"]) == 0
     text = capsys.readouterr().out
-    assert "20.5 (1.000) [1]" in text and "[1] arXiv 1606.00915 table 1" in text and not results_dir.exists()
+    assert "20.5 (1.000) [1]" in text
+    assert "[1] arXiv 1606.00915 table 1" in text
+    assert not results_dir.exists()
     assert model_table.main(["--write", "--quiet"]) == 0
     assert text.strip() in capsys.readouterr().out
     page = (results_dir / "models.md").read_text()
-    assert "| LargeFOV | 8 | 435 | 224 (1.942) [1][2] |" in page and "- [1] arXiv 1606.00915 table 1" in page
+    assert "| LargeFOV | 8 | 435 | 224 (1.942) [1][2] |" in page
+    assert "- [1] arXiv 1606.00915 table 1" in page
     (model,) = read_json(results_dir / "models.json")["models"]
-    assert model["parameters"] == model["trained"] == 20505429 and model["output_stride"] == 8
+    assert model["parameters"] == model["trained"] == 20505429
+    assert model["output_stride"] == 8
     assert model["receptive_field"] == {"height": 435, "width": 435, "whole_picture": False}
     assert model["published"]["parameters"]["ratio"] == pytest.approx(1, abs=0.001)
     assert json.dumps(model)  # plain types
@@ -276,7 +288,8 @@ def test_published_multiply_adds_stand_only_beside_their_size(only):
     which = only(v3plus=["mnv2_pascal_train_aug"])
     (row,) = model_table.measure_models(which, size=65, quiet=True)
     assert row.published.keys() == {"parameters", "checkpoint"}
-    assert "65x65" in model_table.as_text([row], 65) and "2.75" not in model_table.as_text([row], 65)
+    assert "65x65" in model_table.as_text([row], 65)
+    assert "2.75" not in model_table.as_text([row], 65)
 
 
 def test_wrong_arguments(capsys):

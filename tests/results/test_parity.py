@@ -51,7 +51,8 @@ def test_a_row_is_what_was_measured(record):
     )
     table = parity.readme_table(found)
     assert row(table, "v2")[1:] == ["equal", "2.5e-6", "100 %", "loss 3e-6, gradients 4e-4", "loss 5e-6", "-"]
-    assert found[0]["compared"]["logits"]["cases"] == 2 and found[0]["compared"]["logits"]["tolerance"] == 2e-5
+    assert found[0]["compared"]["logits"]["cases"] == 2
+    assert found[0]["compared"]["logits"]["tolerance"] == 2e-5
     assert "2e-5" not in table  # a tolerance is no figure
 
 
@@ -61,7 +62,8 @@ def test_a_pixel_that_differs_is_not_rounded_away(record):
 
 
 def test_programs_without_a_record_are_named(record):
-    assert parity.readme_table([]) == parity.NONE_YET and "make parity" in parity.NONE_YET
+    assert parity.readme_table([]) == parity.NONE_YET
+    assert "make parity" in parity.NONE_YET
     table = parity.readme_table(record("v3", measured()))
     assert all(f"(`{name}`)" in table.partition("Not measured yet: ")[2] for name in parity.PROGRAMS if name != "v3")
     assert "(`v3`)" not in table.partition("Not measured yet: ")[2]
@@ -76,7 +78,8 @@ def test_an_exception_is_shown_with_its_figures_and_is_no_figure_of_the_row(reco
         measured("rounding alone", 2e-3, None, detail="ours against ours", **odd),
     )
     table = parity.readme_table(found)
-    assert row(table, "v1")[5] == "loss 5e-7¹" and row(table, "v1")[4] == "²"
+    assert row(table, "v1")[5] == "loss 5e-7¹"
+    assert row(table, "v1")[4] == "²"
     assert "¹ Training steps: 1.6e-3 (a, step 4, with oneDNN). Near-ties flip." in table
     assert "² Rounding alone: 2e-3 (a, ours against ours). Near-ties flip." in table
 
@@ -91,7 +94,8 @@ def test_a_difference_beyond_its_tolerance_stands_out(record):
 def test_what_was_skipped_is_said(record):
     found = record("v3plus_zoo", measured(), skipped=[Skipped("real label maps", "the weights are not to be had")])
     table = parity.readme_table(found)
-    assert row(table, "v3plus_zoo")[6] == "¹" and "¹ Not measured: the weights are not to be had." in table
+    assert row(table, "v3plus_zoo")[6] == "¹"
+    assert "¹ Not measured: the weights are not to be had." in table
     page = parity.page(found)
     assert "Not measured, real label maps: the weights are not to be had." in page
 
@@ -101,14 +105,16 @@ def test_the_page_has_every_case(record):
     page = parity.page(found)
     assert "| a | logits | - | 4,641 | largest | 1.2e-6 | 2e-5 |" in page
     assert "| b | moving statistics | after one update | 4,641 | largest | 2e-7 | 1e-5 |" in page
-    assert all(f"*{name}*" in page for name in parity.MEASURES) and "](results/" not in page
+    assert all(f"*{name}*" in page for name in parity.MEASURES)
+    assert "](results/" not in page
 
 
 def test_the_readme_is_filled_between_its_markers(record):
     found, text = record("v3", measured()), f"a\n{parity.BEGIN}\nold\n{parity.END}\nb\n"
     filled = parity.fill(text, found)
     assert filled == f"a\n{parity.BEGIN}\n\n{parity.readme_table(found)}\n\n{parity.END}\nb\n"
-    assert parity.fill(filled, found) == filled and parity.fill("no markers\n", found) == "no markers\n"
+    assert parity.fill(filled, found) == filled
+    assert parity.fill("no markers\n", found) == "no markers\n"
 
 
 def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, capsys):
@@ -117,7 +123,8 @@ def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, ca
     assert parity.write_results(readme) == results_dir / "PARITY.md"
     assert parity.readme_table(found) in readme.read_text()
     before = (ROOT / "README.md").read_bytes()
-    assert results_command.main([]) == 0 and f"{results_dir / 'PARITY.md'}\n" in capsys.readouterr().out
+    assert results_command.main([]) == 0
+    assert f"{results_dir / 'PARITY.md'}\n" in capsys.readouterr().out
     assert (ROOT / "README.md").read_bytes() == before
 
 
@@ -125,7 +132,8 @@ def test_the_committed_page_and_readme_are_what_the_committed_records_give():
     found = parity.read_records(ROOT / "results/parity")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [record["program"] for record in found] == list(parity.PROGRAMS)
-    assert parity.fill(readme, found) == readme and parity.readme_table(found) in readme
+    assert parity.fill(readme, found) == readme
+    assert parity.readme_table(found) in readme
     assert parity.page(found) == (ROOT / "results/PARITY.md").read_text(encoding="utf-8")
 
 
@@ -152,7 +160,8 @@ def test_bad_records_are_refused(record, change, message):
 
 def test_measurements_measure():
     ours, theirs = {"a": [1], "b": [2], "d": None}, {"a": [1], "b": [3], "c": None}
-    assert by_name("x", ours, theirs).difference == 3 and by_name("x", theirs, theirs).holds
+    assert by_name("x", ours, theirs).difference == 3
+    assert by_name("x", theirs, theirs).holds
     assert by_pixel("x", np.array([1, 2, 3, 4]), np.array([[1], [2], [3], [5]])).difference == 0.25
     assert by_largest("x", "logits", [1.0, 2.0], np.array([1.0, 4.0])).difference == 0.5
     assert by_each("x", "losses", [1.0, 0.0], [2.0, 0.0]).difference == 0.5
@@ -183,7 +192,8 @@ def test_a_wrong_program_is_one_sentence(capsys):
     with pytest.raises(SystemExit) as end:
         command.main(["v9"])
     message = capsys.readouterr().err
-    assert end.value.code == 2 and message.startswith("error: PROGRAM v9: there are v1, ")
+    assert end.value.code == 2
+    assert message.startswith("error: PROGRAM v9: there are v1, ")
 
 
 def test_the_command_writes_a_record_and_its_status_says_whether_all_is_equal(results_dir, monkeypatch, capsys):
@@ -200,4 +210,5 @@ def test_a_program_without_answers_is_one_sentence_and_writes_nothing(results_di
     module = type("", (), {"measurements": staticmethod(lambda: iter([]))})
     monkeypatch.setattr(command.importlib, "import_module", lambda name: module)
     assert command.main(["v2"]) == 2
-    assert "has no answers of zhengyang-wang" in capsys.readouterr().err and not results_dir.exists()
+    assert "has no answers of zhengyang-wang" in capsys.readouterr().err
+    assert not results_dir.exists()

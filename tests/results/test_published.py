@@ -129,29 +129,42 @@ def test_anything_else_than_the_row_says_keeps_a_record_away(rows):
             place[last] = value
         return not matching.matches(row, changed)
 
-    assert keeps_away(protocol__scales=[0.75, 1.0, 1.25]) and keeps_away(protocol__flip=False)
-    assert keeps_away(protocol__eval_size=513) and keeps_away(protocol__resize_range=[513, 513])
-    assert keeps_away(protocol__crf={"iterations": 10}) and keeps_away(protocol__msc_scales=[1.0, 0.5])
-    assert keeps_away(protocol__scale_fusion="max_logits") and keeps_away(protocol__void="class 0")
-    assert keeps_away(recipe__multi_grid=[1, 1, 1]) and keeps_away(recipe__output_stride=8)
-    assert keeps_away(recipe__batch_size=8) and keeps_away(recipe__dataset="coco")
-    assert keeps_away(recipe__num_classes=20) and keeps_away(data__title="VOC2012 train")
-    assert keeps_away(changed=["weight_decay"]) and not keeps_away(changed=["batch_size"])  # which the row tells
+    assert keeps_away(protocol__scales=[0.75, 1.0, 1.25])
+    assert keeps_away(protocol__flip=False)
+    assert keeps_away(protocol__eval_size=513)
+    assert keeps_away(protocol__resize_range=[513, 513])
+    assert keeps_away(protocol__crf={"iterations": 10})
+    assert keeps_away(protocol__msc_scales=[1.0, 0.5])
+    assert keeps_away(protocol__scale_fusion="max_logits")
+    assert keeps_away(protocol__void="class 0")
+    assert keeps_away(recipe__multi_grid=[1, 1, 1])
+    assert keeps_away(recipe__output_stride=8)
+    assert keeps_away(recipe__batch_size=8)
+    assert keeps_away(recipe__dataset="coco")
+    assert keeps_away(recipe__num_classes=20)
+    assert keeps_away(data__title="VOC2012 train")
+    assert keeps_away(changed=["weight_decay"])
+    assert not keeps_away(changed=["batch_size"])
     assert keeps_away(reproduction="v3plus")
-    assert keeps_away(marks={"subset": 5}) and keeps_away(marks={"val_seen": True})
+    assert keeps_away(marks={"subset": 5})
+    assert keeps_away(marks={"val_seen": True})
     for init in (None, "weights/coco/coco.ckpt", "weights/resnet_v1_101_beta/model.ckpt"):
         assert keeps_away(training__init=init)
-    assert keeps_away(training=None) and keeps_away(checkpoint__path="runs/x/best.ckpt-30000")
+    assert keeps_away(training=None)
+    assert keeps_away(checkpoint__path="runs/x/best.ckpt-30000")
     assert keeps_away(checkpoint__step=1000)
-    assert not keeps_away(variant="paper") and not keeps_away(variant="table6_os8")  # a name decides nothing
+    assert not keeps_away(variant="paper")
+    assert not keeps_away(variant="table6_os8")
     assert not keeps_away(changed=["eval_output_stride"])  # as records of schema 1 have it; the protocol says it
 
 
 def test_msc_crf_and_published_weights(rows):
     msc, crf = (named(rows, "arXiv 1606.00915 table 4", miou) for miou in (76.35, 77.69))
     record, refined = made_up(msc), made_up(crf)
-    assert matching.matches(msc, record) and matching.matches(crf, refined)
-    assert not matching.matches(msc, refined) and not matching.matches(crf, record)
+    assert matching.matches(msc, record)
+    assert matching.matches(crf, refined)
+    assert not matching.matches(msc, refined)
+    assert not matching.matches(crf, record)
     other_crf = copy.deepcopy(refined)
     other_crf["protocol"]["crf"]["bilateral_sxy"] = 49.0  # v1's, not v2's
     assert not matching.matches(crf, other_crf)
@@ -171,7 +184,8 @@ def test_msc_crf_and_published_weights(rows):
 def test_rows_of_random_splits_and_of_seen_pictures_have_these_marks(rows):
     seen = named(rows, "github DrSleep/tensorflow-deeplab-resnet README", 86.9)
     random_split = named(rows, "github tonandr/deeplabv3plus_keras", 87.9)
-    assert seen.marks == {"val_seen": True} and random_split.marks == {"random_split": True}
+    assert seen.marks == {"val_seen": True}
+    assert random_split.marks == {"random_split": True}
     for row in (seen, random_split):
         assert not matching.matches(row, made_up(row) | {"marks": {}})
 
@@ -202,14 +216,14 @@ def test_what_a_missing_number_takes(rows):
         "eval_output_stride=8`"
     )
     assert needs[64.81].startswith('`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_50 SET="variant=table3_mg111_block4')
-    assert "depth=50" in needs[64.81] and "RUN_DIR=runs/" in needs[64.81]
+    assert "depth=50" in needs[64.81]
+    assert "RUN_DIR=runs/" in needs[64.81]
     assert needs[75.32] == "`make weights NAME=deeplabv3_mnv2_pascal_train_aug`, then `make eval-all DATA=VOC2012`"
     assert needs[73.57].endswith("`make eval-all DATA=Cityscapes DATASET=cityscapes SPLIT=val`")
     assert needs[87.8] == "the test server: its labels are not public"
     assert needs[83.03] == "JFT-300M, which is not public"
-    assert needs[76.98].startswith("its own program: NanqingD/") and needs[79.74] == (
-        "a recipe: none of ours is Auto-DeepLab-S"
-    )
+    assert needs[76.98].startswith("its own program: NanqingD/")
+    assert needs[79.74] == ("a recipe: none of ours is Auto-DeepLab-S")
     assert needs[72] == "another evaluation than ours, which takes whole pictures"
     manifest = read_manifest()
     for row in rows:
@@ -233,7 +247,8 @@ def test_rows_agree_with_what_the_repository_says_of_the_same_thing(rows):
     """`beside` points at a row of another source, or of the same one where it prints a number twice."""
     by_id = {row.id: row for row in rows if row.id}
     linked = [row for row in rows if row.beside]
-    assert len(linked) > 20 and all(row.beside in by_id for row in linked)
+    assert len(linked) > 20
+    assert all(row.beside in by_id for row in linked)
     # Of one training and protocol, but for who trained it: both figures are of the same data and classes.
     for row in linked:
         other = by_id[row.beside].table
@@ -262,7 +277,8 @@ def refusal(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         read_published(path)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
     return str(caught.value).replace(str(path), "FILE")
 
 
@@ -275,8 +291,11 @@ def test_a_whole_file_is_read(tmp_path):
     shared += "    - {model: m, miou: 70, protocol: {crf: false}, trained: {init: null, program: theirs, depth: 101}}\n"
     path.write_text(shared, encoding="utf-8")
     (row,) = read_published(path)
-    assert row.protocol == Protocol(output_stride=8) and row.trained.program == "theirs" and not row.trained.init
-    assert row.trained.fields == {"depth": 101} and not row.is_ours
+    assert row.protocol == Protocol(output_stride=8)
+    assert row.trained.program == "theirs"
+    assert not row.trained.init
+    assert row.trained.fields == {"depth": 101}
+    assert not row.is_ours
 
 
 @pytest.mark.parametrize(
@@ -329,7 +348,8 @@ def test_a_fault_is_one_sentence_with_file_line_row_and_field(tmp_path, old, new
     text = WHOLE.replace(old, new, 1)
     assert text != WHOLE
     said = refusal(tmp_path, text)
-    assert said.startswith("FILE: ") and message in said, said
+    assert said.startswith("FILE: "), said
+    assert message in said, said
 
 
 def test_any_mutation_of_the_file_is_read_or_refused(tmp_path):
@@ -354,7 +374,8 @@ def test_any_mutation_of_the_file_is_read_or_refused(tmp_path):
             read_published(path)
         except UserError as error:
             refused += 1
-            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            assert str(error).startswith(str(path))
+            assert "\n" not in str(error)
     assert refused > 150
 
 

@@ -40,23 +40,27 @@ def test_reproduce_draws_trains_evaluates_and_records(reproduced, tmp_path, resu
     run_dir = tmp_path / "runs/tiny-small-4"
     assert (tmp_path / "data/sample/sample.json").is_file()
     assert {p.name for p in run_dir.glob("*.png")} == {"overlays.png", "training_curve.png"}
-    assert (run_dir / "evaluation/metrics.json").is_file() and len(list((run_dir / "predictions").iterdir())) == 16
+    assert (run_dir / "evaluation/metrics.json").is_file()
+    assert len(list((run_dir / "predictions").iterdir())) == 16
     assert {p.name for p in (results_dir / "figures").iterdir()} == {
         "tiny-small-4-overlays.png",
         "tiny-small-4-training_curve.png",
     }
     record = json.loads(reproduced.read_text())
-    assert record["marks"] == {"sample": True, "subset": 2} and record["data"]["images"] == 2
-    assert (
-        record["changed"] == ["num_steps"] and record["recipe"]["num_steps"] == 4 and record["checkpoint"]["step"] == 4
-    )
-    assert record["miou_before_training"] is not None and record["training"]["split"] == "train_aug"
+    assert record["marks"] == {"sample": True, "subset": 2}
+    assert record["data"]["images"] == 2
+    assert record["changed"] == ["num_steps"]
+    assert record["recipe"]["num_steps"] == 4
+    assert record["checkpoint"]["step"] == 4
+    assert record["miou_before_training"] is not None
+    assert record["training"]["split"] == "train_aug"
     assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2"
     assert not (run_dir / "start/model.ckpt-0.index").exists()  # measured, then removed
     # Again: nothing to train, the same record but for its time, and the network before training is remembered.
     assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
     again = json.loads(reproduced.read_text())
-    assert again["miou_before_training"] == record["miou_before_training"] and again["miou"] == record["miou"]
+    assert again["miou_before_training"] == record["miou_before_training"]
+    assert again["miou"] == record["miou"]
 
 
 def test_a_changed_record_is_refused(reproduced):
@@ -78,15 +82,18 @@ def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, 
     results.write_results(readme)
     assert (readme.read_text(), (results_dir / "RESULTS.md").read_text()) == first
     assert (readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns) == stamps
-    assert first[0].startswith("# Head\n") and first[0].endswith("\n\ntail\n") and "old" not in first[0]
+    assert first[0].startswith("# Head\n")
+    assert first[0].endswith("\n\ntail\n")
+    assert "old" not in first[0]
     record = json.loads(reproduced.read_text())
     row = next(line for line in first[1].splitlines() if record["id"] in line)
-    assert f"{100 * record['miou']:.2f}" in row and "`sample` `subset 2`" in row
-    assert (
-        f"](runs/{record['id']}.json)" in row and record["id"] not in first[0]
-    )  # sample runs stand in RESULTS.md alone
+    assert f"{100 * record['miou']:.2f}" in row
+    assert "`sample` `subset 2`" in row
+    assert f"](runs/{record['id']}.json)" in row
+    assert record["id"] not in first[0]
     real = first[1].split("## Sample runs")[0]
-    assert record["id"] not in real and "None yet." in real
+    assert record["id"] not in real
+    assert "None yet." in real
 
     readme.write_text("no markers")
     with pytest.raises(UserError, match="has no lines"):
@@ -99,7 +106,8 @@ def test_of_sample_runs_that_were_made_again_the_newest_is_shown(reproduced):
     other = record | {"id": "other", "changed": ["seed"]}
     assert {r["id"] for r in results._sample([again, record, other])} == {"again", "other"}
     real = [r | {"marks": {}} for r in (record, again)]
-    assert results._sample(real) == [] and len(results._real(real)) == 2
+    assert results._sample(real) == []
+    assert len(results._real(real)) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +141,8 @@ def test_marks_of_the_sample(tmp_path):
 
 def test_records_hold_no_ones_home():
     words = records._public("python -m reproductions.v2 train --data /home/me/VOC2012 --set a=/b").split()
-    assert "/home/me/VOC2012" not in words and "VOC2012" in words
+    assert "/home/me/VOC2012" not in words
+    assert "VOC2012" in words
 
 
 def test_readme_shows_the_best_ten_of_real_pictures_and_explains_marks_first(reproduced):
@@ -145,7 +154,8 @@ def test_readme_shows_the_best_ten_of_real_pictures_and_explains_marks_first(rep
     ]
     text = results.readme_tables(real, read_published())
     table = [line for line in text.splitlines() if "](results/runs/" in line]
-    assert len(table) == results.README_ROWS and all(f"record000{i}" in text for i in range(3))
+    assert len(table) == results.README_ROWS
+    assert all(f"record000{i}" in text for i in range(3))
     assert all(f"`{name}" in text.partition("| model |")[0] for name in MARKS)
     assert mark_names({"subset": 20, "val_seen": "unknown"}) == {"subset": "subset 20", "val_seen?": "val_seen?"}
 
@@ -160,9 +170,13 @@ def test_a_record_stands_in_the_line_of_its_published_number(reproduced):
     beside = "| 77.21 | 70.63 (github NanqingD/DeepLabV3-Tensorflow)"
     reproduced_part, missing = text.split("## What is missing")
     (line,) = (li for li in reproduced_part.splitlines() if beside in li)
-    assert "OS 16, native, scale 1" in line and "[77.00](runs/" in line and "| -0.21 | 1449 |" in line
+    assert "OS 16, native, scale 1" in line
+    assert "[77.00](runs/" in line
+    assert "| -0.21 | 1449 |" in line
     assert beside not in missing
-    assert "**Published, and reproduced here**" in readme and beside in readme and "-0.21" in readme
+    assert "**Published, and reproduced here**" in readme
+    assert beside in readme
+    assert "-0.21" in readme
     assert "None yet." in results.results_text([], published).split("## What is missing")[0]
     assert "reproduced here" not in results.readme_tables([], published)
 
@@ -201,7 +215,8 @@ def test_committed_results_are_what_the_committed_records_give(tmp_path):
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     committed = [json.loads(git("show", f"HEAD:{p}")) for p in paths]
-    assert committed and all(r["digest"] == records.digest(r) for r in committed)
+    assert committed
+    assert all(r["digest"] == records.digest(r) for r in committed)
     (tmp_path / "published.yaml").write_text(git("show", "HEAD:results/published.yaml"), encoding="utf-8")
     published = read_published(tmp_path / "published.yaml")
     assert git("show", "HEAD:results/RESULTS.md") == results.results_text(committed, published)
@@ -229,7 +244,8 @@ def test_a_checkpoint_cannot_say_where_its_record_is_written(reproduced, tmp_pat
     before = sorted(tmp_path.rglob("*"))
     status = run("evaluate", "--data", "sample", "--limit", 1, "--quiet",
                  "--checkpoint", tmp_path / "hostile/model.ckpt", "--out", tmp_path / "out")  # fmt: skip
-    assert status == 2 and "variant: 'x/../../../../name' is no plain name" in capsys.readouterr().err
+    assert status == 2
+    assert "variant: 'x/../../../../name' is no plain name" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -274,6 +290,7 @@ def test_reproduce_says_what_it_has_and_what_to_do_with_it(tmp_path, monkeypatch
     following = re.search(r"^on your own photographs: \S+ -m \S+ (.*)$", printed.out, re.MULTILINE)[1]
     photograph = next((tmp_path / "data/sample/JPEGImages").iterdir())
     words = [str(photograph) if word == "photo.jpg" else word for word in shlex.split(following)]
-    assert run(*words, "--quiet") == 0 and list((tmp_path / "out").glob("*_overlay.png"))
+    assert run(*words, "--quiet") == 0
+    assert list((tmp_path / "out").glob("*_overlay.png"))
     assert re.search(r"^the network before training: mIoU [\d.]+, 2 pictures$", printed.err, re.MULTILINE)
     assert re.search(r"^training 1/4 .* s left\)$", printed.err, re.MULTILINE)  # from the first step on

@@ -80,7 +80,8 @@ def test_unreadable_files_are_one_sentence(tmp_path, variables):
         with pytest.raises(UserError) as error:
             weights = Weights(tmp_path / name)
             restore(session, weights, made)
-        assert name in str(error.value) and "\n" not in str(error.value), name
+        assert name in str(error.value), name
+        assert "\n" not in str(error.value), name
     with pytest.raises(UserError, match="folder without checkpoints"):
         Weights(tmp_path)
 
@@ -117,7 +118,8 @@ def test_digest_follows_the_content(tmp_path, variables):
     session, made = variables
     files = write(tmp_path, session, made)
     digests = {Weights(f).digest() for f in files}
-    assert len(digests) == 3 and all(len(d) == 64 for d in digests)
+    assert len(digests) == 3
+    assert all(len(d) == 64 for d in digests)
     assert Weights(files[1]).digest() == Weights(tmp_path / "x.v2.index").digest()
 
 
@@ -152,7 +154,9 @@ def test_weights_that_are_not_real_and_finite_are_refused(tmp_path, variables, k
         session.run(saved, fed)
     with pytest.raises(UserError) as error:
         restore(session, Weights(path), made)
-    assert "'a/biases'" in str(error.value) and reason in str(error.value) and path.name in str(error.value)
+    assert "'a/biases'" in str(error.value)
+    assert reason in str(error.value)
+    assert path.name in str(error.value)
 
 
 def test_a_checkpoint_of_such_values_is_not_written(tmp_path):
@@ -192,7 +196,8 @@ def slim_file(folder):
 def test_slots_and_averages_of_slims_programs_are_no_weights(tmp_path, variables):
     session, made = variables
     weights = slim_file(tmp_path)
-    assert weights.names() == set(VALUES) and len(weights.averages()) == 2
+    assert weights.names() == set(VALUES)
+    assert len(weights.averages()) == 2
     assert restore(session, weights, made) == 2
     for v in made:
         assert np.array_equal(session.run(v), VALUES[v.op.name])
@@ -201,7 +206,8 @@ def test_slots_and_averages_of_slims_programs_are_no_weights(tmp_path, variables
 def test_averages_are_taken_when_they_are_asked_for(tmp_path, variables):
     session, made = variables
     weights = slim_file(tmp_path)
-    assert weights.take_averages() == 2 and restore(session, weights, made) == 2
+    assert weights.take_averages() == 2
+    assert restore(session, weights, made) == 2
     for v in made:
         assert np.array_equal(session.run(v), VALUES[v.op.name] + 1)
 
@@ -249,7 +255,8 @@ def test_what_is_no_checkpoint_is_told_what_it_is(tmp_path, name, content, says)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as error:
         Weights(tmp_path / name)
-    assert says in str(error.value) and "\n" not in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_of_several_checkpoints_names_them(tmp_path):
@@ -269,7 +276,8 @@ def test_paths_that_tensorflow_takes_for_patterns(tmp_path, variables, name):
         for file in tmp_path.glob(f"{source.name}*"):
             (folder / file.name.replace("x.", f"{name}.")).write_bytes(file.read_bytes())
         weights = Weights(folder / source.name.replace("x.", f"{name}."))
-        assert restore(session, weights, made) == 2 and weights.path.parent == folder
+        assert restore(session, weights, made) == 2
+        assert weights.path.parent == folder
     checkpoints.write(folder / f"{name}.ckpt", VALUES)
     assert Weights(folder / f"{name}.ckpt").names() == set(VALUES)
     saver = tf.train.Saver(made, max_to_keep=0)

@@ -60,6 +60,7 @@ def test_a_circle_of_groups_ends(tmp_path):
 
 
 def test_a_file_is_known_by_its_signature(tmp_path):
-    assert is_hdf5(whole(tmp_path / "w.bin")) and not is_hdf5(tmp_path / "none")
+    assert is_hdf5(whole(tmp_path / "w.bin"))
+    assert not is_hdf5(tmp_path / "none")
     with pytest.raises(ValueError):
         read_arrays(tmp_path / "none", keras_arrays)
