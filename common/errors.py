@@ -12,6 +12,10 @@ class UserError(Exception):
     """Something the user can mend. The message is one clear sentence naming the file or flag and what to do."""
 
 
+class WeightsError(UserError):
+    """The weights are at fault, not the picture, so that the next picture would fail alike."""
+
+
 def brief(value: Any, most: int = LONGEST_QUOTE) -> str:
     """A value as a message quotes it: on one line, `most` characters at the most, control characters escaped.
 

@@ -1,7 +1,6 @@
 """`evaluate`: mIoU of a checkpoint on a split, with a record."""
 
 import argparse
-import contextlib
 import re
 import time
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from common import program
-from common.commands.options import add_data, add_inference, with_protocol
+from common.commands.options import add_data, add_inference, add_record, with_protocol
+from common.console import say
 from common.data.drawing import overlay, picture_row, png_bytes
 from common.data.lists import check_classes, open_data, open_split
 from common.data.masks import save_label_png
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--val-unseen", dest="val_seen", action="store_false",
         help="they were not; weights from elsewhere are marked val_seen? unless one of the two is said",
     )  # fmt: skip
+    add_record(parser)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -75,7 +76,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
-        save_results=args.save_results, save_labels=args.save_labels, command=args.command_line,
+        save_results=args.save_results, save_labels=args.save_labels, command=args.command_line, keep=args.record,
     )  # fmt: skip
     for name, iou in metrics["per_class_iou"].items():
         if iou is not None:
@@ -84,6 +85,10 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
     print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
     print(f"{args.out / METRICS_FILE}\n{record}")
+    if record.name == records.BESIDE:
+        why = records.why_beside(records.read_record(record), weights.path, bool(split.card.source))
+        say(f"the record lies beside the evaluation, and no table shows it: it is of {why}; --record puts it into "
+            f"{records.results_dir() / 'runs'}", args.quiet)  # fmt: skip
     if args.save_results:
         print(args.out / PANELS_FOLDER)
     if args.trimap:
@@ -104,6 +109,7 @@ def evaluate_and_record(
     save_labels: bool = False,
     quiet: bool = False,
     command: str = "",
+    keep: bool = False,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate by the recipe's protocol; write `out/metrics.json`, `out/pictures.npz` and the record.
 
@@ -120,6 +126,7 @@ def evaluate_and_record(
       save_labels: write the label maps, `out/labels/<stem>.png`.
       quiet: no progress.
       command: the command line, for the record.
+      keep: put the record among the tables' whatever it is of.
 
     Returns:
       The metrics, and the record's path.
@@ -128,15 +135,17 @@ def evaluate_and_record(
     from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
     from common.inference.segmenter import Segmenter
 
+    count = len(split.pairs[:limit])
+    record_id = records.record_id(reproduction, recipe, split, weights, count, recipe.at_evaluation().protocol())
     palette, scores = split.card.palette, PictureScores(recipe.num_classes, split.card.ignore_label)
 
-    def keep(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
+    def save(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
         name = split.pairs[index][0].stem
         scores.add(name, mask, label)
         if save_results:
             panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
             with atomic(out / PANELS_FOLDER / f"{name}.png") as temporary:
-                temporary.write_bytes(png_bytes(panels))
+                temporary.write_bytes(png_bytes(panels, records=[record_id]))
         if save_labels:
             with atomic(out / LABELS_FOLDER / f"{name}.png") as temporary:
                 save_label_png(temporary, label, palette)
@@ -144,16 +153,13 @@ def evaluate_and_record(
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
-        out.mkdir(parents=True, exist_ok=True)
-        metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=keep, quiet=quiet)
+        metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:
-        with contextlib.suppress(OSError):  # it holds what was asked for beside the metrics
-            out.rmdir()
         raise UserError(
             f"{split.title}: none of its {metrics['images']} masks has a pixel of a class, so that nothing can be "
             f"counted; `python -m common.data.check` shows what they hold"
         )
-    write_text(out / METRICS_FILE, records.dumps(metrics))
+    write_text(out / METRICS_FILE, records.dumps({"record": record_id, **metrics}))
     scores.save(out / SCORES_FILE)
     record = records.write_record(
         reproduction=reproduction,
@@ -165,7 +171,9 @@ def evaluate_and_record(
         command=command,
         val_seen=val_seen,
         evaluation=out,
+        keep=keep,
     )
     if trimap_widths:
-        trimap.plot(out / trimap.PLOT, [metrics], [f"{reproduction.title} {recipe.variant}"])
+        names = [f"{reproduction.title} {recipe.variant}"]
+        trimap.plot(out / trimap.PLOT, [metrics], names, records=[record_id])
     return metrics, record

@@ -1,4 +1,4 @@
-"""Prediction: label maps and overlays of pictures, folders and globs."""
+"""Prediction: write label maps and overlays of pictures, folders and globs."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ from common.data.card import DatasetCard
 from common.data.drawing import overlay
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
 from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png, too_large
-from common.errors import UserError, brief
+from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
-OVERLAY = "_overlay.png"  # how the names of overlays end
+OVERLAY = "_overlay.png"  # ends the names of overlays
 LONGEST_NAME = 255  # bytes, on the usual file systems
 
-if TYPE_CHECKING:  # a wrong path is answered without waiting for TensorFlow
+if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
     from common.inference.segmenter import Segmenter
 
 
 def find_pictures(arguments: Sequence[str]) -> list[Path]:
-    """The pictures that files, folders (their pictures, not below) and globs name, without repeats.
+    """The pictures that files, folders and globs name, each once. Folders in folders are not searched.
 
     Raises:
-      UserError: an argument that names nothing.
+      UserError: an argument names no picture.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
@@ -57,13 +57,14 @@ def predict(
 ) -> list[str]:
     """Write `<stem>.png`, `<stem>_overlay.png` and, with `save_logits`, `<stem>.npy` for each picture.
 
-    A picture that can't be read doesn't stop the others. `then` gets the path, the pixels and the label map of each.
+    A picture that can't be read doesn't stop the others. `then` is called with the path, the pixels and the label map
+    of each picture.
 
     Returns:
       One sentence for each picture that failed.
 
     Raises:
-      UserError: a result would overwrite a picture or another result.
+      UserError: a result would overwrite a picture or another result, or scores of a picture are not finite.
     """
     refuse_collisions(pictures, out)
     failures = []
@@ -74,6 +75,8 @@ def predict(
                 image = read_image(path)
                 label, logits = _label_and_logits(segmenter, image, save_logits)
                 write_prediction(out, path.stem, image, label, card)
+            except WeightsError as error:
+                raise UserError(f"{path}: {error}") from None
             except UserError as error:
                 failures.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
                 continue
@@ -92,21 +95,21 @@ def predict(
 def _label_and_logits(
     segmenter: "Segmenter", image: np.ndarray, save_logits: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The label map, and the network's own scores where they are wanted; from one pass where that is enough."""
+    """The label map and, if wanted, the network's own scores; one pass gives both where the protocol has one pass."""
     if save_logits and segmenter.recipe.is_single_pass and not segmenter.recipe.crf:
         return segmenter.label_and_logits(image)
     return segmenter.label(image), segmenter.logits(image) if save_logits else None
 
 
 def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
-    """`a.jpg: background 80%, cat 20%`: the classes of a label map [h, w], the largest first, and their shares."""
+    """The classes of a label map [h, w] and their shares, largest first: `a.jpg: background 80%, cat 20%`."""
     ids, counts = np.unique(label, return_counts=True)
     largest = sorted(zip(counts.tolist(), ids.tolist(), strict=True), reverse=True)
     return f"{path.name}: {', '.join(f'{card.classes[i]} {count / label.size:.0%}' for count, i in largest)}"
 
 
 def _refuse_long_name(path: Path) -> None:
-    """Raise UserError for a picture whose results no file system can name."""
+    """Raise UserError for a picture whose results would have names that are too long for file systems."""
     if len(os.fsencode(f"{path.stem}{OVERLAY}")) > LONGEST_NAME:
         raise UserError(f"its name is too long for its results, which end in {OVERLAY}; rename it")
 
@@ -128,7 +131,7 @@ def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
 
 
 def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray, card: DatasetCard) -> None:
-    """The palette PNG of class ids and the overlay, for uint8 [h, w, 3] and [h, w]."""
+    """Write the palette PNG of class ids and the overlay of a picture, uint8 [h, w, 3], and its label, uint8 [h, w]."""
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
     with atomic(out / f"{stem}{OVERLAY}") as temporary:

@@ -1,4 +1,4 @@
-"""From a picture to scores and a label map, at any size, over scales and mirrored."""
+"""The segmenter: from a picture of any size to scores and a label map, over scales and mirrored."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from common.data.masks import read_image, too_large
-from common.errors import UserError
+from common.errors import UserError, WeightsError
 from common.nets import layers, losses
 from common.nets.network import Network, build
 from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
@@ -17,23 +17,25 @@ from common.weights import checkpoints
 from common.weights.weights import Weights
 
 Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
+LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must stay finite too
 
 
 class Segmenter:
     """A network with its weights, ready to segment pictures one by one.
 
-    The picture is preprocessed, brought into `recipe.resize_range` if there is one, padded to
-    `recipe.eval_size` by the mean (or larger already) as `recipe.eval_padding` says, scaled, and segmented;
-    the scores are resized to the padded size, cropped, and brought back to the picture's own size.
-    With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's
-    eval.py compares at the resized size instead, with masks resized as the pictures.)
+    The picture is preprocessed, resized into `recipe.resize_range` if there is one, padded with the mean to
+    `recipe.eval_size` if it is smaller (at the sides that `recipe.eval_padding` says), scaled, and segmented.
+    The scores are resized to the padded size, cropped, and resized to the picture's own size.
+    With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's eval.py compares at the
+    resized size: it resizes the masks like the pictures.)
 
-    Raises UserError when the weights don't fit.
+    Raises UserError when the weights don't fit, and WeightsError for a picture whose scores overflow.
     """
 
     def __init__(self, network: Network, recipe: Recipe, weights: Weights | None):
-        """Build the graph and fill it; without `weights` the variables keep what `recipe.seed` draws."""
+        """Build the graph and load `weights`; without them the variables keep what `recipe.seed` draws."""
         self.recipe = recipe = recipe.at_evaluation()
+        self._source = f"the weights {weights.path}" if weights else "these weights"
         self._loss: tf.Tensor | None = None
         self._is_closed = False
         with tf.Graph().as_default() as graph:
@@ -48,7 +50,7 @@ class Segmenter:
                 checkpoints.restore(self._session, weights, tf.global_variables())
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
-        """Take the values of all variables, by name."""
+        """Set all variables to `values`, by name."""
         variables = self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
         feeds = {v.initializer.inputs[1]: values[v.op.name] for v in variables}
         self._session.run([v.initializer for v in variables], feeds)
@@ -78,6 +80,7 @@ class Segmenter:
         if recipe.eval_resize_range:
             scores = layers.resize_bilinear(scores[None], own, align_corners=recipe.resize_align_corners)[0]
         self._logits, self._scores = logits[0], scores
+        self._is_finite = tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)  # NaN is not
         self._probabilities = tf.nn.softmax(scores)
         self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
 
@@ -86,9 +89,9 @@ class Segmenter:
 
     def _run(self, fetches, feeds):
         if self._is_closed:
-            raise UserError("this segmenter is closed; open another one, or ask it within its `with`")
+            raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
         try:
-            return self._session.run(fetches, feeds)
+            value, is_finite = self._session.run((fetches, self._is_finite), feeds)
         except (tf.errors.ResourceExhaustedError, MemoryError):
             raise UserError(too_large(feeds[self._picture].shape[1::-1])) from None
         except tf.errors.InvalidArgumentError:
@@ -97,14 +100,20 @@ class Segmenter:
                 f"a picture of {width}x{height} pixels is too small for this network at its own size; "
                 f"--set eval_size=N pads it"
             ) from None
+        if not is_finite:
+            raise WeightsError(
+                f"the network's scores of this picture are not finite, or above {LARGEST_SCORE:g}, with {self._source}; "
+                f"their training diverged or the file is damaged: take an earlier checkpoint, or fetch it again"
+            )
+        return value
 
     def logits(self, picture: Picture) -> np.ndarray:
-        """float32 [h / os, w / os, classes]: what the network gives for the picture at scale 1."""
+        """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
         return self._run(self._logits, {self._picture: _pixels(picture)})
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
-        """The label map (without CRF) at scale 1, and the recipe's mean loss of its scores against `mask` [h, w]."""
-        if self._loss is None:  # few ask for it
+        """The label map (without CRF) at scale 1, and the recipe's mean loss against `mask`, uint8 [h, w]."""
+        if self._loss is None:  # most evaluations need no loss
             with self._session.graph.as_default():
                 self._mask = tf.placeholder(tf.uint8, [None, None])
                 self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
@@ -115,7 +124,7 @@ class Segmenter:
         return tuple(self._run((self._label, self._logits), {self._picture: _pixels(picture)}))
 
     def label(self, picture: Picture) -> np.ndarray:
-        """uint8 class ids [h, w] of a picture, by the recipe's scales, mirror and CRF."""
+        """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
         picture = _pixels(picture)
         if self.recipe.crf:
             return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
@@ -124,9 +133,9 @@ class Segmenter:
         return self.fused(picture).argmax(axis=-1).astype(np.uint8)
 
     def probabilities(self, picture: Picture) -> np.ndarray:
-        """float32 [h, w, classes], sum 1 over the classes: what `label` is the greatest of.
+        """The class probabilities, float32 [h, w, classes], sum 1; `label` is the class of the highest one.
 
-        With a CRF they are its marginals; fused by the greatest scores (`max_logits`), the softmax of these.
+        With a CRF they are its marginals. With `scale_fusion=max_logits` they are the softmax of the fused scores.
         """
         picture = _pixels(picture)
         probabilities = self.fused(picture)
@@ -141,9 +150,9 @@ class Segmenter:
         return dense_crf(picture, probabilities, CrfParameters(**self.recipe.crf_parameters()))
 
     def fused(self, picture: np.ndarray) -> np.ndarray:
-        """float32 [h, w, classes]: mean probabilities, or greatest scores, as `recipe.scale_fusion` says.
+        """Fuse the passes: mean probabilities or highest scores by `recipe.scale_fusion`, float32 [h, w, classes].
 
-        The passes are one for each of `recipe.eval_scales`, and with `recipe.eval_flip` one more, mirrored.
+        There is one pass for each of `recipe.eval_scales`, and with `recipe.eval_flip` another one, mirrored.
         """
         mean = self.recipe.scale_fusion == "mean_probability"
         tensor = self._probabilities if mean else self._scores
@@ -157,7 +166,7 @@ class Segmenter:
         return total / passes if mean else total
 
     def close(self) -> None:
-        """Free the session's memory; the segmenter segments no more."""
+        """Free the session's memory; the segmenter can't be used afterwards."""
         self._is_closed = True
         self._session.close()
 
@@ -169,7 +178,7 @@ class Segmenter:
 
 
 def _pixels(picture: Picture) -> np.ndarray:
-    """uint8 RGB [h, w, 3] of a picture or its file. Raises UserError for what is neither."""
+    """The pixels of a picture or its file, uint8 RGB [h, w, 3]. Raises UserError for anything else."""
     if isinstance(picture, str | Path):
         return read_image(Path(picture))
     try:

@@ -10,8 +10,9 @@ from common.errors import UserError
 from common.inference.evaluation import evaluate
 from common.inference.prediction import predict
 from common.inference.segmenter import Segmenter
+from common.nets.network import build
 from common.tf1 import tf
-from tests.helpers.tiny import SMALL, TINY
+from tests.helpers.tiny import SMALL, TINY, run
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,39 @@ def test_an_evaluation_names_the_picture(sample_set, segmenter, monkeypatch):
     with pytest.raises(UserError, match=rf"^{split.pairs[0][0]}: \d+x\d+ pixels need more memory"):
         evaluate(segmenter, split, limit=1, quiet=True)
     assert np.prod(image.shape) > 0
+
+
+@pytest.fixture(scope="module")
+def huge_weights(tmp_path_factory):
+    """Real and finite weights whose scores overflow."""
+    path = tmp_path_factory.mktemp("huge") / "w.npz"
+    with tf.Graph().as_default():
+        build(TINY.load_network(), tf.zeros([1, 65, 65, 3]), SMALL)
+        shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+    np.savez(path, **{name: np.full(shape, 1e38, np.float32) for name, shape in shapes.items()})
+    return path
+
+
+@pytest.mark.parametrize("protocol", [[], ["--scales", "0.5,1"], ["--flip"]])
+def test_scores_that_overflow_end_the_evaluation(sample_set, huge_weights, tmp_path, capsys, results_dir, protocol):
+    words = ["--data", sample_set, "--checkpoint", huge_weights, "--out", tmp_path / "out", *protocol]
+    assert run("evaluate", *words, "--set", "variant=small", "--save-results", "--quiet") == 2
+    message = capsys.readouterr().err
+    assert "network's scores of this picture are not finite" in message
+    assert message.count("\n") == 1
+    assert str(huge_weights) in message
+    assert str(read_split(VOC2012, sample_set, "val").pairs[0][0]) in message
+    assert not (tmp_path / "out").exists()
+    assert not list(results_dir.rglob("*.json"))
+
+
+def test_scores_that_overflow_end_the_prediction(huge_weights, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (30, 20), "red").save(tmp_path / name)
+    words = [tmp_path, "--checkpoint", huge_weights, "--out", tmp_path / "out", "--set", "variant=small", "--quiet"]
+    assert run("predict", *words) == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'a.png'}: the network's scores" in message
+    assert "b.png" not in message
+    assert str(huge_weights) in message
+    assert not (tmp_path / "out").exists()
