@@ -1,11 +1,11 @@
-"""The fully connected CRF that DeepLab v1 and v2 sharpen their scores with.
+"""The fully connected CRF by which DeepLab v1 and v2 refine their label maps.
 
 `python -m common.inference.crf` runs it on files.
 
 Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS
 2011 (arXiv 1210.5644): mean-field inference (algorithm 1) with a Gaussian and a bilateral kernel (equation 3)
-and the Potts model. Normalisation and constants are those of pydensecrf's defaults, which give its answers:
-each kernel is divided on both sides by the square root of its sum, and a pixel's message to itself stays in.
+and the Potts model. Normalisation and constants are pydensecrf's defaults, so the answers are pydensecrf's too:
+each kernel is divided on both sides by the square root of its sum, and a pixel's message to itself is kept.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from common.errors import UserError
 from common.files import atomic
 from common.inference.permutohedral import PermutohedralLattice
 
-MIN_PROBABILITY = 1e-5  # pydensecrf's clip: an energy stays finite where a probability is 0
-TOLERANCE = 1e-2  # of saved probabilities and their sum, for half precision and resizing
+MIN_PROBABILITY = 1e-5  # pydensecrf clips here, so that the energy of probability 0 is finite
+TOLERANCE = 1e-2  # saved probabilities and their sums may be wrong by this: half precision and resizing round them
 
 
 def _number(default: float, about: str):
@@ -34,11 +34,13 @@ def _number(default: float, about: str):
 
 @dataclass(frozen=True, kw_only=True)
 class CrfParameters:
-    """The CRF's numbers. DeepLab's papers tune them for each model; w1, sigma_alpha, sigma_beta there are the
-    bilateral kernel's weight and standard deviations, w2 and sigma_gamma the Gaussian's.
+    """The CRF's parameters, which DeepLab's papers tune for each model.
 
-    Standard deviations ("s...") are 0.001 to a million, compatibilities (the weights of the Potts model) 0 to
-    a million; a kernel of compatibility 0 is left out. Raises UserError on anything else.
+    The papers call the bilateral kernel's weight and standard deviations w1, sigma_alpha and sigma_beta, and the
+    Gaussian kernel's w2 and sigma_gamma. Standard deviations ("s...") are from 0.001 to a million, compatibilities
+    (the weights of the Potts model) from 0 to a million. A kernel of compatibility 0 is left out.
+
+    Raises UserError for other values.
     """
 
     iterations: int = _number(10, "mean-field iterations; 0 gives the unary's own probabilities")
@@ -60,19 +62,19 @@ class CrfParameters:
 
 
 def dense_crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParameters = CrfParameters()) -> np.ndarray:
-    """Mean-field marginals of the fully connected CRF (algorithm 1 of the paper).
+    """Compute the mean-field marginals of the fully connected CRF (algorithm 1 of the paper).
 
     Args:
       image: uint8 RGB [h, w, 3].
-      probabilities: float32 [h, w, classes] in 0..1; the unary energy is -log of them, at most -log 1e-5.
+      probabilities: float32 [h, w, classes] in 0..1. The unary energy is their -log, at most -log 1e-5.
       parameters: the kernels and the number of iterations.
 
     Returns:
       float32 [h, w, classes], summing to 1 over the classes.
 
     Raises:
-      ValueError: shapes or types that are not the above.
-      UserError: standard deviations too small for the picture's size.
+      ValueError: an array has another shape or type.
+      UserError: the standard deviations are too small for the picture's size.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image: needs uint8 [h, w, 3], got {image.dtype} {list(image.shape)}")
@@ -107,7 +109,7 @@ def _kernels(image: np.ndarray, parameters: CrfParameters) -> list[Permutohedral
 
 
 def _normalised(features: np.ndarray, weight: float) -> PermutohedralLattice:
-    """weight * D^-1/2 K D^-1/2, D being K's row sums: half of each factor goes to either side of K."""
+    """weight * D^-1/2 K D^-1/2, where D holds the row sums of K; each side of K takes half of every factor."""
     kernel = PermutohedralLattice(features)
     row_sums = kernel.filter(np.ones((len(features), 1), np.float32))[:, 0]
     kernel.scale(np.sqrt(np.float32(weight) / row_sums))
@@ -115,9 +117,9 @@ def _normalised(features: np.ndarray, weight: float) -> PermutohedralLattice:
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis of [pixels, classes], in place.
+    """Softmax over the last axis of [pixels, classes], in place.
 
-    Maximum and sum are written as numpy does them fastest over a short axis, without the threads of its BLAS.
+    Maximum and sum are in the form that numpy computes fastest over a short axis, without BLAS threads.
     """
     scores -= functools.reduce(np.maximum, scores.T)[:, None]
     np.exp(scores, out=scores)
@@ -126,17 +128,18 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def read_probabilities(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A saved array of a picture's class probabilities, as float32 [h, w, classes].
+    """Read the saved class probabilities of a picture: float32 [h, w, classes].
 
     Args:
       path: a .npy file of floating-point numbers.
       size: the picture's (height, width).
 
     Raises:
-      UserError: no such file, no .npy of numbers, another size than the picture's, or no probabilities.
+      UserError: the file is missing, is no .npy of numbers, has another size than the picture, or holds no
+        probabilities.
     """
     try:
-        # A map reads no more than the header yet, and never unpickles.
+        # A memory map reads only the header now, and never unpickles.
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -190,10 +193,10 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 2 wrong arguments or input."""
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
         prog="python -m common.inference.crf",
-        description="Sharpen saved class probabilities of a picture with the dense CRF.",
+        description="Refine the saved class probabilities of a picture by the dense CRF.",
     )
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE", help="the picture")
     parser.add_argument(
@@ -201,7 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="float32 [height, width, classes] at the picture's size, written by numpy.save",
     )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for <stem>.png, the label map")
-    parser.add_argument("--save-marginals", action="store_true", help="also <stem>.npy: float32, as --probabilities")
+    parser.add_argument(
+        "--save-marginals", action="store_true", help="also write <stem>.npy: the refined probabilities, float32"
+    )
     for f in dataclasses.fields(CrfParameters):
         parser.add_argument(
             f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, metavar="N",

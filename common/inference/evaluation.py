@@ -1,4 +1,4 @@
-"""Evaluation: the label map of every picture of a split against its mask."""
+"""Evaluation: compare the label map of every picture of a split with its mask."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,17 +30,23 @@ def evaluate(
     then: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Segment the first `limit` pictures (all by default) of `split` and compare.
+    """Segment the pictures of `split` and compare the label maps with the masks.
 
-    With `with_loss`, at scale 1, the mean over the pictures of the recipe's loss is measured too. `then` gets the
-    index, the picture, the mask and the label map of each.
+    Args:
+      segmenter: the network with its weights.
+      split: the pictures and masks.
+      trimap: widths in pixels of bands around the boundaries, in which mIoU is measured too.
+      limit: only the first so many pictures.
+      with_loss: measure the mean of the recipe's loss over the pictures too. The label maps are then those of scale 1.
+      then: called with the index, the picture, the mask and the label map of each picture.
+      quiet: show no progress.
 
     Returns:
-      `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and `protocol`, as
-      written to metrics.json; with the band widths `trimap` also `trimap`, as `BandMatrices.summary`, and `loss`.
+      The content of metrics.json: `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and
+      `protocol`; also `trimap` (see `BandMatrices.summary`) and `loss` when they are measured.
 
     Raises:
-      UserError: the classes don't fit the data set, or a file is bad.
+      UserError: the network's classes are not the data set's, or a file is bad.
     """
     recipe, card = segmenter.recipe, split.card
     check_classes(recipe, card)
@@ -74,7 +80,7 @@ def evaluate(
 
 
 def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4) -> Iterator[Result]:
-    """`map(read, items)` in order, reading up to `ahead` items in the background."""
+    """Yield `read(item)` for each item in order, and read up to `ahead` items in the background."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting: deque = deque()
         for item in items:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-METRICS_FILE = "metrics.json"  # in an evaluation's folder: what `ConfusionMatrix.summary` found, and its protocol
+METRICS_FILE = "metrics.json"  # in an evaluation's folder: what `evaluation.evaluate` returns
 
 
 def count_pairs(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_label: int = 255) -> np.ndarray:
-    """int64 [classes ** 2]: pixels by label * classes + prediction, those of the ignore label left out."""
+    """Count pixels by label * classes + prediction: int64 [classes ** 2]. The ignore label is left out."""
     counted = label != ignore_label
     pairs = label[counted].astype(np.int64) * num_classes + prediction[counted]
     return np.bincount(pairs, minlength=num_classes**2)
@@ -17,7 +17,7 @@ def count_pairs(label: np.ndarray, prediction: np.ndarray, num_classes: int, ign
 
 @dataclass
 class ConfusionMatrix:
-    """Streaming counts: rows are labels, columns predictions, int64 [classes, classes]."""
+    """Counts of pixels, int64 [classes, classes]: rows are labels, columns predictions."""
 
     num_classes: int
     ignore_label: int = 255
@@ -35,7 +35,7 @@ class ConfusionMatrix:
 
     @property
     def iou(self) -> np.ndarray:
-        """Intersection over union per class, float64 [classes]; nan for classes that no label holds."""
+        """Intersection over union of each class, float64 [classes] in 0..1; nan for a class that no label holds."""
         hit = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - hit
         return np.where(self.counts.sum(1) > 0, hit / np.maximum(union, 1), np.nan)
@@ -48,16 +48,16 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of counted pixels that are right; nan when none is counted."""
+        """Share of the counted pixels that are right; nan when none is counted."""
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else float("nan")
 
     def means(self) -> dict[str, float | None]:
-        """`miou` and `pixel_accuracy`, rounded; one that does not exist is None."""
+        """`miou` and `pixel_accuracy`, rounded; nan becomes None."""
         return {"miou": _number(self.miou), "pixel_accuracy": _number(self.pixel_accuracy)}
 
     def summary(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """The figures as JSON types; an IoU or mean that does not exist is None."""
+        """The figures as JSON types; nan becomes None."""
         iou = {c: _number(v) for c, v in zip(classes, self.iou, strict=True)}
         return {
             **self.means(),

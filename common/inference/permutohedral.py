@@ -2,9 +2,9 @@
 
 Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics
 2010. Points of R^d are lifted to the hyperplane of R^(d+1) whose coordinates sum to 0. The lattice on it
-tiles the plane with simplices; a point gives its values to the d+1 vertices of its simplex (splat), the
-vertices are blurred along d+1 axes, and each point takes them back (slice). All three are linear, so each
-is one sparse matrix here, made once and applied as often as wanted.
+tiles the plane with simplices. A point gives its values to the d+1 vertices of its simplex (splat), the
+vertices are blurred along d+1 axes, and each point takes the values back (slice). All three steps are linear:
+here each is one sparse matrix, which is made once and applied many times.
 """
 
 import math
@@ -25,7 +25,7 @@ class PermutohedralLattice:
         """Build the lattice for `features`: float32 [points, d], in units of the standard deviation.
 
         Raises:
-          UserError: the features span so many standard deviations that lattice points can't be numbered.
+          UserError: the features span too many standard deviations to number the lattice points.
         """
         keys, weights, steps = _simplices(features)
         axes = len(steps)
@@ -46,16 +46,16 @@ class PermutohedralLattice:
         return self._slice @ lattice
 
     def scale(self, factors: np.ndarray) -> None:
-        """Weigh the points: from now on `filter(x)` is factors * filter(factors * x), for float32 [points]."""
+        """Weight the points by float32 [points]: from now on `filter(x)` is factors * filter(factors * x)."""
         self._slice.data *= np.repeat(factors, len(self._blurs))
 
 
 def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The simplex around each point, and the point's place in it (the paper's splatting).
+    """Find the simplex around each point, and the point's place in it (the paper's splatting).
 
     Returns:
       keys: int64 [points * (d+1)], a number for each vertex of each point's simplex; equal keys are one vertex.
-      weights: float32 [points * (d+1)], the point's barycentric coordinates, summing to 1 a point.
+      weights: float32 [points * (d+1)], the barycentric coordinates of each point, which sum to 1.
       steps: int64 [d+1], what one step along each of the blur's axes adds to a key.
     """
     points, d = features.shape
@@ -67,8 +67,8 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     order = np.argsort(-residual, axis=0, kind="stable")  # grey pixels tie; pydensecrf lets the first axis go first
     residual = np.take_along_axis(residual, order, axis=0)
 
-    # Rounding each coordinate leaves the plane by `excess`. To return, that many of those that were rounded up
-    # most are lowered (or down most, raised), which turns the order of the residuals round by as many places.
+    # Rounding moves the point off the plane by `excess`. To return, lower that many of the coordinates that were
+    # rounded up most (or raise those rounded down most). This rotates the order of the residuals by as many places.
     excess = rounded.sum(axis=0).astype(np.int64)
     source = np.arange(axes)[:, None] - excess
     correction = source // axes  # -1 lowers, 1 raises
@@ -92,7 +92,7 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _elevated(features: np.ndarray) -> np.ndarray:
-    """float32 [d+1, points]: the points on the plane, scaled for the blur to have standard deviation 1, over d+1."""
+    """float32 [d+1, points]: the points on the plane divided by d+1, scaled so that the blur's deviation is 1."""
     points, d = features.shape
     order = np.arange(1, d + 1)
     scales = (d + 1) * math.sqrt(2 / 3) / np.sqrt(order * (order + 1))
@@ -104,9 +104,9 @@ def _elevated(features: np.ndarray) -> np.ndarray:
 
 
 def _strides(rounded: np.ndarray) -> np.ndarray:
-    """int64 [d+1]: factors whose sum with a lattice point's coordinates numbers it, and its neighbours, uniquely."""
+    """int64 [d+1]: factors of the coordinates; the sum of the products numbers each lattice point uniquely."""
     axes = len(rounded) + 1
-    # Correction, vertices of the simplex and a step of the blur move a coordinate by less than 3 (d+1) either way.
+    # The correction, the simplex's vertices and a blur step together move a coordinate by less than 3 (d+1).
     spans = [axes * (int(high) - int(low) + 6) for low, high in zip(rounded.min(1), rounded.max(1), strict=True)]
     if math.prod(spans) >= 2**63:
         raise UserError("sxy or srgb: the standard deviations are too small for a picture of this size; raise them")
@@ -114,11 +114,11 @@ def _strides(rounded: np.ndarray) -> np.ndarray:
 
 
 def _blur(vertices: np.ndarray, step: int) -> sparse.csr_array:
-    """float32 [vertices, vertices]: each vertex plus half of both its neighbours along one axis, where they exist.
+    """float32 [vertices, vertices]: adds to each vertex half of its two neighbours along one axis, where they exist.
 
     Args:
       vertices: int64 keys, ascending.
-      step: what leads from a vertex' key to its neighbour's.
+      step: the difference between a vertex' key and its neighbour's.
     """
     count = len(vertices)
     place = np.searchsorted(vertices, vertices + step)

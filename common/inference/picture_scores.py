@@ -1,4 +1,4 @@
-"""The score of every single picture of an evaluation: comparisons and reports read it."""
+"""The scores of the single pictures of an evaluation, which comparisons and reports read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ LABELS_FOLDER = "labels"  # folder of label maps beside it
 
 
 class PictureScores:
-    """Confusion matrices of single pictures, sparse: a picture has few classes.
+    """Confusion matrices of single pictures; they are sparse because a picture has few classes.
 
     Attributes:
-      names: of the pictures, in the order of the split: their stems.
-      counts: scipy CSR matrix [pictures, K * K], int64: pixels by label and prediction, label * K + prediction.
-      classes: K.
+      names: the pictures' stems, in the order of the split.
+      counts: scipy CSR matrix [pictures, K * K], int64: pixels by label * K + prediction.
+      classes: the number of classes, K.
     """
 
     def __init__(self, classes: int, ignore_label: int = 255):
@@ -31,7 +31,7 @@ class PictureScores:
         self._rows: list[scipy.sparse.csr_matrix] = []
 
     def add(self, name: str, label: np.ndarray, prediction: np.ndarray) -> None:
-        """One picture: integer [h, w] both; the ignore label is left out."""
+        """Add a picture by its label and prediction, integer [h, w]; the ignore label is left out."""
         counts = count_pairs(label, prediction, self.classes, self.ignore_label)
         self.names.append(name)
         self._rows.append(scipy.sparse.csr_matrix(counts.reshape(1, -1)))
@@ -41,12 +41,12 @@ class PictureScores:
         return scipy.sparse.vstack(self._rows, format="csr")
 
     def matrix(self, pictures: Sequence[int] | None = None) -> np.ndarray:
-        """int64 [K, K]: the confusion matrix of all pictures, or of those, each as often as it is named."""
+        """int64 [K, K]: the confusion matrix of all pictures, or of the given ones, counted as often as given."""
         counts = self.counts if pictures is None else self.counts[list(pictures)]
         return np.asarray(counts.sum(axis=0)).reshape(self.classes, self.classes)
 
     def unions(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [pictures, K] twice: intersections and unions of labels and predictions by picture and class."""
+        """Intersections and unions of labels and predictions, int64 [pictures, K] each."""
         cells = self.counts.toarray().reshape(-1, self.classes, self.classes)
         hits = np.diagonal(cells, axis1=1, axis2=2)
         return hits, cells.sum(axis=1) + cells.sum(axis=2) - hits
@@ -62,7 +62,7 @@ class PictureScores:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises UserError when there is no such file, or it is no such file."""
+        """Read the file. Raises UserError when it is missing or `save` did not write it."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 scores = cls(int(stored["classes"]))

@@ -4,8 +4,8 @@
 "decoder,no decoder" --out plot.png` draws several evaluations into one plot.
 
 The paper dilates the void label of VOC's val masks, which mostly runs along the objects' edges, and counts the labelled
-pixels that the dilated void covers. Here the dilation is by a disc: a pixel is in the band of width w when its
-Euclidean distance from the nearest void pixel is at most w. The paper does not say its structuring element.
+pixels that the dilated void covers. It does not name its structuring element; here it is a disc: a pixel is in the
+band of width w when its Euclidean distance from the nearest void pixel is at most w.
 """
 
 import argparse
@@ -29,13 +29,13 @@ Trimap = dict[str, dict[str, Any]]  # width -> miou, pixel_accuracy, pixels
 
 
 def boundary_distance(mask: np.ndarray, ignore_label: int) -> np.ndarray:
-    """float64 [h, w]: the smallest band width that holds each pixel of the mask [h, w]; inf where none does.
+    """The smallest band width that holds each pixel of the mask [h, w]: float64 [h, w], inf where none does.
 
-    The boundary is the void pixels. A mask without any has it between 4-neighbours of different classes, whose
-    pixels are those of width 1: either way a band of width w is w pixels wide on both sides. A mask of one class
-    and no void has no boundary, and so no band.
+    The void pixels are the boundary. In a mask without void it lies between 4-neighbours of different classes, and
+    these pixels have width 1. In both cases a band of width w is w pixels wide on each side. A mask of one class
+    without void has no boundary and no band.
     """
-    from scipy.ndimage import distance_transform_edt  # 0.2 s, which every other command does without
+    from scipy.ndimage import distance_transform_edt  # takes 0.2 s, and no other command needs it
 
     void = mask == ignore_label
     if void.any():
@@ -49,7 +49,7 @@ def boundary_distance(mask: np.ndarray, ignore_label: int) -> np.ndarray:
 
 
 class BandMatrices:
-    """A streaming confusion matrix for the band of each width, in pixels."""
+    """A confusion matrix for the band of each width, in pixels."""
 
     def __init__(self, widths: Sequence[int], num_classes: int, ignore_label: int):
         self._ignore_label = ignore_label
@@ -63,7 +63,7 @@ class BandMatrices:
             matrix.update(label[band], prediction[band])
 
     def summary(self, classes: tuple[str, ...]) -> Trimap:
-        """`miou`, `pixel_accuracy` and `pixels` counted, by width as text; a mean that does not exist is None."""
+        """`miou`, `pixel_accuracy` and the number of `pixels` by width (as text); nan becomes None."""
         bands = {}
         for width, matrix in self._matrices.items():
             figures = matrix.summary(classes)
@@ -73,14 +73,14 @@ class BandMatrices:
 
 
 def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
-    """Draw mIoU against band width, a curve an evaluation.
+    """Draw mIoU against band width, one curve for each evaluation.
 
     Args:
-      path: the file to write, of PLOT_TYPES.
-      evaluations: `trimap` and `miou` (over whole pictures; for the legend) each, as in metrics.json.
+      path: the file to write; its ending is one of PLOT_TYPES.
+      evaluations: as in metrics.json: `trimap`, and for the legend `miou` over whole pictures.
       labels: their names in the legend.
     """
-    # Here, not above: pyplot takes half a second that an evaluation without a plot need not wait for.
+    # Imported here because pyplot takes half a second, and most evaluations draw no plot.
     import matplotlib
 
     matplotlib.use("Agg")
@@ -107,7 +107,7 @@ def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """A metrics.json, or a record, that holds a trimap. Raises UserError when it is none."""
+    """Read a metrics.json, or a record, that holds a trimap. Raises UserError when it holds none."""
     evaluation = read_json(path)
     if evaluation is None:
         raise UserError(f"{path}: no such file; evaluate --trimap writes metrics.json into its --out folder")
@@ -115,7 +115,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     if trimap is None:
         raise UserError(f"{path}: holds no trimap; evaluate again with --trimap")
     if not _is_trimap(trimap) or not _is_share(evaluation.get("miou")):
-        raise UserError(f"{path}: its trimap is not as evaluate writes it; evaluate again with --trimap")
+        raise UserError(f"{path}: its trimap was not written by evaluate; evaluate again with --trimap")
     return evaluation
 
 
@@ -134,7 +134,7 @@ def _is_share(value: Any) -> bool:
 
 
 def check_comparable(evaluations: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
-    """Raises UserError unless all count the same pixels, as evaluations of the same pictures do."""
+    """Raise UserError unless all evaluations count the same pixels, as those of the same pictures do."""
     seen: dict[str, tuple[int, Path]] = {}
     for evaluation, path in zip(evaluations, paths, strict=True):
         for width, band in evaluation["trimap"].items():
@@ -147,7 +147,7 @@ def check_comparable(evaluations: Sequence[dict[str, Any]], paths: Sequence[Path
 
 
 def default_labels(paths: Sequence[Path]) -> list[str]:
-    """The folder's name of a metrics.json, the stem of another file; the whole paths where two would be alike."""
+    """The folder's name for a metrics.json, the stem for another file; whole paths if two names would be equal."""
     names = [p.resolve().parent.name if p.name == "metrics.json" else p.stem for p in paths]
     return names if len(set(names)) == len(names) else [str(p) for p in paths]
 
@@ -156,7 +156,7 @@ def _run(args: argparse.Namespace) -> None:
     paths, labels, out = args.files, args.labels, args.out
     names = [n.strip() for n in labels.split(",")] if labels is not None else default_labels(paths)
     if len(names) != len(paths) or not all(names):
-        raise UserError(f"--labels {labels}: needs {len(paths)} names with commas between them, one a file")
+        raise UserError(f"--labels {labels}: needs {len(paths)} names with commas between them, one for each file")
     if out.suffix not in PLOT_TYPES:
         raise UserError(f"--out {out}: a plot's name ends in {', '.join(PLOT_TYPES)}")
     evaluations = [read_evaluation(p) for p in paths]
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
         prog="python -m common.inference.trimap",
-        description="mIoU near the boundaries, of several evaluations in one plot.",
+        description="Draw the mIoU near the boundaries of several evaluations into one plot.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="metrics.json of evaluate --trimap")
     parser.add_argument("--labels", metavar="NAME,NAME", help="names for the legend (default: the folders')")
