@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     )  # fmt: skip
     parser.add_argument(
         "--table", action="store_true",
-        help="the networks that the papers report instead: parameters, multiply-adds, receptive field beside what was "
+        help="show the networks of the papers instead: parameters, multiply-adds and receptive field, beside what was "
         "published",
     )  # fmt: skip
 
@@ -59,13 +59,13 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     """Print the recipe as JSON, then the network's figures; or the table of the papers' networks."""
     if args.table:
         if args.settings or args.draw or args.receptive_field or args.checkpoint:
-            raise UserError("--table: describes the papers' networks as they are; leave the other options out")
+            raise UserError("--table: describes the networks of the papers; leave the other options out")
         from common.results.models import print_models
 
         print_models([reproduction], args.size, args.quiet)
         return
     if args.data and not args.receptive_field:
-        raise UserError("--data: only --receptive-field looks at pictures; name its file too, or leave --data out")
+        raise UserError("--data: only --receptive-field reads pictures; add it, or leave --data out")
     weights = Weights(args.checkpoint) if args.checkpoint else None
     if weights:
         recipe = reproduction.recipe_to_run(args.settings, weights)
@@ -101,7 +101,7 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
 
 
 def _pictures(recipe: Recipe, args: argparse.Namespace) -> list[np.ndarray]:
-    """Pictures of `--size`, uint8 [size, size, 3]: of noise, or the centres of the first ones of `--data`."""
+    """Pictures of `--size`, uint8 [size, size, 3]: noise, or the centres of the first pictures of `--data`."""
     if not args.data:
         rng = np.random.RandomState(recipe.seed)
         return [rng.randint(0, 256, (args.size, args.size, 3)).astype(np.uint8) for _ in range(args.limit)]

@@ -39,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument("--limit", type=program.whole_number(1), metavar="N", help="only the first N pictures")
     parser.add_argument(
         "--save-results", action="store_true",
-        help=f"picture, label, result and overlay of each, in {PANELS_FOLDER}/ below --out",
+        help=f"write picture, label, result and overlay side by side, into {PANELS_FOLDER}/ below --out",
     )  # fmt: skip
-    parser.add_argument("--save-labels", action="store_true", help="label maps, in labels/ below --out, for reports")
+    parser.add_argument("--save-labels", action="store_true", help="write label maps into labels/, for reports")
     parser.add_argument(
         "--trimap", type=_widths, nargs="?", const=TRIMAP_WIDTHS, default=(), metavar="W,W",
-        help=f"also mIoU within W pixels of the labels' boundaries, with a plot (without W: {TRIMAP_WIDTHS})",
+        help=f"measure mIoU within W pixels of the labels' boundaries too, and plot it (without W: {TRIMAP_WIDTHS})",
     )  # fmt: skip
     seen = parser.add_mutually_exclusive_group()
     seen.add_argument(
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     )
     seen.add_argument(
         "--val-unseen", dest="val_seen", action="store_false",
-        help="they were not; weights from elsewhere are marked val_seen? unless one of the two is said",
+        help="they were not; without either flag, weights from elsewhere are marked val_seen?",
     )  # fmt: skip
     add_record(parser)
 
@@ -120,8 +120,8 @@ def evaluate_and_record(
       weights: the checkpoint.
       out: folder for the results.
       trimap_widths: measure mIoU in these bands around the boundaries too, and plot it.
-      limit: only so many of the pictures.
-      val_seen: whether the weights have seen the pictures; None when nobody said.
+      limit: only the first so many pictures.
+      val_seen: whether the weights were trained on the pictures; None if unknown.
       save_results: write picture, label, result and overlay of each picture side by side, `out/results/<stem>.png`.
       save_labels: write the label maps, `out/labels/<stem>.png`.
       quiet: no progress.
@@ -131,7 +131,7 @@ def evaluate_and_record(
     Returns:
       The metrics, and the record's path.
     """
-    # Here, not above: other commands, and refusals, need not wait for SciPy and TensorFlow.
+    # Imported here so that other commands, and refusals, need not wait for SciPy and TensorFlow.
     from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
     from common.inference.segmenter import Segmenter
 
@@ -156,8 +156,8 @@ def evaluate_and_record(
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:
         raise UserError(
-            f"{split.title}: none of its {metrics['images']} masks has a pixel of a class, so that nothing can be "
-            f"counted; `python -m common.data.check` shows what they hold"
+            f"{split.title}: none of its {metrics['images']} masks has a pixel of a class, so there is no mIoU; "
+            f"`python -m common.data.check` shows what they hold"
         )
     write_text(out / METRICS_FILE, records.dumps({"record": record_id, **metrics}))
     scores.save(out / SCORES_FILE)

@@ -14,7 +14,7 @@ from common.weights.weights import Weights
 
 
 def add_data(parser: argparse.ArgumentParser, split: str) -> None:
-    """Add `--data` and `--split`; the recipe's field `split` is the default of the latter."""
+    """Add `--data`, and `--split`, whose default is the recipe's field `split`."""
     parser.add_argument(
         "--data", required=True, metavar="DIR",
         help=f"data set folder, folder of TFRecords, your own dataset.yaml, or '{SAMPLE}' for the drawn sample set",
@@ -35,7 +35,7 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     """The weights that `--init` names, if any. Raises UserError as `Weights` does, or when it has no averages."""
     if not args.init:
         if args.init_averages:
-            raise UserError("--init-averages: says how --init is read; name the weights by --init")
+            raise UserError("--init-averages: needs --init, which names the weights")
         return None
     weights = Weights(args.init)
     if args.init_averages:
@@ -54,7 +54,7 @@ def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help=formats)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
-    parser.add_argument("--flip", action="store_true", default=None, help="mirror too")
+    parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
 
 
@@ -72,7 +72,7 @@ def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
 
 
 def add_own_settings(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None = None) -> None:
-    """Put what a person's own data set settles before `args.settings`, where `--data` names a dataset.yaml."""
+    """Put the settings of a person's own data set before `args.settings`, where `--data` names a dataset.yaml."""
     card, _ = open_data(args.data)
     if card:
         args.settings = [*training_settings(card), *reproduction.settings_for_own_classes(init), *args.settings]

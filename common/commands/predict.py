@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     """Add the options of `predict`."""
     parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
     add_inference(parser, reproduction)
-    parser.add_argument("--save-logits", action="store_true", help="also <stem>.npy: the network's own scores")
+    parser.add_argument("--save-logits", action="store_true", help="also write <stem>.npy: the network's scores")
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:

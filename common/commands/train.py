@@ -55,7 +55,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     elif args.resume and not args.run_dir:
         raise UserError(
             f"--resume: there is no run of this recipe, data and start ({run_dir}); name its folder by --run-dir, or "
-            f"say --set, --data, --split and --init as it was begun"
+            f"give the --set, --data, --split and --init that it began with"
         )
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     split = open_split(args.data, args.split or recipe.train_split, recipe.dataset)

@@ -17,9 +17,8 @@ def multiply_adds(graph: tf.Graph, padded: bool = False) -> int:
 
     Args:
       graph: its dilated convolutions native, or made of space_to_batch.
-      padded: count dilated ones as TensorFlow 1 computes them, by space_to_batch: on sub-maps of one size, for which
-        the picture grows to a multiple of the rate; what lies beyond it is computed and cut away. Otherwise a
-        convolution has as many positions as its output.
+      padded: count dilated convolutions as TensorFlow 1 computes them, by space_to_batch: the picture is padded to a
+        multiple of the rate, and the padding is computed and cut off. Otherwise each position of the output counts.
     """
     total = 0
     for op in graph.get_operations():
@@ -67,10 +66,10 @@ class Figures:
 
 
 def measure(network: Network, recipe: Recipe, size: int) -> tuple[Figures, list[tf.Variable], tf.Tensor]:
-    """The figures of the network on one picture of `size` x `size`, its variables and its scores.
+    """Measure the network on one picture of `size` x `size`: its figures, its variables and its scores.
 
-    The graph is built on the default one, which must be empty. Scores that the network itself enlarges at last are
-    looked at before.
+    The network is built in the default graph, which must be empty. If the network ends by enlarging its scores, stride
+    and receptive field are those of the scores before.
     """
     images = tf.zeros([1, size, size, 3])
     scores = build(network, images, recipe).logits
@@ -127,7 +126,7 @@ def describe(network: Network, recipe: Recipe, size: int) -> str:
 
 
 def _at_evaluation(network: Network, recipe: Recipe, size: int) -> list[str]:
-    """The same figures of the network that evaluates, where it is another than the one that trains."""
+    """The same figures of the network in evaluation, if it differs from the one in training."""
     at_evaluation = recipe.at_evaluation()
     if at_evaluation == recipe:
         return []

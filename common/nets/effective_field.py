@@ -1,8 +1,8 @@
 """The effective receptive field (arXiv 1701.04128): how much each pixel moves the score at the centre.
 
-The gradient of the highest score at the centre, its absolute values summed over the channels, averaged over pictures.
-It is taken twice: for the picture's pixels, and for the features that first have the scores' size. The second shows
-what atrous convolutions do to the features, a grid or a disc (arXiv 1808.08931, figure 9).
+It is the gradient of the highest score at the centre: absolute values, summed over channels, averaged over pictures.
+It is measured twice: at the picture's pixels, and at the first features of the scores' size. The second shows whether
+atrous convolutions read a grid or a disc of the features (arXiv 1808.08931, figure 9).
 """
 
 from collections.abc import Iterable
@@ -46,10 +46,10 @@ class EffectiveField:
 def effective_field(
     network: Network, recipe: Recipe, size: int, pictures: Iterable[np.ndarray], weights: Weights | None
 ) -> EffectiveField:
-    """Measure it on `pictures`, uint8 RGB [size, size, 3] each.
+    """Measure the effective receptive field on `pictures`, uint8 RGB [size, size, 3] each.
 
-    Without weights the variables keep what `recipe.seed` draws, and batch norm normalises by the picture: the stored
-    statistics of an untrained network let no signal through. Every pixel then moves the scores a little.
+    Without weights the variables keep what `recipe.seed` draws. Batch norm then normalises by the picture, because the
+    stored statistics of an untrained network let no signal through, so every pixel moves the scores a little.
 
     Raises:
       ValueError: there is no picture.
@@ -91,7 +91,7 @@ def _normalised(values: np.ndarray) -> np.ndarray:
 
 
 def draw(field: EffectiveField, title: str, path: Path) -> None:
-    """Write the two maps to `path`, as PNG; brightness is the square root, in which faint pixels can be seen."""
+    """Write the two maps to `path` as PNG; brightness is the square root, so that small gradients are visible."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")

@@ -48,7 +48,7 @@ def aspp(
 
 
 def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
-    """The mean of `features` [n, h, w, c] over the picture through a 1x1 convolution: [n, h, w, depth]."""
+    """Average `features` [n, h, w, c] over the picture, convolve by 1x1, and enlarge: [n, h, w, depth]."""
     pooled = layers.conv_bn_relu(tf.reduce_mean(features, axis=[1, 2], keepdims=True), depth, 1, scope=scope)
     pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=False)  # one pixel: constant
     pooled.set_shape([*features.shape[:3], depth])
@@ -56,7 +56,7 @@ def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
 
 
 def pyramid_pooling(features: tf.Tensor, grid_size: tuple[int, int], depth: int, scope: str) -> tf.Tensor:
-    """Means over all windows of about [h, w] / grid_size, a 1x1 convolution, resized back: [n, h, w, depth]."""
+    """Average over windows of about [h, w] / grid_size, convolve by 1x1, and resize back: [n, h, w, depth]."""
     size = tf.shape(features)[1:3]
     window = (size - 1) // tf.constant(grid_size) + 1
     # Sums over windows as differences of a table of sums: a window's size may be known at run time only.
@@ -80,7 +80,7 @@ def decoder(
     depth: int = 256,
     low_level_depth: int = 48,
 ) -> tf.Tensor:
-    """DeepLab v3+'s decoder (arXiv 1802.02611, figure 2): features enlarged to low-level ones, both refined together.
+    """Refine features by low-level ones: DeepLab v3+'s decoder (arXiv 1802.02611, figure 2).
 
     Args:
       features: float32 [n, h, w, c], from ASPP.
@@ -139,12 +139,12 @@ def apply_branches(
 def build_cell(
     features: "tf.Tensor", branches: Sequence[Branch], rate_multiplier: int, scope: str = "meta_architecture"
 ) -> "tf.Tensor":
-    """The dense prediction cell: branches of 256 channels on `features`, concatenated, dropped out, projected to 256.
+    """Build the dense prediction cell: branches of 256 channels, concatenation, dropout, projection to 256 channels.
 
     Args:
       features: the backbone's, [n, h, w, c].
       branches: the cell.
-      rate_multiplier: of all rates: 2 at output stride 8.
+      rate_multiplier: factor of all rates; 2 at output stride 8.
       scope: of `branch<i>` and `concat_projection`.
     """
     depth = 256

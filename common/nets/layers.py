@@ -36,7 +36,7 @@ def conv2d(
       stride: output is [n, ceil(h / stride), ceil(w / stride), d].
       rate: atrous rate; a rate above 1 needs stride 1.
       dilated_type: how a rate above 1 is computed, a key of `common.nets.dilation.ATROUS`.
-      padding: at a stride, `even` puts as much before as after whatever the size (slim's conv2d_same), so
+      padding: `even` pads a strided convolution equally before and after, whatever the size (slim's conv2d_same), so
         that the result is the dense one subsampled; `tensorflow` does so for odd sizes only. `none` is VALID
         convolution: output is [n, ceil((h - k + 1) / stride), ...].
       weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
@@ -116,7 +116,7 @@ def separable_conv2d(
 
 
 def strided(convolve: Callable, inputs: tf.Tensor, weights: tf.Tensor, stride: int, padding: Padding) -> tf.Tensor:
-    """`convolve` (tf.nn.conv2d or its depthwise sister) at `stride`, padded by TensorFlow's rule, evenly or not."""
+    """Apply `convolve` (tf.nn.conv2d or its depthwise form) at `stride`, padded as `padding` says; see `conv2d`."""
     strides = [1, stride, stride, 1]
     if padding == "none":
         return convolve(inputs, weights, strides=strides, padding="VALID")
@@ -146,13 +146,13 @@ def batch_norm(
       inputs: float32 [n, h, w, c].
       scope: variables are `<scope>/{gamma,beta,moving_mean,moving_variance}`, each [c].
       epsilon: added to the variance. TensorFlow raises anything below 1.001e-5 to that value.
-      decay: of the moving statistics, when live.
+      decay: of the moving statistics, with `batch_statistics`.
       batch_statistics: normalise by the batch's statistics and put the updates of the moving ones in UPDATE_OPS.
       trainable: whether gamma and beta are trained.
       scale: whether there is a gamma.
       gamma: initial value of gamma.
       activation_fn: applied to the result.
-      biases_instead: no batch norm but the biases [c] of a layer without it, beside its weights.
+      biases_instead: add biases [c] instead of batch norm; their variable lies beside the layer's weights.
     """
     if biases_instead:
         with tf.variable_scope(scope.removesuffix("/BatchNorm")):
@@ -219,7 +219,7 @@ def max_pool(inputs: tf.Tensor, size: int, stride: int, rule: str = "tensorflow"
 def average_pool(inputs: tf.Tensor, size: int, rule: str = "tensorflow") -> tf.Tensor:
     """Average pooling of [n, h, w, c] at stride 1, same size.
 
-    At the borders `tensorflow` divides by what lies inside the picture, `caffe` by the whole window.
+    At the borders `tensorflow` divides by the pixels inside the picture, `caffe` by the whole window.
     """
     if rule == "tensorflow":
         return tf.nn.avg_pool2d(inputs, ksize=size, strides=1, padding="SAME")
@@ -239,9 +239,8 @@ def resize_bilinear(
 ) -> tf.Tensor:
     """Bilinear resize of [n, h, w, c] to `size` [height, width] by TensorFlow's rules; the result is float32.
 
-    With `align_corners` the corner pixels' centres coincide; without, source = target * (in / out),
-    which is what the TensorFlow 1 originals use unless they say otherwise. With `half_pixel_centers`, TensorFlow 2's
-    rule, it is the pictures' edges that coincide.
+    With `align_corners` the centres of the corner pixels coincide. Without it, source = target * (in / out), the
+    default of the TensorFlow 1 originals. With `half_pixel_centers`, TensorFlow 2's rule, the pictures' edges coincide.
     """
     return tf.raw_ops.ResizeBilinear(
         images=inputs, size=size, align_corners=align_corners, half_pixel_centers=half_pixel_centers
@@ -249,27 +248,32 @@ def resize_bilinear(
 
 
 def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: bool = False) -> tf.Tensor:
-    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as TensorFlow originals compute it.
+    """int32 [2]: `size` times `scale` in float32, truncated, at least 1, as the TensorFlow originals compute it.
 
-    With `align_corners` the distance of the corners is scaled, size - 1 (research/deeplab's scale_dimension).
+    With `align_corners` it scales size - 1, the distance of the corners (research/deeplab's scale_dimension).
     """
     edge = 1 if align_corners else 0
     return tf.maximum(tf.cast(tf.cast(size - edge, tf.float32) * scale + edge, tf.int32), 1)
 
 
 def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rule: ResizeRule = "mended") -> tf.Tensor:
-    """int32 [2]: `size` scaled into a range, the aspect kept but for rounding (research/deeplab's resize_to_range).
+    """Scale `size` into a range and keep the aspect, except for rounding (research/deeplab's resize_to_range).
 
-    The short side becomes the lower limit unless the long one would exceed the upper; then that is the long side.
+    The short side becomes the lower limit. If the long side would then exceed the upper limit, the long side becomes
+    the upper limit instead.
 
     Args:
       size: int32 [2].
       limits: of the short side, and of the long one.
-      factor: sides are rounded up to a multiple of it plus 1, the upper limit first down to one; 0 rounds neither.
-      rule: `original` is research/deeplab's of 2018: it takes a limit that is such a number, as 513 for 16, down to
-        the one before (497), and rounds scaled sides up, where float32 turns some 497 into 498 and so 513. `mended`
-        is what followed it: such a limit stays, scaled sides are rounded down. `fit` makes the long side the upper
-        limit, whatever the short one becomes.
+      factor: sides are rounded up to a multiple of the factor plus 1, after the upper limit was rounded down to one;
+        0 rounds nothing.
+      rule: `original` is research/deeplab's of 2018. It lowers a limit that is already a multiple plus 1 to the one
+        before (513 to 497 for factor 16). It rounds scaled sides up, and float32 then makes 498 of some 497, and so
+        513. `mended` is research/deeplab's later rule: such a limit stays, and scaled sides are rounded down. `fit`
+        makes the long side the upper limit, whatever the short one becomes.
+
+    Returns:
+      int32 [2].
     """
     original = rule == "original"
     shortest, longest = limits
@@ -299,7 +303,7 @@ def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tenso
 
 
 def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align_corners: bool = False) -> tf.Tensor:
-    """Nearest-neighbour resize, of labels [n, h, w, 1] or pictures, as TensorFlow 1: floor, or corners aligned."""
+    """Resize labels [n, h, w, 1] or pictures to the nearest neighbour as TensorFlow 1: floor, or aligned corners."""
     return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)
 
 

@@ -10,7 +10,7 @@ from common.tf1 import tf
 
 
 def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """[n, h, w]: cross-entropy, times the weight of the label's class if `recipe.class_weights` has them."""
+    """Cross-entropy of each pixel [n, h, w], times its class's weight if `recipe.class_weights` has weights."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(logits=logits, labels=labels)
     if not recipe.class_weights:
         return losses
@@ -18,9 +18,9 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) 
 
 
 def class_balanced(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """[n, h, w]: the sum over the classes of binary cross-entropies of softmax probabilities (deeplabv3plus_keras).
+    """Sum of the classes' binary cross-entropies of softmax probabilities, [n, h, w] (deeplabv3plus_keras).
 
-    A class's own pixels have its weight w of `recipe.class_weights`, all others 1 - w.
+    Pixels of a class have its weight w of `recipe.class_weights`; all others have 1 - w.
     """
     epsilon = 1e-7
     probabilities = tf.nn.softmax(logits)
@@ -35,7 +35,7 @@ LOSSES = {"softmax": softmax_cross_entropy, "class_balanced": class_balanced}
 
 
 def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
-    """The mean of `recipe.loss` over the pixels that have a class, or over the hardest of them.
+    """Average `recipe.loss` over the pixels that have a class, or over the hardest of them.
 
     Args:
       logits: float32 [n, h, w, num_classes].
@@ -44,8 +44,8 @@ def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Ten
         scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
         mean, `averaged` counts them in it, `constant` counts them with the loss of equal scores
         (`background` has given them a class already).
-        `top_k_percent_pixels` below 1 takes the mean over that share of all pixels, those of the greatest losses.
-      step: updates done, for a share that `hard_example_mining_step` reaches gradually.
+        `top_k_percent_pixels` below 1 averages over that share of all pixels, the ones with the greatest losses.
+      step: updates done; `hard_example_mining_step` lowers the share gradually up to that step.
 
     Returns:
       A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
@@ -68,7 +68,7 @@ def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Ten
 
 
 def _hardest(losses: tf.Tensor, recipe: Recipe, step: tf.Tensor | int) -> tf.Tensor:
-    """The mean over the greatest `losses`; zeros among them, void or perfect, don't count (research/deeplab)."""
+    """The mean of the greatest `losses`; zeros among them (void or perfect pixels) don't count (research/deeplab)."""
     share = recipe.top_k_percent_pixels
     if recipe.hard_example_mining_step:
         reached = tf.minimum(1.0, tf.cast(step, tf.float32) / recipe.hard_example_mining_step)

@@ -1,4 +1,4 @@
-"""From a picture's pixels to the canvas that a network reads, and back: preprocessed, brought into range, padded."""
+"""From a picture's pixels to the network's input, and back: preprocess, resize into a range, pad."""
 
 from common.nets import layers
 from common.recipe.recipe import Recipe
@@ -6,7 +6,7 @@ from common.tf1 import tf
 
 
 def preprocess(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """RGB pixels 0..255 [..., 3], any number type -> float32 as the network reads them."""
+    """Preprocess RGB pixels 0..255 [..., 3] of any number type: float32 [..., 3], as the network reads them."""
     images = tf.cast(images, tf.float32)
     if recipe.channel_order == "bgr":
         images = tf.reverse(images, axis=[-1])
@@ -30,9 +30,9 @@ def bring_into_range(image: tf.Tensor, sides: tuple[int, int], recipe: Recipe) -
 
 
 def padding_to(size: tf.Tensor, canvas: tf.Tensor, around: bool) -> tf.Tensor:
-    """The rows, columns and channels that a picture of `size` [h, w] lacks: int32 [3, 2], before and behind it.
+    """The padding that brings a picture of `size` [h, w] to `canvas` [h, w]: int32 [3, 2], before and after each axis.
 
-    They lie below it and to its right; `around` it, one more of them there where their number is odd.
+    It is below and to the right; with `around` on all sides, and an odd pixel is below or to the right.
     """
     missing = tf.maximum(canvas - size, 0)
     before = missing // 2 if around else tf.zeros_like(missing)
@@ -40,13 +40,13 @@ def padding_to(size: tf.Tensor, canvas: tf.Tensor, around: bool) -> tf.Tensor:
 
 
 def padding_colour(recipe: Recipe) -> tf.Tensor:
-    """The preprocessed colour around a picture: 0, that is the mean, unless the recipe names a pixel."""
+    """The preprocessed colour around a picture: 0, which is the mean, unless the recipe names a pixel."""
     if recipe.padding_pixel == "mean":
         return tf.constant(0.0)
     return preprocess(tf.constant(recipe.padding_pixel), recipe)
 
 
 def pad(image: tf.Tensor, padding: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """Lay a preprocessed picture [h, w, 3] on a canvas of the padding's colour; `padding` is as `padding_to` gives."""
+    """Pad a preprocessed picture [h, w, 3] with the padding's colour; `padding` is a result of `padding_to`."""
     colour = padding_colour(recipe)
     return tf.pad(image - colour, padding) + colour

@@ -1,7 +1,7 @@
 """The receptive field: which pixels of the picture a score depends on, walked back through the graph.
 
-Of each score the rows (and columns) that it reads are an interval; each op on the way to the picture widens, shifts or
-stretches it, and where paths meet the union goes on. Borders are ignored, as in the theoretical receptive field.
+The rows (and columns) that a score reads are an interval. Each op on the way to the picture widens, shifts or
+stretches it; where paths meet, the union is taken. Borders are ignored, as in the theoretical receptive field.
 """
 
 from collections.abc import Callable

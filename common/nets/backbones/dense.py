@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def dense_strides(strides: Iterable[int], start: int, output_stride: int) -> list[tuple[int, int]]:
-    """(stride, rate) of each unit, so that the features come out at `output_stride`.
+    """Choose (stride, rate) of each unit so that the features have `output_stride`.
 
     Once that is reached, strides are 1 and each nominal stride multiplies the rate of the units after it.
 
@@ -14,7 +14,7 @@ def dense_strides(strides: Iterable[int], start: int, output_stride: int) -> lis
       output_stride: what is wanted.
 
     Raises:
-      ValueError: the strides don't lead there.
+      ValueError: the strides don't give that output stride.
     """
     dense, stride, rate = [], start, 1
     for nominal in strides:

@@ -21,7 +21,7 @@ ROWS = (
 STEM_DEPTH = 32
 ROWS_TO = {8: 3, 16: 5}  # rows up to that output stride
 SQUEEZE = 0.25  # channels between the two convolutions of squeeze and excitation, as a share of the unit's input
-DROP_RATE = 0.2  # of the branch of a unit that would follow the last; a unit's grows in proportion to its number
+DROP_RATE = 0.2  # a unit's branch is dropped at this rate times its number / the number of units
 
 # Factors of B0's channels and of its units (section 4): compound scaling by alpha 1.2 and beta 1.1, rounded.
 SCALES = {
@@ -83,9 +83,9 @@ def normalise(images: tf.Tensor, reads: Input) -> tf.Tensor:
 
     Args:
       images: [n, h, w, 3] in [-1, 1].
-      reads: `imagenet` feeds what the ImageNet weights were trained on. Their files hold the standard deviation in
-        place of the variance, so Keras divides by its root once more (since TensorFlow 2.9). `original` is
-        tonandr/deeplabv3plus_keras under TensorFlow 2.4: [-1, 1] taken for 0 ... 255, and one division.
+      reads: `imagenet` gives the input that the ImageNet weights were trained on. Their files hold the standard
+        deviation in place of the variance, so Keras divides by its root once more (since TensorFlow 2.9). `original`
+        is tonandr/deeplabv3plus_keras under TensorFlow 2.4: it takes [-1, 1] for 0..255, and divides once.
     """
     with tf.variable_scope("normalization"):
         mean, variance = (

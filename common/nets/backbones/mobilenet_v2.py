@@ -37,7 +37,7 @@ class Style:
 
     Attributes:
       names: (unit, or None for the root; expand, depthwise or project) -> scopes of the layer and its batch norm.
-      divisor: channels are multiples of it when the multiplier is not 1, where they are multiples of 8.
+      divisor: channels are multiples of it when the multiplier is not 1; with multiplier 1 they are multiples of 8.
     """
 
     names: Callable[[int | None, str], tuple[str, str]]
@@ -77,7 +77,7 @@ def mobilenet_v2(
       output_stride: 8, 16 or 32.
       depth_multiplier: of the channels of every layer.
       style: names and rounding.
-      units: of the inverted residuals only the first so many.
+      units: build only so many of the inverted residuals.
 
     Returns:
       Features [n, h / os, w / os, 320 * depth_multiplier], sizes rounded up at each stride, and the

@@ -15,8 +15,8 @@ class Plan:
       stem_depth: channels of the first convolution.
       depth: of the normal cells at stride 8; doubled at each reduction after them.
       normal_cells: at each stride.
-      skip_reduction: whether the first cell after a reduction reads, as the cell before, the last but one of the
-        larger ones instead of the last.
+      skip_reduction: whether the second input of the first cell after a reduction is the last but one of the cells
+        before the reduction, instead of the last.
     """
 
     stem_depth: int

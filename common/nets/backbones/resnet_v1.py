@@ -33,9 +33,9 @@ class Block:
 
 
 def at_output_stride(blocks: tuple[Block, ...], output_stride: int) -> tuple[Block, ...]:
-    """A nominal table, strides in last units, made dense: past `output_stride` strides turn into rates.
+    """Turn the strides of a nominal table (in last units) that exceed `output_stride` into atrous rates.
 
-    Raises ValueError when the strides don't lead to `output_stride`.
+    Raises ValueError when the strides don't give `output_stride`.
     """
     dense = dense_strides((block.stride for block in blocks), ROOT_STRIDE, output_stride)
     return tuple(

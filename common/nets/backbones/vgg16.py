@@ -30,12 +30,12 @@ LARGE_FOV = (
 
 
 def vgg16(images: tf.Tensor, stages: tuple[Stage, ...], pooling: Pooling) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """The convolutional stages of VGG-16 with 3x3 pools, and the average pool that DeepLab puts behind them.
+    """Build the convolutional stages of VGG-16 with 3x3 max pools, then DeepLab's average pool.
 
     Args:
       images: float32 [n, h, w, 3], preprocessed.
       stages: the table.
-      pooling: whose rules at the borders; they agree on max pools at sizes 8k + 1, never on the average.
+      pooling: whose rules hold at the borders; for max pools they agree at sizes 8k + 1, for the average pool never.
 
     Returns:
       Features [n, h / 8, w / 8, 512] and the end points `conv1_1`, ..., `pool5`, `pool5a`.
