@@ -1,4 +1,4 @@
-"""A head designed as data: a graph of convolutions and pools in ASPP's place, from its JSON.
+"""A head that is designed in JSON: a graph of convolutions and pools in ASPP's place.
 
 Two programs have such designs: research/deeplab's dense prediction cell (arXiv 1809.04184) and the
 `encoder_middle_conf` of tonandr/deeplabv3plus_keras.
@@ -13,7 +13,7 @@ from common.errors import UserError, brief
 from common.files import read_text
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
-LARGEST_KERNEL = 99  # pixels of its side
+LARGEST_KERNEL = 99  # pixels, of a side
 PAIRS = ("rate", "grid_size", "target_size_factor")
 # By design: the keys of a branch besides `op` and `input`, and which of them an operation must have.
 KEYS_OF_DESIGN = {
@@ -31,12 +31,12 @@ class Branch:
     """One operation of a cell.
 
     Attributes:
-      op: a convolution, or pyramid pooling: window means, a 1x1 convolution, resized back.
+      op: a convolution, or pyramid pooling (window means, 1x1 convolution, resize to the features' size).
       input: the branch it reads, -1 for the backbone's features.
       kernel: side of a convolution (separable above 1), or of a pool's window.
       rate: of a convolution above 1x1, [height, width], at the output stride that the design is for.
       grid_size: of a dense prediction cell's pool: its window is about 1 / grid_size of the features.
-      target_size_factor: of an encoder_middle_conf's pool: its means are enlarged so many times.
+      target_size_factor: of an encoder_middle_conf's pool: how many times its means are enlarged.
     """
 
     op: Literal["conv", "pyramid_pooling"]
@@ -57,9 +57,9 @@ class Branch:
 
 
 def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, ...]:
-    """The branches of a cell's JSON: a list of {"op", "input", ...} with the keys of `design`.
+    """Read the branches of a cell's JSON: a list of {"op", "input", ...} with the keys of `design`.
 
-    Raises UserError naming the branch that refers to one not before it, or that has an unknown op or number.
+    Raises UserError, which names the branch, for an input that is not before it and for unknown ops and numbers.
     """
     try:
         config = json.loads(text)
@@ -103,7 +103,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def given_cell(value: str, design: str = DENSE_PREDICTION_CELL) -> str:
-    """The JSON text that a recipe stores, from itself or from the path of its file."""
+    """The JSON text that a recipe stores; `value` is the text or the path of its file."""
     if not value or value.lstrip().startswith("["):
         return value
     path = Path(value)

@@ -36,11 +36,11 @@ class EncoderRecipe(Recipe):
     scale_atrous_rates: bool = True  # double them at output stride 8, halve them at 32
     image_pooling: bool = True
 
-    # Batch norm while training: normalise by the batch and update the stored statistics, or by those.
+    # Batch norm in training: normalise by the batch and update the stored statistics, or normalise by the stored ones.
     fine_tune_batch_norm: bool = True
     freeze_bn: bool = False  # statistics, gamma and beta are constants
     batch_norm_epsilon: float = 1e-5
-    batch_norm_decay: float | None = 0.9997  # None: of each part of the network its own
+    batch_norm_decay: float | None = 0.9997  # None: each part of the network has its own
 
     loss_size: Literal["logits", "labels"] = "labels"
 
@@ -58,10 +58,9 @@ class EncoderRecipe(Recipe):
 
     @property
     def batch_statistics(self) -> bool:
-        """The originals' two switches as one.
+        """Whether training normalises by the batch: `fine_tune_batch_norm`, unless `freeze_bn` overrules it.
 
-        `fine_tune_batch_norm` asks for the batch's statistics, and `freeze_bn` overrules it. The training step hands
-        the answer to the network, and the network to `layers.batch_norm`. `freeze_bn` also stops gamma and beta.
+        `freeze_bn` also keeps gamma and beta constant.
         """
         return self.fine_tune_batch_norm and not self.freeze_bn
 

@@ -1,7 +1,7 @@
 """The recipe: one frozen dataclass that holds every number a run depends on.
 
 A reproduction subclasses `Recipe` with its network's options and names its variants; `--set
-key=value` derives one more. A run's record stores the whole recipe, so it can be run again from it.
+key=value` derives another one. A record stores the whole recipe, so its run can be repeated.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from common.recipe.cell import Branch
 from common.recipe.values import checked, format_value
 from common.words import nearest
 
-# Preprocessing belongs to the weights: what their makers fed, per channel, in the channel order given.
+# Preprocessing belongs to the weights: the mean that their training subtracted, per channel in the given order.
 CAFFE_PREPROCESSING = {
     "channel_order": "bgr",
     "pixel_mean": (104.00698793, 116.66876762, 122.67891434),
@@ -79,10 +79,10 @@ ABOVE_ZERO = ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon")
 class Recipe:
     """Every number of a run; units and ranges stand beside the fields."""
 
-    # What belongs to weights rather than to the run that uses them: it follows them into other variants.
+    # Fields that belong to the weights, not to the run that uses them: they stay when the variant changes.
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
 
-    # What a variant brings to weights that were trained by another recipe: how they are evaluated.
+    # Fields that say how weights are evaluated: `variant=` changes these alone for weights with a stored recipe.
     EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
         "resize_range",
         "resize_factor",
@@ -102,7 +102,7 @@ class Recipe:
         "crf_bilateral_compat",
     )
 
-    # Regular expressions of what weight files hold beside the network, such as another task's classifier: never loaded.
+    # Regular expressions of entries of weight files that are never loaded, such as another task's classifier.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ()
 
     variant: str
@@ -120,7 +120,7 @@ class Recipe:
     train_split: str = "train_aug"
     val_split: str = "val"
 
-    # Pictures and masks are first brought into a range: (least short side, greatest long side), or () for none. With
+    # Pictures and masks are first resized into a range: (least short side, greatest long side), or () for none. With
     # a factor f, sides become multiples of f plus 1; for the rules see layers.size_in_range.
     resize_range: tuple[int, ...] = ()
     resize_factor: int = 0
@@ -154,7 +154,8 @@ class Recipe:
     void_pixels: Literal["masked", "averaged", "constant", "background"] = "masked"
     loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
 
-    # Hard pixels: the mean over this share of the greatest losses, reached linearly over so many updates (0: at once).
+    # Hard pixels: the loss is the mean of this share of the greatest losses; the share falls to it linearly from 1 over
+    # so many updates (0: at once).
     top_k_percent_pixels: float = 1.0
     hard_example_mining_step: int = 0
 
@@ -168,8 +169,9 @@ class Recipe:
     power: float = 0.9
     step_size: int = 2000
     step_factor: float = 0.1
-    # plateau: learning_rate times the next factor when the mean pixel loss of so many windows of updates in a row was
-    # not below the best by the tolerance (a share of it) and the delta. Without factors they are powers of step_factor.
+    # plateau: the learning rate takes the next factor after `patience` windows of updates in a row whose mean pixel
+    # loss was not below the best one by the tolerance (a share of it) and the delta. Without factors they are powers of
+    # step_factor.
     plateau_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
     plateau_window: int = 1000
     plateau_patience: int = 1
@@ -190,8 +192,8 @@ class Recipe:
     validation_interval: int = 0  # steps between measurements of loss and mIoU on `val_split`; 0 is never
     best_by: Literal["miou", "loss"] = "miou"  # of validation: which checkpoint is kept as best.ckpt
 
-    # Evaluation: 'native' runs the picture at its own size, also out of resize_range; N brings it into that, if there
-    # is one, and pads it with the mean to N x N; the scores are cropped and brought back.
+    # Evaluation: 'native' runs the picture at its own size and ignores resize_range. N resizes it into resize_range, if
+    # there is one, and pads it with the mean to N x N; the scores are cropped and resized back.
     eval_size: Literal["native"] | int = "native"
     eval_padding: Literal["after", "around"] = "after"  # below and to the right, or on all sides
     eval_scales: tuple[float, ...] = (1.0,)
@@ -214,7 +216,7 @@ class Recipe:
         self.validate()
 
     def validate(self) -> None:
-        """Refuse numbers that no run can mean, and a name that is none. Raises UserError."""
+        """Raise UserError for numbers that no run can have, and for a variant that is no plain name."""
         plain_name(self.variant, "variant")  # it becomes part of folders' and records' names
         for field in dataclasses.fields(self):
             check_range(field.name, getattr(self, field.name))
@@ -247,7 +249,7 @@ class Recipe:
         self._check_memory()
 
     def _check_memory(self) -> None:
-        """Raises UserError for sizes whose pictures alone, as float32 of three channels, no machine holds."""
+        """Raise UserError for sizes whose pictures alone, float32 with three channels, take too much memory."""
         height, width = self.crop_size
         eval_size = self.eval_size if isinstance(self.eval_size, int) else 0
         pixels = {
@@ -289,7 +291,7 @@ class Recipe:
 
     @property
     def resize_align_corners(self) -> bool:
-        """How pictures and masks are brought into `resize_range`: research/deeplab aligns corners."""
+        """Whether the resize into `resize_range` aligns corners, as research/deeplab's does."""
         return self.resize_rule != "fit"
 
     @property
@@ -299,12 +301,12 @@ class Recipe:
 
     @property
     def scores_stride(self) -> int | None:
-        """The stride to which scores of a reduced picture are brought first; None: straight to the picture's size."""
+        """The stride to which scores of a smaller scale are resized first; None resizes straight to the picture."""
         return None
 
     @property
     def cell(self) -> tuple[Branch, ...]:
-        """The branches of a head that is designed in JSON; none in others."""
+        """The branches of a head that is designed in JSON; other heads have none."""
         return ()
 
     @property
@@ -313,13 +315,13 @@ class Recipe:
         return False
 
     def fields_set_by_data(self) -> set[str]:
-        """The fields that only the training pictures settle: see `training.start.with_data_fields`."""
+        """The fields that are measured on the training pictures: see `training.start.with_data_fields`."""
         steps = {"num_steps"} if self.epochs else set()
         weights = {"class_weights"} if self.class_weights == "auto" else set()
         return steps | weights | {name for name in INTERVALS if getattr(self, name) == EPOCH}
 
     def class_ids(self, mask: np.ndarray) -> np.ndarray:
-        """A mask, uint8 [h, w], with what this recipe makes of its void pixels."""
+        """The class ids of a mask, uint8 [h, w]; void becomes class 0 with `void_pixels=background`."""
         if self.void_pixels != "background":
             return mask
         return np.where(mask == self.ignore_label, np.uint8(0), mask)
@@ -338,7 +340,7 @@ class Recipe:
         return self.eval_scales == (1.0,) and not self.eval_flip
 
     def protocol(self) -> dict[str, Any]:
-        """How a recipe `at_evaluation` makes and compares labels, as a record states it in JSON types."""
+        """How this recipe makes and compares label maps, in JSON types, as a record states it."""
         resized = ("resize_range", "resize_factor", "resize_rule") if self.eval_resize_range else ()
         return {
             **{name: self.to_json()[name] for name in resized},
@@ -379,7 +381,7 @@ class Recipe:
 
 
 def check_range(name: str, value: Any) -> None:
-    """Refuse a field's value that is wrong whatever the other fields are. Raises UserError."""
+    """Raise UserError for a field's value that is wrong whatever the other fields are."""
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
         raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
@@ -396,7 +398,7 @@ def check_range(name: str, value: Any) -> None:
 
 
 def check_field(cls: type[Recipe], key: str, source: str) -> None:
-    """Raises UserError with the nearest name when the recipe has no field `key`; `source` is where it was asked for."""
+    """Raise UserError, with the nearest name, when the recipe has no field `key`; `source` begins the message."""
     names = [f.name for f in dataclasses.fields(cls)]
     if key not in names:
         raise UserError(f"{source} {key}: no such field in the recipe; {nearest(key, names)}`describe` lists them all")

@@ -1,4 +1,4 @@
-"""Recipes from `--set key=value`: parted, applied and checked."""
+"""Recipes from `--set key=value`: split, apply and check settings."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from common.words import nearest
 
 
 def split_settings(text: str) -> list[str]:
-    """The settings in one text, `k=v k=v`: parted at blanks before a `k=`, not in brackets or quotes."""
+    """Split a text `k=v k=v` into settings, at blanks before a `k=` that are not in brackets or quotes."""
     parts, start, depth, is_quoted = [], 0, 0, False
     for match in re.finditer(r'["\[\]]|\s+(?=[A-Za-z]\w*=)', text):
         if match[0] == '"':
@@ -29,10 +29,10 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
     Args:
       variants: the named recipes; `variant=NAME` starts over from one of them.
       base: the recipe, or its name, when no `variant=` is given.
-      settings: `key=value` strings, applied after the choice of the variant, the last one winning.
+      settings: `key=value` strings, applied after the variant is chosen; of two with one key the last one counts.
 
     Raises:
-      UserError: unknown key or variant (naming the nearest), or a value of the wrong type.
+      UserError: an unknown key or variant (the message names the nearest), or a value of the wrong type.
     """
     recipe = variants[base] if isinstance(base, str) else base
     changes = {}
@@ -56,10 +56,7 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
 
 
 def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> None:
-    """Refuse `--set` arguments that are wrong whatever recipe they meet: unknown names, wrong types, out of range.
-
-    Raises UserError, as `apply_settings` does.
-    """
+    """Raise UserError for `--set` arguments that no recipe takes: unknown names, wrong types, out of range."""
     variants_first = sorted(settings, key=lambda setting: setting.partition("=")[0].strip() != "variant")
     recipe = next(iter(variants.values()))
     for setting in variants_first:
@@ -67,7 +64,7 @@ def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> N
 
 
 def _checked_setting(variants: Mapping[str, Recipe], recipe: Recipe, setting: str) -> Recipe:
-    """Check one setting alone; returns the recipe that it starts from when it names a variant."""
+    """Check one setting alone. Returns `recipe`, or the variant that the setting names."""
     key = setting.partition("=")[0].strip()
     if key == "variant" or "=" not in setting:
         return apply_settings(variants, recipe, [setting])

@@ -1,4 +1,4 @@
-"""Values of recipe fields: from `--set` text and JSON to the types that the fields' annotations ask for."""
+"""Values of recipe fields: from `--set` text and JSON to the types of the fields' annotations."""
 
 import json
 import types
@@ -11,7 +11,7 @@ QUOTED = set(",()[]'\" ")  # characters that a text in a list can hold only in q
 
 
 def format_value(value: Any) -> str:
-    """A value as `--set` takes it: `parse` gives it back."""
+    """A value as text for `--set`; `parse` reads it back."""
     if not isinstance(value, tuple | list):
         return str(value)
     plain = all(not isinstance(v, tuple | list) and not set(str(v)) & QUOTED for v in value)
@@ -19,10 +19,9 @@ def format_value(value: Any) -> str:
 
 
 def parse(kind: Any, text: str) -> Any:
-    """The text of a `--set` value as a Python value of JSON's types; `checked` then has the last word.
+    """Read the text of a `--set` value as a Python value of JSON's types; `checked` then checks its type.
 
-    A list is written `1,2`, `(1, 2)`, or as JSON, which lists of texts with commas or brackets need; one without a
-    number is `none`.
+    A list is written `1,2`, `(1, 2)`, or as JSON. Texts with commas or brackets need JSON. An empty list is `none`.
     """
     if kind is str:
         return text
@@ -43,7 +42,7 @@ def parse(kind: Any, text: str) -> Any:
 
 
 def _parts(text: str, bare: bool) -> list[str]:
-    """The parts between the commas; of `bare` texts brackets are a part themselves, unless quotes follow them."""
+    """The parts between the commas. In `bare` texts brackets belong to a part, unless quotes follow them."""
     is_enclosed = text[:1] + text[-1:] in ("()", "[]") and not (bare and text[1:2] not in ("'", '"', ")"))
     return [part.strip().strip("'\"") for part in (text[1:-1] if is_enclosed else text).split(",") if part.strip()]
 
@@ -70,7 +69,7 @@ def _literal(text: str) -> Any:
 
 
 def checked(key: str, kind: Any, value: Any) -> Any:
-    """`value` as type `kind`, lists turned to tuples and integers to floats where floats are wanted."""
+    """`value` as type `kind`; lists become tuples, and integers become floats if `kind` is float."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         for option in args:

@@ -1,4 +1,4 @@
-"""Pickled dictionaries of arrays, read without running them."""
+"""Pickled dictionaries of arrays, read without running the code in them."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ def is_pickle(path: Path) -> bool:
 
 
 class _Recorded:
-    """Stands in for numpy's classes while a pickle is read: it keeps what it is given and does nothing with it."""
+    """Stands in for numpy's classes while a pickle is read: it only keeps its arguments."""
 
     def __init__(self, *arguments):
         self.arguments, self.state = arguments, None
@@ -33,7 +33,7 @@ class _RecordedDtype(_Recorded):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Records dictionaries of arrays and knows no class: a pickle can otherwise run anything."""
+    """Reads dictionaries of arrays and no other class, because a pickle of other classes can run any code."""
 
     STAND_INS = {
         ("numpy", "dtype"): _RecordedDtype,
@@ -68,9 +68,9 @@ def _recorded_array(value: object) -> np.ndarray:
 
 
 def read_array_pickle(path: Path) -> dict[str, np.ndarray]:
-    """A pickled dictionary of float arrays, as LargeFOV's util/extract_params.py writes it (`.ckpt`, Python 2).
+    """Read a pickled dictionary of float arrays, as LargeFOV's util/extract_params.py writes it (`.ckpt`, Python 2).
 
-    Raises UserError for anything else, without running it or allocating what it only claims.
+    Raises UserError for anything else. No code in the file runs, and no memory is taken for sizes it only claims.
     """
     try:
         size = path.stat().st_size

@@ -11,11 +11,11 @@ from common.files import is_plain
 from common.words import some
 
 PREFIX = "model.ckpt"
-BEST = "best.ckpt"  # the one that validation found best, beside the newest ones
+BEST = "best.ckpt"  # the checkpoint with the best validation result
 
 
 def delete(prefix: Path) -> None:
-    """Remove a checkpoint's files, the index first: without it the rest is no checkpoint."""
+    """Remove a checkpoint's files, the index first: files without an index are no checkpoint."""
     for file in [prefix.with_name(prefix.name + ".index"), *prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")]:
         file.unlink(missing_ok=True)
 
@@ -58,10 +58,10 @@ OTHERS = {
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The prefix or V1 file that a person means by `path`.
+    """Find the prefix or V1 file that a person means by `path`.
 
-    Taken are the prefix, any of its files (`.index`, `.meta`, `.data-...`), a folder that holds one checkpoint, and
-    the text file `checkpoint` or a folder with it, which name the newest.
+    `path` may be the prefix, any of its files (`.index`, `.meta`, `.data-...`), a folder that holds one checkpoint,
+    or TensorFlow's text file `checkpoint`, or its folder; that file names the newest checkpoint.
 
     Raises:
       UserError: there is no checkpoint; the message says what the file is, or which checkpoints the folder holds.
@@ -84,9 +84,9 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def plain_prefix(prefix: Path) -> tuple[Path, tempfile.TemporaryDirectory | None]:
-    """A prefix or V1 file under a path that TensorFlow takes for what it is, and the folder of links that it needs.
+    """A path to the prefix or V1 file that TensorFlow can open, and the folder of links that it may need.
 
-    TensorFlow reads a path as a pattern, in which brackets, stars and question marks match, and as UTF-8.
+    TensorFlow reads a path as UTF-8 and as a pattern, with brackets, stars and question marks.
     """
     if is_plain(prefix):
         return prefix, None
@@ -115,7 +115,7 @@ def _head(path: Path) -> bytes:
 
 
 def _newest_of(state: Path) -> Path:
-    """The checkpoint that the text file `state` names: where it says, or beside it, where a moved one lies."""
+    """The checkpoint that the text file `state` names: at the named place, or beside `state` if both were moved."""
     if not (match := _NEWEST.search(_head(state))):
         raise UserError(f"{state}: is no checkpoint, nor the text file that names one; give a checkpoint's prefix")
     named = Path(match[1].decode("utf-8", "surrogateescape").replace("\\", "/"))

@@ -1,8 +1,8 @@
 """Weights in and out: strict restore from every accepted format, atomic saves.
 
-Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
+Accepted formats are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
 variable names and, for reproductions that know Keras' names, a Keras `.h5`.
-Restore is strict both ways; what is left out must be named.
+Restore is strict: every variable and every entry of the file must fit, except those that are named as not loaded.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_
 from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches, real_array
 from common.words import some
 
-NAMED = 20  # variables that a message names of each kind
+NAMED = 20  # a message names at most so many variables of each kind
 
 
 def restore(
@@ -33,7 +33,7 @@ def restore(
     not_loaded: Iterable[str] = (),
     training_state: bool = False,
 ) -> int:
-    """Assign every variable its value from `weights`, strictly both ways.
+    """Assign every variable its value from `weights`; missing and extra entries are errors.
 
     Args:
       session: where the variables live.
@@ -46,7 +46,7 @@ def restore(
       How many variables were restored.
 
     Raises:
-      UserError: listing every missing, extra and misshapen variable; or naming one that is not real and finite.
+      UserError: variables are missing, extra or of another shape, or a value is not real and finite; it names them.
     """
     left_alone = [*not_loaded, *([rf"^{RECIPE_KEY}$"] if training_state else TRAINING_STATE)]
     wanted = {v.op.name: v for v in variables if not _matches(v.op.name, left_alone)}
@@ -58,7 +58,7 @@ def restore(
         keras = "; if Keras opens the file, save it there again: older ones have other names"
         hint = keras if weights.left_over else ""
         raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
-    # Feeding the initialisers' inputs assigns without adding ops or a second copy of the graph.
+    # Feeding the initialisers' inputs assigns values without new ops or a second copy of the graph.
     inputs = {n: v.initializer.inputs[1] for n, v in wanted.items()}
     values = {tensor: weights.real_value(n, tensor.dtype.as_numpy_dtype) for n, tensor in inputs.items()}
     session.run([v.initializer for v in wanted.values()], values)
@@ -86,7 +86,7 @@ def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple])
 
 
 def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int, name: str = PREFIX) -> Path:
-    """Write `run_dir/<name>-<step>` atomically and drop the oldest of that name beyond `keep` (0 keeps all).
+    """Write `run_dir/<name>-<step>` atomically and keep the newest `keep` of that name (0 keeps all).
 
     Raises UserError when it can't be written; the earlier checkpoints stay.
     """
@@ -100,9 +100,9 @@ def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, k
 
 
 def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None = None) -> None:
-    """Write arrays by variable name, with the recipe they belong to if there is one, as a V2 checkpoint, atomically.
+    """Write arrays by variable name, and their recipe if there is one, as a V2 checkpoint, atomically.
 
-    Raises UserError when that fails, or an array is not real and finite.
+    Raises UserError when the write fails, or an array is not real and finite.
     """
     for name, value in values.items():
         real_array(prefix, name, value, np.asarray(value).dtype)

@@ -1,4 +1,4 @@
-"""Arrays out of HDF5 files, read in a process of its own: libhdf5 crashes on some damaged files."""
+"""Arrays of HDF5 files, read in a separate process because libhdf5 crashes on some damaged files."""
 
 import importlib
 import subprocess
@@ -14,7 +14,7 @@ from common.paths import ROOT
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 Chooser = Callable[[h5py.File], Mapping[str, np.ndarray]]
-EXPANSION = 20  # arrays may be compressed, but not without limit
+EXPANSION = 20  # compressed arrays may be so many times as large as the file
 
 
 def is_hdf5(path: Path) -> bool:
@@ -62,9 +62,9 @@ def to_npz(path: str, out: str, chooser: str) -> None:
 
 
 def _datasets(group: h5py.Group, seen: set[int] | None = None) -> Iterator[h5py.Dataset]:
-    """Every array in the file. Raises ValueError for one, or a group, whose content lies in another file.
+    """Every array in the file. Raises ValueError for an array or a group whose content lies in another file.
 
-    The other file may be anybody's: the weights are whatever it holds on this machine.
+    Otherwise a weight file could read any file of this machine.
     """
     seen = set() if seen is None else seen
     seen.add(hash(group.id))

@@ -13,10 +13,9 @@ Layers = dict[str, dict[str, np.ndarray]]  # layer -> variable -> array
 
 
 def read_h5(path: Path) -> Layers:
-    """Layer name -> variable (kernel, depthwise_kernel, bias, gamma, ...) -> array.
+    """Read layer name -> variable (kernel, depthwise_kernel, bias, gamma, ...) -> array.
 
-    Layers of models inside the model are listed as its own. It is read in a process of its own, because libhdf5
-    crashes on some damaged files.
+    The layers of models inside the model are listed like the model's own layers.
 
     Raises:
       ValueError: what is wrong with the file.
@@ -25,7 +24,7 @@ def read_h5(path: Path) -> Layers:
 
 
 def read_npz(path: Path) -> Layers:
-    """The same from an `.npz` keyed `layer/variable`."""
+    """Read the same from an `.npz` keyed `layer/variable`."""
     with np.load(path, allow_pickle=False) as archive:
         return _by_layer({key: archive[key] for key in archive.files})
 
@@ -48,8 +47,8 @@ def keras_arrays(file: h5py.File) -> dict[str, np.ndarray]:
 def _keras2(root: h5py.Group) -> Layers:
     """Groups by layer, their arrays named by the attribute `weight_names`: `res2a/kernel:0`.
 
-    A model inside the model is one such group; its arrays' names begin with their own layers'. Of a layer's own the
-    name may have gained a number (`conv2d_1/kernel:0` in group conv2d).
+    A model inside the model is one such group; its arrays' names begin with their layers' names. In a layer's own
+    group this name may have a number more than the group's (`conv2d_1/kernel:0` in group conv2d).
     """
     layers: Layers = {}
     for group in _texts(root, "layer_names"):

@@ -1,6 +1,6 @@
 """A weight file of any accepted format, opened: names and shapes at once, values when asked for.
 
-Accepted are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
+Accepted formats are a TensorFlow checkpoint prefix (V2), a V1 file, an `.npz` keyed by the original program's
 variable names and, for reproductions that know Keras' names, a Keras `.h5`.
 """
 
@@ -45,11 +45,11 @@ class Weights:
 
     Attributes:
       path: the file, or the checkpoint's prefix.
-      shapes: by name.
+      shapes: the shape of each entry by name.
       is_keras: whether the names are a Keras file's, `layer/variable`.
       left_over: regular expression of entries that a network may leave unused.
 
-    Raises UserError when the file is missing, of no accepted format, or broken.
+    Raises UserError when the file is missing, broken, or of another format.
     """
 
     def __init__(self, path: str | Path):
@@ -71,7 +71,7 @@ class Weights:
 
     @classmethod
     def of_keras(cls, path: Path, layers: "Layers") -> Self:
-        """The layers of a Keras file of any format, read already."""
+        """The weights of a Keras file whose `layers` were already read."""
         weights = cls.__new__(cls)
         weights.path, weights.is_keras, weights.left_over = path, True, ""
         weights._take_layers(layers)
@@ -98,7 +98,7 @@ class Weights:
         self._value = values.__getitem__
 
     def rename(self, names: Mapping[str, str], left_over: str) -> None:
-        """Call the entries of a Keras file as the network does: `names` are new -> old; others keep theirs."""
+        """Rename the entries of a Keras file: `names` maps the network's name -> the file's; others keep theirs."""
         old = {name: name for name in self.shapes.keys() - set(names.values())} | dict(names)
         shapes, value = self.shapes, self._value
         self.shapes = {name: shapes[was] for name, was in old.items()}
@@ -128,14 +128,14 @@ class Weights:
         self._value = reader.get_tensor
 
     def value(self, name: str) -> np.ndarray:
-        """One tensor. Raises UserError when its bytes are broken."""
+        """The tensor called `name`. Raises UserError when its bytes are broken."""
         try:
             return self._value(name)
         except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
             raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
 
     def real_value(self, name: str, dtype: np.dtype | type = np.float32) -> np.ndarray:
-        """One tensor as `dtype`. Raises UserError as `value`, and as `real_array`."""
+        """The tensor called `name` as `dtype`. Raises UserError as `value` and `real_array` do."""
         return real_array(self.path, name, self.value(name), dtype)
 
     def recipe(self) -> dict | None:
@@ -150,15 +150,15 @@ class Weights:
             raise UserError(f"{self.path}: holds a recipe that is not JSON; remove {RECIPE_KEY} from it") from None
 
     def averages(self) -> dict[str, str]:
-        """Variable -> the name of its moving average over the last steps, of those that the file keeps."""
+        """Variable -> the name of its moving average, for the averages that the file holds."""
         names = {name.removesuffix(f"/{AVERAGE}"): name for name in self.shapes if name.endswith(f"/{AVERAGE}")}
         return {name: average for name, average in names.items() if name in self.shapes}
 
     def take_averages(self) -> int:
-        """Give each variable the moving average that the file keeps of it; returns how many there are.
+        """Replace each variable by its moving average, if the file holds one; returns how many were replaced.
 
-        Slim evaluates its ImageNet networks by these. Without this call a variable is what its own name says, as
-        research/deeplab starts from it.
+        Slim evaluates its ImageNet networks with the averages. Without this call a variable has its own value, from
+        which research/deeplab starts.
         """
         averages, value = self.averages(), self._value
         self.shapes |= {n: self.shapes[average] for n, average in averages.items()}
@@ -177,7 +177,7 @@ class Weights:
 def real_array(source: str | Path, name: str, value: object, dtype: np.dtype | type = np.float32) -> np.ndarray:
     """`value` as an array of `dtype`, when all of it is real and finite, also in `dtype`.
 
-    Raises UserError that names `source` and the variable: a network of such numbers gives scores all the same, and they
+    Raises UserError that names `source` and the variable: a network with other numbers still gives scores, and they
     would be recorded.
     """
     array = np.asarray(value)
