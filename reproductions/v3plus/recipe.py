@@ -239,7 +239,14 @@ ZOO_MODELS = {
         **_CITY_EVAL,
     },
     "xception65_ade20k_train": {**ADE20K, "eval_output_stride": 8},
-    "mnv2_ade20k_train": {**ADE20K, "backbone": "mobilenet_v2", "atrous_rates": ()},
+    "mnv2_ade20k_train": {
+        **ADE20K,
+        "resize_range": (257, 257),
+        "crop_size": (257, 257),
+        "eval_size": 257,
+        "backbone": "mobilenet_v2",
+        "atrous_rates": (),
+    },
 }
 
 # No trained weights: live batch norm with statistics that follow within a short run.

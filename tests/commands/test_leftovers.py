@@ -16,11 +16,13 @@ from common.weights import checkpoints
 from tests.conftest import ROOT
 
 WRITE_SLOWLY = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from common import program
 from common.files import atomic
 from common.report import folder
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 
 def collect(found, data, assets, quiet):
     print("writing", flush=True)
