@@ -26,12 +26,12 @@ class Progress:
 
             self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=0 if at_once else 5)
 
-    def advance(self, note: str = "") -> None:
-        """One more done; `note` is shown behind the count."""
-        self._done += 1
+    def advance(self, note: str = "", count: int = 1) -> None:
+        """So many more are done; `note` is shown behind the count."""
+        self._done += count
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update()
+            self._bar.update(count)
         now = time.monotonic()
         if self._bar is None and not self._quiet and now - self._last >= LOG_EVERY_SECONDS:
             self._last = now

@@ -10,8 +10,8 @@ def nearest(word: str, words: Iterable[str], most: int = 1) -> str:
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
-def some(names: Iterable[object], most: int = 5) -> str:
-    """`a, b, c and 4 more`: the first `most` of `names`, and how many others there are."""
+def some(names: Iterable[object], most: int = 5, total: int | None = None) -> str:
+    """`a, b, c and 4 more`: the first `most` of `names`, and how many others there are of all of them or of `total`."""
     texts = [str(name) for name in names]
-    others = len(texts) - most
+    others = (len(texts) if total is None else total) - most
     return ", ".join(texts[:most]) + (f" and {others} more" if others > 0 else "")

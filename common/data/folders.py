@@ -14,8 +14,8 @@ def is_hidden(name: str) -> bool:
 def is_file(path: Path) -> bool:
     """Whether a file is there; also for names that no file system takes, which `Path.is_file` raises for."""
     try:
-        return path.is_file()
-    except OSError:
+        return os.access(path, os.F_OK) and path.is_file()  # access is quick where nothing is
+    except (OSError, ValueError):
         return False
 
 

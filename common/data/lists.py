@@ -1,9 +1,10 @@
 """From a data folder and a split's name to pairs of files."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from common.data import masks, stems
 from common.data.card import DatasetCard, RawLabels
@@ -12,7 +13,6 @@ from common.data.own import DATASET_FILE, locate
 from common.data.sample import data_dir
 from common.data.sets.cards import CARDS
 from common.data.shards import index
-from common.data.shards.index import holds_records
 from common.data.split import MARKER, NAMES, SOURCES, Split, divide
 from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
@@ -33,15 +33,26 @@ def card_by_name(name: str) -> DatasetCard:
     return card
 
 
-def open_data(argument: str) -> tuple[DatasetCard | None, Path]:
-    """Resolve `--data`: a person's own card if there is one, and the folder; `sample` draws the sample set first.
+class Data(NamedTuple):
+    """The data set that `--data` names: a person's own card, None in a known layout, and the folder."""
+
+    card: DatasetCard | None
+    folder: Path
+
+    def split(self, name: str, dataset: str) -> Split:
+        """The split `name`; `dataset` names the card where there is no own one. Raises as `open_split`."""
+        return read_split(self.card or card_by_name(dataset), self.folder, name)
+
+
+def open_data(argument: str) -> Data:
+    """Resolve `--data`; `sample` draws the sample set first.
 
     Raises UserError when there is no such folder, and as `own.read_card`.
     """
     card, folder = locate(data_dir(argument))
     if not folder.is_dir():
         raise UserError(f"--data {argument}: no such folder; point it at a data set's folder or a dataset.yaml")
-    return card, folder
+    return Data(card, folder)
 
 
 def open_split(argument: str, split: str, dataset: str) -> Split:
@@ -55,8 +66,7 @@ def open_split(argument: str, split: str, dataset: str) -> Split:
     Raises:
       UserError: as `open_data`, `card_by_name` and `read_split`.
     """
-    card, folder = open_data(argument)
-    return read_split(card or card_by_name(dataset), folder, split)
+    return open_data(argument).split(split, dataset)
 
 
 def check_classes(recipe: Recipe, card: DatasetCard) -> None:
@@ -66,6 +76,14 @@ def check_classes(recipe: Recipe, card: DatasetCard) -> None:
             f"num_classes={recipe.num_classes}: the network's classes are not the {len(card.classes)} of "
             f"{card.name}; set dataset and num_classes together"
         )
+
+
+def no_class_error(split: Split, count: int, consequence: str) -> UserError:
+    """The error of a split whose masks, `count` that were read, have nothing but void pixels."""
+    return UserError(
+        f"{split.title}: none of its {count} masks has a pixel of a class, so that {consequence}; "
+        f"`python -m common.data.check` shows what they hold"
+    )
 
 
 def is_sample_set(data_dir: Path) -> bool:
@@ -90,7 +108,7 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
         raise UserError(f"--data {data_dir}: no such folder; point it at the data set in {card.title}'s layout")
     candidates = [data_dir / folder / f"{split}.txt" for folder in card.list_folders]
     from_files = any(p.is_file() for p in candidates) or stems.are_there(card, data_dir)
-    if not from_files and holds_records(data_dir, split):
+    if not from_files and index.holds_records(data_dir, split):
         from common.data.shards.examples import read_records  # with protobuf, which lists do without
 
         return read_records(replace(card, raw_labels=RawLabels()), data_dir, split)  # records hold class ids
@@ -102,24 +120,39 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
             pairs = stems.pairs_of(read_lines(card, data_dir, path), path)
         else:
             pairs = pairs_in_folders(card, data_dir, split)
+    pairs = _existing(pairs, f"{path or data_dir}", split)
     if not pairs and path:
         raise UserError(f"{path}: split '{split}' is empty; it must name at least one picture")
     if not pairs:
         looked_for = [str(p.relative_to(data_dir)) for p in candidates]
         looked_for += [folders.images for folders in card.folders.get(split, ())]
         raise UserError(f"--data {data_dir}: no split '{split}' of {card.title}; looked for {', '.join(looked_for)}")
-    missing = [str(p) for pair in pairs for p in pair if not is_file(p)]
-    if missing:
-        forms = [Path(unicodedata.normalize(form, p)) for p in missing for form in ("NFC", "NFD")]
-        hint = "; letters with accents are stored in another form there than in the list: write both alike"
-        names = some(map(brief, missing), NAMED)
-        raise UserError(
-            f"{path or data_dir}: {len(missing)} files of split '{split}' are missing: {names}"
-            f"{hint if any(map(is_file, forms)) else ''}"
-        )
     name = path.stem if path and split not in card.splits else split
     root = stems.root(card, data_dir) if card.splits else None
     return Split(card, name, tuple(pairs), (data_dir / MARKER).is_file(), root=root)
+
+
+def _existing(pairs: Iterable[stems.Pair], source: str, split: str) -> list[stems.Pair]:
+    """All pairs, if their files are there. Raises UserError that names NAMED of those that are not.
+
+    They are looked up one by one, and none is kept behind a missing one: a wrong list may have millions.
+    """
+    found: list[stems.Pair] = []
+    missing, named = 0, []
+    for pair in pairs:
+        gone = [path for path in pair if not is_file(path)]
+        if not gone and not missing:
+            found.append(pair)
+        missing += len(gone)
+        named += map(str, gone[: NAMED - len(named)])
+    if not missing:
+        return found
+    forms = [Path(unicodedata.normalize(form, name)) for name in named for form in ("NFC", "NFD")]
+    hint = "; letters with accents are stored in another form there than in the list: write both alike"
+    raise UserError(
+        f"{source}: {missing} files of split '{split}' are missing: {some(map(brief, named), NAMED, missing)}"
+        f"{hint if any(map(is_file, forms)) else ''}"
+    )
 
 
 def _random(card: DatasetCard, data_dir: Path, name: str) -> Split:
@@ -138,10 +171,10 @@ def read_lines(card: DatasetCard, data_dir: Path, path: Path) -> Iterator[stems.
     """A list in a known layout, line by line. Raises UserError when it can't be read as text."""
     mask_folders = [f for f in card.mask_folders if (data_dir / f).is_dir()] or [card.mask_folders[0]]
     for number, line in stems.list_lines(path):
-        text = brief(line)
         match stems.split_line(line):
             case [path_only] if path_only.lower().endswith(masks.SUFFIXES):
-                yield stems.Line(number, text, problem=f"names no mask: {text}; predict takes pictures without masks")
+                problem = f"names no mask: {brief(line)}; predict takes pictures without masks"
+                yield stems.Line(number, None, brief(line), problem)
                 continue
             case [image_id]:
                 image = f"{card.image_folder}/{image_id}{card.image_suffix}"
@@ -149,11 +182,11 @@ def read_lines(card: DatasetCard, data_dir: Path, path: Path) -> Iterator[stems.
             case [image, mask]:
                 pass
             case _:
-                problem = f"is neither an id nor 'image mask', {stems.SPACES}: {text}"
-                yield stems.Line(number, text, problem=problem)
+                problem = f"is neither an id nor 'image mask', {stems.SPACES}: {brief(line)}"
+                yield stems.Line(number, None, brief(line), problem)
                 continue
         pair = data_dir / image.lstrip("/"), _existing_variant(card, data_dir / mask.lstrip("/"))
-        yield stems.Line(number, text, pair)
+        yield stems.Line(number, pair)
 
 
 def pairs_in_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tuple[Path, Path]]:
@@ -170,6 +203,8 @@ def pairs_in_folders(card: DatasetCard, data_dir: Path, split: str) -> list[tupl
 
 def _existing_variant(card: DatasetCard, mask: Path) -> Path:
     """The mask itself or, when only unmapped labels are there, their file (Cityscapes: _labelIds.png)."""
+    if not card.label_maps:
+        return mask
     stem = mask.name.rpartition("_")[0]
     variants = [mask, *(mask.with_name(stem + ending) for ending in card.label_maps)]
     return next(filter(is_file, variants), mask)

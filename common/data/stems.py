@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
+import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 
-from common.console import say
+from common.console import Progress, say
 from common.data.card import DatasetCard, StemPairs
 from common.data.folders import files_below
 from common.data.masks import SUFFIXES
@@ -33,7 +34,7 @@ def root(card: DatasetCard, data_dir: Path) -> Path:
     return data_dir / (folders.pop() or "") if len(folders) == 1 else data_dir
 
 
-def read_pairs(card: DatasetCard, data_dir: Path, name: str) -> tuple[list[Pair], Path | None]:
+def read_pairs(card: DatasetCard, data_dir: Path, name: str) -> tuple[Iterable[Pair], Path | None]:
     """The pairs of the split `name`, or of a list file of that path, and the list if there is one.
 
     Of folders the pairs are in the order of their stems. Pictures without a mask, and masks without a picture, are
@@ -78,32 +79,41 @@ def _how_to_have(card: DatasetCard, name: str) -> str:
     return f"; {card.source}: splits: add `{name}: ` with a list or folders"
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a list that is not blank: the pair that it names, or else what is wrong with it."""
+class Line(NamedTuple):
+    """A line of a list that is not blank: the pair that it names, or else its text and what is wrong with it."""
 
     number: int
-    text: str
     pair: Pair | None = None
+    text: str = ""
     problem: str = ""
 
 
-def pairs_of(lines: Iterable[Line], path: Path) -> list[Pair]:
-    """The pairs of a list that is right. Raises UserError for those of its lines that are not."""
-    lines = list(lines)
-    wrong = [line for line in lines if line.problem]
-    if wrong:
-        others = f" (as lines {some(line.number for line in wrong[1:])})" if wrong[1:] else ""
-        raise UserError(f"{path}: line {wrong[0].number} {wrong[0].problem}{others}")
-    return [line.pair for line in lines]
+def pairs_of(lines: Iterable[Line], path: Path) -> Iterator[Pair]:
+    """The pairs of a list, one by one, since it may be long. Raises UserError at its end if lines of it are wrong."""
+    first, others = None, []
+    for line in lines:
+        if first is None and not line.problem:
+            yield line.pair
+        elif first is None:
+            first = line
+        elif line.problem:
+            others.append(line.number)
+    if first:
+        raise UserError(f"{path}: line {first.number} {first.problem}{f' (as lines {some(others)})' if others else ''}")
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line that is not blank. Raises UserError when the file can't be read as text."""
-    lines = read_text(path, "cannot be read as a list").split("\n")
-    return ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
+    text = read_text(path, "cannot be read as a list")
+    with Progress(f"reading {path.name}", text.count("\n") + 1) as progress:
+        for number, line in enumerate(io.StringIO(text), 1):  # not all lines at once: there may be millions
+            if number % LINES_A_TIME == 0:
+                progress.advance(count=LINES_A_TIME)
+            if stripped := line.strip():
+                yield number, stripped
 
 
+LINES_A_TIME = 10_000  # of a list, between two looks at the clock
 SPACES = "names with spaces quoted or with a tab between the two"
 _WORD = re.compile(r"""(?:"([^"]+)"|'([^']+)'|(\S+))(?=\s|$)""")
 
@@ -200,7 +210,7 @@ def read_lines(card: DatasetCard, data_dir: Path, split: StemPairs, path: Path) 
             problem = f"names no picture in {folders}: {brief(line)}; correct the list or add the files"
         if problem and len(words) > 2:
             problem += f"; of an image and its mask, {SPACES}"
-        yield Line(number, brief(line), pair, problem)
+        yield Line(number, pair, brief(line) if problem else "", problem)
 
 
 def _stem(entry: str, split: StemPairs) -> str:

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -318,3 +319,27 @@ def test_a_bad_file_surfaces_as_it_is(voc):
     split = read_split(VOC2012, voc, "val")
     with pytest.raises(UserError, match=r"b\.jpg: cannot be read"):
         list(TrainingBatches(split, SMALL))
+
+
+def test_a_list_of_a_million_lines_is_read_line_by_line(tmp_path):
+    """Nothing is kept of a list once a file of it is missing; the message names twenty."""
+    lists = tmp_path / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("".join(f"2012_{i:07d}\n" for i in range(200_000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            UserError, match=r"val\.txt: 400000 files of split 'val' are missing: .* and 399980 more$"
+        ) as error:
+            read_split(VOC2012, tmp_path, "val")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert str(error.value).count("2012_") == 20
+    assert peak < 60 << 20  # with all paths kept it is four times as much
+
+
+def test_wrong_lines_of_a_long_list_are_counted(tmp_path):
+    (tmp_path / "val.txt").write_text("a b c\n" * 50_000)
+    with pytest.raises(UserError, match=r"line 1 is neither an id nor .* \(as lines 2, 3, 4, 5, 6 and 49994 more\)$"):
+        read_split(VOC2012, tmp_path, str(tmp_path / "val.txt"))
