@@ -12,11 +12,10 @@ import numpy as np
 from common import program
 from common.commands.options import add_data, add_inference, add_record, with_protocol
 from common.console import say
-from common.data.drawing import overlay, picture_row, png_bytes
-from common.data.lists import check_classes, open_data, open_split
+from common.data.drawing import Palette, overlay, picture_row, png_bytes
+from common.data.lists import check_classes, no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
-from common.errors import UserError
 from common.files import atomic, check_writable, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
@@ -65,10 +64,10 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     """Evaluate, record, and print the figures."""
-    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     weights = Weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    split = open_split(args.data, args.split or recipe.val_split, recipe.dataset)
+    split = data.split(args.split or recipe.val_split, recipe.dataset)
     if split.card.source:
         recipe = recipe.derive(dataset=split.card.source)
     check_writable(args.out, f"--out {args.out}")
@@ -137,43 +136,38 @@ def evaluate_and_record(
 
     count = len(split.pairs[:limit])
     record_id = records.record_id(reproduction, recipe, split, weights, count, recipe.at_evaluation().protocol())
-    palette, scores = split.card.palette, PictureScores(recipe.num_classes, split.card.ignore_label)
+    scores = PictureScores(recipe.num_classes, split.card.ignore_label)
 
     def save(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
         name = split.pairs[index][0].stem
         scores.add(name, mask, label)
         if save_results:
-            panels = np.concatenate([picture_row(image, mask, label, palette), overlay(image, label, palette)], axis=1)
-            with atomic(out / PANELS_FOLDER / f"{name}.png") as temporary:
-                temporary.write_bytes(png_bytes(panels, records=[record_id]))
+            _save_panels(out / PANELS_FOLDER / f"{name}.png", (image, mask, label), split.card.palette, record_id)
         if save_labels:
             with atomic(out / LABELS_FOLDER / f"{name}.png") as temporary:
-                save_label_png(temporary, label, palette)
+                save_label_png(temporary, label, split.card.palette)
 
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:
-        raise UserError(
-            f"{split.title}: none of its {metrics['images']} masks has a pixel of a class, so there is no mIoU; "
-            f"`python -m common.data.check` shows what they hold"
-        )
+        raise no_class_error(split, metrics["images"], "nothing can be counted")
     write_text(out / METRICS_FILE, records.dumps({"record": record_id, **metrics}))
     scores.save(out / SCORES_FILE)
     record = records.write_record(
-        reproduction=reproduction,
-        recipe=recipe,
-        split=split,
-        weights=weights,
-        metrics=metrics,
-        seconds=time.monotonic() - started,
-        command=command,
-        val_seen=val_seen,
-        evaluation=out,
-        keep=keep,
-    )
+        reproduction=reproduction, recipe=recipe, split=split, weights=weights, metrics=metrics, evaluation=out,
+        seconds=time.monotonic() - started, command=command, val_seen=val_seen, keep=keep,
+    )  # fmt: skip
     if trimap_widths:
         names = [f"{reproduction.title} {recipe.variant}"]
         trimap.plot(out / trimap.PLOT, [metrics], names, records=[record_id])
     return metrics, record
+
+
+def _save_panels(path: Path, shown: tuple[np.ndarray, np.ndarray, np.ndarray], palette: Palette, record: str) -> None:
+    """Write picture, mask, label map and overlay side by side; the PNG names its record."""
+    image, _, label = shown
+    panels = np.concatenate([picture_row(*shown, palette), overlay(image, label, palette)], axis=1)
+    with atomic(path) as temporary:
+        temporary.write_bytes(png_bytes(panels, records=[record]))

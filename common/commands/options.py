@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from common.console import say
-from common.data.lists import open_data
+from common.data.card import DatasetCard
 from common.data.own import training_settings
 from common.data.sample import SAMPLE
 from common.errors import UserError
@@ -46,6 +46,16 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     return weights
 
 
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """Add `--record`."""
+    parser.add_argument(
+        "--record", action="store_true",
+        help="put the record into results/runs, which the tables are made of (or RESULTS_DIR/runs), also of a data set "
+        "of your own, of a subset of fewer than 100 pictures, of a run that is not finished or was changed; without "
+        "it such a record lies beside the evaluation",
+    )  # fmt: skip
+
+
 def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add what evaluate and predict share: weights, the folder of the results, and the protocol."""
     formats = "checkpoint prefix, V1 file or .npz"
@@ -71,8 +81,9 @@ def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
 
 
-def add_own_settings(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None = None) -> None:
+def add_own_settings(
+    reproduction: Reproduction, args: argparse.Namespace, card: DatasetCard | None, init: Weights | None
+) -> None:
     """Put the settings of a person's own data set before `args.settings`, where `--data` names a dataset.yaml."""
-    card, _ = open_data(args.data)
     if card:
         args.settings = [*training_settings(card), *reproduction.settings_for_own_classes(init), *args.settings]

@@ -12,7 +12,7 @@ from common.commands.options import add_init, add_own_settings, open_init
 from common.commands.train import report_training
 from common.console import say
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
-from common.data.lists import check_classes, is_sample_set, open_data, open_split
+from common.data.lists import Data, check_classes, is_sample_set, open_data
 from common.data.masks import colour_labels
 from common.data.sample import SAMPLE
 from common.data.split import Split
@@ -57,11 +57,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
     started = time.monotonic()
-    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
-    add_own_settings(reproduction, args, init)
-    for variant in _variants(reproduction, args, init):
-        trained, recipe, summary = _reproduce(reproduction, args, variant, init)
+    add_own_settings(reproduction, args, data.card, init)
+    for variant in _variants(reproduction, args, data, init):
+        trained, recipe, summary = _reproduce(reproduction, args, data, variant, init)
         if trained.stopped_by:
             return report_training(trained, recipe, args)
         print(summary)
@@ -70,8 +70,10 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     return 0
 
 
-def _variants(reproduction: Reproduction, args: argparse.Namespace, init: Weights | None) -> tuple[str, ...]:
-    is_sample = is_sample_set(open_data(args.data)[1])
+def _variants(
+    reproduction: Reproduction, args: argparse.Namespace, data: Data, init: Weights | None
+) -> tuple[str, ...]:
+    is_sample = is_sample_set(data.folder)
     variants = reproduction.sample_variants if is_sample else (reproduction.scratch_variant,)
     if init:
         variants = (reproduction.default_variant,)
@@ -87,16 +89,14 @@ def _variants(reproduction: Reproduction, args: argparse.Namespace, init: Weight
 
 
 def _reproduce(
-    reproduction: Reproduction, args: argparse.Namespace, variant: str, init: Weights | None
+    reproduction: Reproduction, args: argparse.Namespace, data: Data, variant: str, init: Weights | None
 ) -> tuple["Trained", Recipe, str]:
     """Make one run and all that follows from it; the text is what a person reads at its end."""
     steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
-    train_split, val_split = (
-        open_split(args.data, name, recipe.dataset) for name in (recipe.train_split, recipe.val_split)
-    )
+    train_split, val_split = (data.split(name, recipe.dataset) for name in (recipe.train_split, recipe.val_split))
 
-    run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, args)
+    run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, data, args.steps)
     check_writable(run_dir, f"--run-dir {run_dir}")
     check_classes(recipe, train_split.card)
 
@@ -132,12 +132,12 @@ def _reproduce(
     return trained, recipe, "\n".join([title, *lines, *figures, *following])
 
 
-def _run_dir(reproduction: Reproduction, recipe: Recipe, split: Split, args: argparse.Namespace) -> Path:
+def _run_dir(reproduction: Reproduction, recipe: Recipe, split: Split, data: Data, steps: int | None) -> Path:
     words = [reproduction.name, recipe.variant]
     if not split.is_sample:
-        words.append(open_data(args.data)[1].resolve().name)
-    if args.steps:
-        words.append(str(args.steps))
+        words.append(data.folder.resolve().name)
+    if steps:
+        words.append(str(steps))
     return run_folder.RUNS / "-".join(words)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common import program
 from common.commands.options import add_data, add_init, add_own_settings, open_init
 from common.console import say
-from common.data.lists import check_classes, open_data, open_split
+from common.data.lists import Data, check_classes, open_data
 from common.data.split import Split
 from common.errors import UserError
 from common.files import check_writable
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Train, or go on; returns the exit status."""
-    open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
-    add_own_settings(reproduction, args, init)
+    add_own_settings(reproduction, args, data.card, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
     newest = checkpoint_to_resume(run_dir, args.resume)
@@ -58,11 +58,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
             f"give the --set, --data, --split and --init that it began with"
         )
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
-    split = open_split(args.data, args.split or recipe.train_split, recipe.dataset)
+    split = data.split(args.split or recipe.train_split, recipe.dataset)
 
     check_writable(run_dir, f"--run-dir {run_dir}")
     check_classes(recipe, split.card)
-    val_split = validation_split(recipe, args.data)
+    val_split = validation_split(recipe, data)
 
     from common.training.train import train
 
@@ -77,12 +77,12 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     return report_training(trained, recipe, args)
 
 
-def validation_split(recipe: Recipe, data: str) -> Split | None:
+def validation_split(recipe: Recipe, data: Data) -> Split | None:
     """The pictures of `--data` to validate on, if the recipe wants that. Raises UserError when there are none."""
     if not recipe.validation_interval:
         return None
     try:
-        return open_split(data, recipe.val_split, recipe.dataset)
+        return data.split(recipe.val_split, recipe.dataset)
     except UserError as error:
         raise UserError(f"{error}; --set validation_interval=0 trains without validation") from None
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from common import program
 from common.console import Progress
-from common.data.lists import open_data, open_split
+from common.data.lists import open_data
 from common.data.own import black_and_white_hint
 from common.data.split import Split
 from common.errors import UserError
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    is_own = open_data(args.data)[0] is not None
-    split = open_split(args.data, args.split or ("train" if is_own else "train_aug"), args.dataset)
+    data = open_data(args.data)
+    split = data.split(args.split or ("train" if data.card else "train_aug"), args.dataset)
     card = split.card
     recipe = Recipe(variant="any", num_classes=len(card.classes), void_pixels=VOID[args.void])
     shares = class_shares(split, recipe, quiet=args.quiet)

@@ -1,12 +1,12 @@
-"""Building TFRecords from a data folder.
+"""Build TFRecords from a data folder.
 
 `python -m common.data.tfrecord build --data DIR --split S --shards N --out DIR` writes `S-00000-of-0000N.tfrecord`
 and so on, and the index `S.json`; then `--data` of train and evaluate takes the folder.
 
-Shards hold stretches of the list, in its order. A picture is its file's own bytes, a mask a grey PNG of class ids:
-the pixels are those that the files give, and the original programs' readers understand them too. While a build is
-under way its index is `.S.json` and grows by every finished shard, so one that was killed goes on from there.
-A shard is taken over when its digest is still right; building again therefore mends a damaged folder too.
+Shards hold parts of the list, in its order. A picture is stored as its file's bytes, a mask as a grey PNG of class
+ids, so the original programs can read them too. During a build the index is `.S.json`. It lists every finished shard,
+so a killed build goes on from there. A shard is kept when its digest is right; a new build also repairs a damaged
+folder.
 """
 
 import argparse
@@ -16,16 +16,17 @@ from pathlib import Path
 
 from common import program
 from common.console import say
-from common.data.lists import open_data, open_split
+from common.data.lists import open_data
 from common.data.shards.build import build
 from common.data.shards.index import index_path
 from common.errors import UserError
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.out.resolve() == open_data(args.data)[1].resolve():
+    data = open_data(args.data)
+    if args.out.resolve() == data.folder.resolve():
         raise UserError(f"--out {args.out}: is the data folder itself; choose another")
-    split = open_split(args.data, args.split, args.dataset)
+    split = data.split(args.split, args.dataset)
     received = build(split, args.out, args.shards, args.workers, args.quiet)
     if received:
         say(f"stopped by signal {received}; run the same command again, finished shards are kept")
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--data", required=True, metavar="DIR", help="data set folder, or 'sample' for the drawn one")
     sub.add_argument("--split", required=True, help="split name or list file")
     sub.add_argument("--shards", type=program.whole_number(1), required=True, metavar="N", help="files to write")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the records")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the TFRecords")
     sub.add_argument("--dataset", default="voc2012", help="name of the data set (default: %(default)s)")
     sub.add_argument(
         "--workers",

@@ -23,7 +23,7 @@ LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must s
 class Segmenter:
     """A network with its weights, ready to segment pictures one by one.
 
-    The picture is preprocessed, resized into `recipe.resize_range` if there is one, padded with the mean to
+    The picture is preprocessed, resized into `recipe.eval_resize_range` if there is one, padded with the mean to
     `recipe.eval_size` if it is smaller (at the sides that `recipe.eval_padding` says), scaled, and segmented.
     The scores are resized to the padded size, cropped, and resized to the picture's own size.
     With the eval_size 'native' the picture is neither resized nor padded. (research/deeplab's eval.py compares at the

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from common import program
 from common.console import say
-from common.data.lists import is_sample_set, open_data, open_split
+from common.data.lists import is_sample_set, open_data
 from common.data.sample import SAMPLE
 from common.data.split import Split
 from common.downloads.manifest import read_manifest
@@ -233,8 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     ours = reproductions()
-    _, data = open_data(args.data)
-    on_sample = is_sample_set(data)
+    data = open_data(args.data)
+    on_sample = is_sample_set(data.folder)
     broken = []
     for reproduction, variant in missing_runs(ours.values()) if on_sample else ():
         if args.list:
@@ -244,7 +244,7 @@ def _run(args: argparse.Namespace) -> int:
             train(reproduction, variant, args.quiet)
         except UserError as error:  # the others can be made all the same
             broken.append(str(error))
-    split = open_split(args.data, args.split, args.dataset)
+    split = data.split(args.split, args.dataset)
     checkpoint_list = [c for c in known.trained(ours, args.quiet) if c.sample == on_sample]
     if not on_sample:
         checkpoint_list += known.fetched(ours, read_manifest(), args.quiet)

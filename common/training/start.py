@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.class_weights import class_shares
+from common.data.lists import no_class_error
 from common.data.own import DATASET_FILE
 from common.data.split import Split
 from common.errors import UserError
@@ -35,10 +36,7 @@ def refuse_nothing_to_learn(recipe: Recipe, split: Split) -> None:
         mask = recipe.class_ids(split.read(index)[1])
         if (mask != recipe.ignore_label).any():
             return
-    raise UserError(
-        f"{split.title}: none of its {len(split.pairs)} masks has a pixel of a class, so that there is nothing to "
-        f"learn; `python -m common.data.check` shows what they hold"
-    )
+    raise no_class_error(split, len(split.pairs), "there is nothing to learn")
 
 
 @dataclass(frozen=True)
