@@ -21,8 +21,9 @@ def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list
     """The runs that the records' checkpoints come from, as far as their folders are there.
 
     A run: `folder`, `model`, `changed` and `evaluations` (positions of records), `last_step`, `every` (steps a point
-    stands for), lists `step`, `loss`, `pixel_loss`, `learning_rate`, the median `seconds` of a step, `batch_size`,
-    `crop_size`, and `validation` with lists `step` and `miou`, and `images`.
+    stands for), lists `step`, `loss`, `pixel_loss`, `learning_rate`, and of the training batches `miou` and
+    `pixel_accuracy` (None in older logs), the median `seconds` of a step, `batch_size`, `crop_size`, and `validation`
+    with lists `step`, `miou` and `pixel_accuracy`, and `images`.
     """
     found: dict[Path, list[int]] = {}
     gone: dict[Path, Record] = {}
@@ -80,7 +81,7 @@ def _run(run_dir: Path, records: Sequence[Record], places: list[int]) -> dict[st
     record, log = records[places[0]], run_folder.read_log(run_dir)
     every = -(-len(log) // POINTS)
     validation = [e for e in run_folder.read_log(run_dir, run_folder.VALIDATION) if _number(e.get("miou")) is not None]
-    columns = ("loss", "pixel_loss", "learning_rate")
+    columns = ("loss", "pixel_loss", "learning_rate", "miou", "pixel_accuracy")
     return {
         "folder": run_dir.as_posix(),
         "model": f"{record['title']} {record['variant']}",
@@ -95,6 +96,7 @@ def _run(run_dir: Path, records: Sequence[Record], places: list[int]) -> dict[st
         "validation": {
             "step": [e["step"] for e in validation],
             "miou": [e["miou"] for e in validation],
+            "pixel_accuracy": [_number(e.get("pixel_accuracy")) for e in validation],
             "images": validation[-1].get("images") if validation else None,
         },
     }

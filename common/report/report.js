@@ -742,10 +742,15 @@
       ["pixel_loss", "of the pixels"],
       ["loss", "with weight decay"],
     ]);
+    const score = chooser("Score", () => draw());
+    score.fill([
+      ["miou", "mIoU"],
+      ["pixel_accuracy", "pixel accuracy"],
+    ]);
     const legend = el("fieldset", { class: "legend" }, el("legend", {}, "Runs"));
     const charts = el("div", { class: "charts" });
     const thinned = runs.filter((run) => run.every > 1);
-    host.append(el("div", { class: "controls" }, loss.node), legend, charts);
+    host.append(el("div", { class: "controls" }, loss.node, score.node), legend, charts);
     if (thinned.length) {
       const most = Math.max(...thinned.map((run) => run.every));
       host.append(el("p", { class: "small" }, `Long curves are thinned: a point is the mean of up to ${most} steps.`));
@@ -783,10 +788,12 @@
         name: run.model,
         colour: run.colour,
         x: run.validation.step,
-        y: run.validation.miou,
+        y: run.validation[score.select.value],
       }));
       const room = charts.clientWidth || 640;
-      const width = room > 1150 ? (room - 48) / 3 : room > 760 ? (room - 24) / 2 : room;
+      const width = room > 760 ? (room - 24) / 2 : room;
+      const percent = (v) => String(Number((100 * v).toPrecision(3)));
+      const scored = score.select.selectedOptions[0] ? score.select.selectedOptions[0].textContent : "mIoU";
       const none = runs.length ? "No run is chosen." : "None yet.";
       charts.replaceChildren(
         chart(
@@ -795,9 +802,14 @@
           { log: true, width, empty: none },
         ),
         chart("Learning rate", line("learning_rate"), { width, empty: none }),
-        chart("mIoU on validation pictures, per cent", validated, {
+        chart(`Training batches: ${scored}, per cent`, line(score.select.value), {
           width,
-          unit: (v) => String(Number((100 * v).toPrecision(3))),
+          unit: percent,
+          empty: "Not in the logs of these runs.",
+        }),
+        chart(`Validation pictures: ${scored}, per cent`, validated, {
+          width,
+          unit: percent,
           empty: "Not measured in these runs; --set validation_interval=N measures it every N steps.",
         }),
       );

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def workplace(tmp_path_factory, sample_set):
             recipe = SMALL.derive(num_steps=2, save_interval=2, validation_interval=1, **changes)
             evaluate_and_record(
                 TINY, recipe, split, weights, Path("runs/tiny") / name,
-                limit=4, save_labels=True, quiet=True, command=f"python -m reproductions.tiny evaluate --out {name}",
+                limit=4, save_labels=True, quiet=True, keep=True, command=f"python -m reproductions.tiny evaluate --out {name}",
             )  # fmt: skip
     return place
 
@@ -113,9 +114,11 @@ def test_every_number_is_a_records(report, here):
     assert trained["step"] == [1, 2]
     assert trained["every"] == 1
     assert trained["evaluations"] == [0, 1]
-    assert trained["pixel_loss"] == pytest.approx([e["pixel_loss"] for e in log], rel=1e-5)
+    for name in ("pixel_loss", "miou", "pixel_accuracy"):
+        assert trained[name] == pytest.approx([e[name] for e in log], rel=1e-5)
     validation = [json.loads(line) for line in Path("runs/tiny/validation.jsonl").read_text().splitlines()]
-    assert trained["validation"]["miou"] == [e["miou"] for e in validation]
+    for name in ("miou", "pixel_accuracy"):
+        assert trained["validation"][name] == [e[name] for e in validation]
     for shown, row in zip(found["published"], read_published(), strict=True):
         assert shown["source"] == row.table.source
         assert shown["ours"] is None
@@ -218,14 +221,15 @@ def test_records_of_an_older_schema_are_shown(here, tmp_path, monkeypatch):
     assert "before evaluations kept" in str(found["missing"])
 
 
-def test_a_record_changed_by_hand_stops_it_and_leaves_the_old_report(report, here, tmp_path, monkeypatch, capsys):
-    before = (report / "assets/data.js").read_text()
-    record = records.read_records()[0] | {"miou": 0.99}
-    monkeypatch.setenv("RESULTS_DIR", str(tmp_path / "changed"))
-    write_json(tmp_path / "changed/runs/x.json", record)
+def test_a_record_changed_by_hand_is_named_and_the_others_are_shown(report, here, tmp_path, monkeypatch, capsys):
+    ids = {record["id"] for record in records.read_records()}
+    write_json(tmp_path / "results/runs/x.json", records.read_records()[0] | {"id": "x", "miou": 0.99})
+    for path in (here / "results/runs").iterdir():
+        shutil.copy(path, tmp_path / "results/runs")
+    monkeypatch.setenv("RESULTS_DIR", str(tmp_path / "results"))
     assert main(["--out", str(report)]) == 2
-    assert "was changed after its run wrote it" in capsys.readouterr().err
-    assert (report / "assets/data.js").read_text() == before
+    assert "x.json: was changed after its run wrote it; run it again or delete it; left out" in capsys.readouterr().err
+    assert {e["id"] for e in content(report)["evaluations"]} == ids
 
 
 def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypatch, capsys):
@@ -430,7 +434,7 @@ def test_curves_are_read_by_arrow_keys(page):
     said = page.run("document.querySelector('.chart .reading').textContent")
     assert said.startswith("step 2: Tiny small ")
     assert float(said.split()[-1]) == pytest.approx(log[1]["pixel_loss"], rel=1e-3)
-    assert page.run("document.querySelectorAll('#curves .chart svg[role=img]').length") == 3
+    assert page.run("document.querySelectorAll('#curves .chart svg[role=img]').length") == 4
 
 
 def test_every_stop_of_the_tab_key_is_seen(page):
