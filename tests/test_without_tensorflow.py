@@ -81,12 +81,23 @@ def test_every_help(tmp_path):
         assert out.startswith("usage: "), (words, status, out, err)
 
 
+NO_CHECKPOINTS = {
+    "words": b"once upon a time",
+    "empty": b"",
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(99),
+    "noise": bytes(range(256)),
+    "cut.index": b"\0\x10" + bytes(60),
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A working folder with data of several kinds, weights that no network has, and two evaluations."""
     folder = tmp_path_factory.mktemp("work")
     np.savez(folder / "weights.npz", **{"conv/weights": np.zeros((3, 3, 3, 8), np.float32)})
     (folder / "file").write_text("in the way of a folder")
+    for name, content in NO_CHECKPOINTS.items():
+        (folder / name).write_bytes(content)
     (folder / "run").mkdir()
     for name in ("checkpoint", "model.ckpt-5.index", "model.ckpt-5.data-00000-of-00001"):
         (folder / "run" / name).write_text('model_checkpoint_path: "model.ckpt-5"\n')
@@ -194,6 +205,11 @@ def refusals():
         yield [command, *whole[command], "--init", "sample/sample.json"], "is no checkpoint"
         yield [command, *whole[command], "--run-dir", "file"], "--run-dir file: cannot be written"
         yield [command, *whole[command], "--run-dir", "file/run"], "--run-dir file/run: cannot be written"
+    for name in (*NO_CHECKPOINTS, "cut"):
+        reason = f"{name.removesuffix('.index')}: is not a readable TensorFlow checkpoint (it"
+        yield ["predict", *whole["predict"], "--checkpoint", name], reason
+        yield ["train", *whole["train"], "--init", name], reason
+    yield ["predict", *whole["predict"], "--checkpoint", "own"], "it is a folder without checkpoints"
     yield ["train", *whole["train"], "--run-dir", "run"], "go on with --resume or choose another folder"
     yield ["train", *whole["train"], "--resume"], "--resume: there is no run"
     yield ["train", *whole["train"], "--limit", "0"], "0 is not a whole number"
@@ -208,7 +224,7 @@ def refusals():
     yield ["predict", "nowhere.jpg", *whole["predict"]], "nowhere.jpg: no such picture, folder or pattern"
     yield ["predict", "own/masks", "--out", "own/masks", *weights], "would be overwritten"
     yield ["describe", "--draw", "head.png"], "is not designed in JSON"
-    yield ["describe", "--table", "--set", "crf=true"], "--table: describes the papers' networks"
+    yield ["describe", "--table", "--set", "crf=true"], "--table: describes the networks of the papers"
 
 
 def other_refusals():

@@ -102,8 +102,9 @@ class Segmenter:
             ) from None
         if not is_finite:
             raise WeightsError(
-                f"the network's scores of this picture are not finite, or above {LARGEST_SCORE:g}, with {self._source}; "
-                f"their training diverged or the file is damaged: take an earlier checkpoint, or fetch it again"
+                f"the network's scores of this picture are not finite, or above {LARGEST_SCORE:g}, with "
+                f"{self._source}; their training diverged or the file is damaged: take an earlier checkpoint, or fetch "
+                f"it again"
             )
         return value
 

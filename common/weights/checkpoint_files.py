@@ -105,6 +105,30 @@ def files_of(prefix: Path) -> list[Path]:
     return [file for files in found for file in sorted(files)]
 
 
+_TABLE_END = bytes.fromhex("57fb808b247547db")  # of an index and of a V1 file
+_KINDS = {
+    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive", b"\x89HDF": "an HDF5 file, whose name must end in .h5", b"%PDF": "a PDF",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself by `git lfs pull`",
+}  # fmt: skip
+
+
+def why_no_checkpoint(prefix: Path) -> str:
+    """The reason why a prefix or V1 file cannot be one, by its first and last bytes; empty when it may be one."""
+    path = prefix if prefix.is_file() else prefix.with_name(f"{prefix.name}.index")
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+        stream.seek(-min(len(_TABLE_END), len(head)), 2)
+        if stream.read() == _TABLE_END:
+            return ""
+    if not head:
+        return "it is empty"
+    kind = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")
+    if not kind and b"\0" not in head and not re.search(rb"[^\t\n\r -~\x80-\xff]", head):
+        kind = "a text"
+    return f"it is {kind}" if kind else "its last bytes are not those of one; it is something else, or cut off"
+
+
 def _is_there(prefix: Path) -> bool:
     return prefix.is_file() or prefix.with_name(f"{prefix.name}.index").is_file()
 

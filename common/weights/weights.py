@@ -15,7 +15,7 @@ import numpy as np
 
 from common.errors import UserError, one_line
 from common.weights.array_pickle import is_pickle, read_array_pickle
-from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix
+from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix, why_no_checkpoint
 
 if TYPE_CHECKING:
     from common.weights.keras_h5 import Layers
@@ -117,6 +117,8 @@ class Weights:
 
     def _open_checkpoint(self):
         self.path = find_checkpoint(self.path)
+        if reason := why_no_checkpoint(self.path):
+            raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({reason}); give another file")
         from common.tf1 import tf  # a file that is not there is refused without it
 
         try:
