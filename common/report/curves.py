@@ -115,4 +115,4 @@ def _means(values: Sequence[float | None], every: int) -> list[float | None]:
 
 def _median(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
-    return round(float(np.median(known)), 4) if known else None
+    return round(float(np.median(known)), 6) if known else None
