@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -34,6 +34,13 @@ def whole_number(least: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def report_failures(sentences: Sequence[str]) -> int:
+    """Say on stderr what failed while the rest went on; returns the exit status: 2 if anything did, else 0."""
+    for sentence in sentences:
+        print(f"error: {printable(sentence, LONGEST)}", file=sys.stderr)
+    return 2 if sentences else 0
 
 
 @contextlib.contextmanager

@@ -3,15 +3,17 @@
 import argparse
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.evaluate import evaluate_and_record
-from common.commands.options import add_init, add_own_settings, open_init
+from common.commands.options import add_init, add_own_settings, add_record, open_init
 from common.commands.train import report_training
 from common.console import say
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
+from common.data.figures import png_note
 from common.data.lists import Data, check_classes, is_sample_set, open_data
 from common.data.masks import colour_labels
 from common.data.sample import SAMPLE
@@ -26,6 +28,7 @@ from common.reproduction import Reproduction
 from common.results import records
 from common.results.tables import write_results
 from common.training import run_folder
+from common.training.curve import plot_training_curve
 from common.training.start import with_data_fields
 from common.weights.checkpoint_files import delete, newest_checkpoint
 from common.weights.weights import Weights
@@ -48,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps (default: the recipe's)")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="evaluate only the first N pictures")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
+    add_record(parser)
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
@@ -60,14 +64,18 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
+    in_tables = False
     for variant in _variants(reproduction, args, data, init):
-        trained, recipe, summary = _reproduce(reproduction, args, data, variant, init)
+        trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init)
         if trained.stopped_by:
             return report_training(trained, recipe, args)
         print(summary)
-    write_results()
-    print(f"table {records.results_dir()}/RESULTS.md\ndone in {time.monotonic() - started:.0f} s")
-    return 0
+        in_tables |= shown
+    left_out = write_results() if in_tables else []
+    if in_tables:
+        print(f"table {records.results_dir()}/RESULTS.md")
+    print(f"done in {time.monotonic() - started:.0f} s")
+    return program.report_failures(left_out)
 
 
 def _variants(
@@ -90,8 +98,8 @@ def _variants(
 
 def _reproduce(
     reproduction: Reproduction, args: argparse.Namespace, data: Data, variant: str, init: Weights | None
-) -> tuple["Trained", Recipe, str]:
-    """Make one run and all that follows from it; the text is what a person reads at its end."""
+) -> tuple["Trained", Recipe, str, bool]:
+    """Make one run and all that follows from it; also what a person reads at its end, and whether tables show it."""
     steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
     train_split, val_split = (data.split(name, recipe.dataset) for name in (recipe.train_split, recipe.val_split))
@@ -109,27 +117,33 @@ def _reproduce(
         val_split=val_split, val_limit=args.limit,
     )  # fmt: skip
     if trained.stopped_by:
-        return trained, recipe, ""
+        return trained, recipe, "", False
 
     untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)
     before = f" (before training {untrained})" if untrained is not None else ""
     weights = Weights(trained.checkpoint)
-    lines = []
+    lines, ids, shown = [], [], False
     for changes in ({}, *reproduction.protocols):
         metrics, record = evaluate_and_record(
             reproduction, recipe.derive(**changes), val_split, weights, run_folder.evaluation_dir(run_dir, changes),
-            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line,
+            limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line, keep=args.record,
         )  # fmt: skip
+        ids.append(records.read_record(record)["id"])
+        shown |= record.name != records.BESIDE
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
-    figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir)
-    _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)
+    figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir, ids[:1])
+    plot_training_curve(run_dir, recipe, len(train_split.pairs), ids)
+    if shown:
+        _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)
+    else:
+        lines.append("no table shows these, whose records lie beside the evaluations; --record changes that")
     title = f"{reproduction.title} {recipe.variant} on {val_split.title}"
     figures = [f"pictures {figure}, {run_dir}/predictions", f"curve {run_dir / run_folder.CURVE}"]
     words = [".venv/bin/python", "-m", reproduction.package, "predict", "photo.jpg"]
     words += ["--checkpoint", str(trained.checkpoint), "--out", "out"]
     following = [f"checkpoint {trained.checkpoint}", f"on your own photographs: {shlex.join(words)}"]
-    return trained, recipe, "\n".join([title, *lines, *figures, *following])
+    return trained, recipe, "\n".join([title, *lines, *figures, *following]), shown
 
 
 def _run_dir(reproduction: Reproduction, recipe: Recipe, split: Split, data: Data, steps: int | None) -> Path:
@@ -159,8 +173,13 @@ def _miou_before_training(
     return (read_json(known) or {}).get("miou")
 
 
-def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, split: Split, run_dir: Path) -> Path:
-    """Predict the first pictures of `split` into `run_dir/predictions` and put them on one sheet."""
+def draw_sheet(
+    reproduction: Reproduction, recipe: Recipe, checkpoint: Path, split: Split, run_dir: Path, ids: Sequence[str]
+) -> Path:
+    """Predict the first pictures of `split` into `run_dir/predictions` and put them on one sheet.
+
+    The sheet carries `ids`, those of the records of the same evaluation.
+    """
     from common.inference.segmenter import Segmenter
 
     palette, rows, present = split.card.palette, [], set()
@@ -176,7 +195,8 @@ def draw_sheet(reproduction: Reproduction, recipe: Recipe, checkpoint: Path, spl
     path = run_dir / "overlays.png"
     with atomic(path) as temporary:
         pairs, titles = two_a_row(rows, ["picture", "label", "prediction", "overlay"])
-        few_colours(sheet(pairs, titles, legend, split.card), palette).save(temporary)
+        page = few_colours(sheet(pairs, titles, legend, split.card), palette)
+        page.save(temporary, pnginfo=png_note(ids))
     return path
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common.data.card import DatasetCard
+from common.data.figures import png_note
 from common.data.masks import IGNORE_COLOURS, colour_labels
 
 Palette = Sequence[tuple[int, int, int]]
@@ -76,8 +77,8 @@ def few_colours(page: Image.Image, palette: Palette) -> Image.Image:
     return page.quantize(palette=colours, dither=Image.Dither.NONE)
 
 
-def png_bytes(pixels: np.ndarray) -> bytes:
-    """uint8 RGB [h, w, 3] as a PNG file's bytes."""
+def png_bytes(pixels: np.ndarray, records: Sequence[str] = ()) -> bytes:
+    """uint8 RGB [h, w, 3] as a PNG file's bytes, with the ids of the records that it belongs to."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
+    Image.fromarray(pixels).save(buffer, "png", pnginfo=png_note(records))
     return buffer.getvalue()

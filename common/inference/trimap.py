@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from common import program
+from common.data.figures import plot_note
 from common.errors import UserError
 from common.files import atomic, read_json
 from common.inference.metrics import ConfusionMatrix
@@ -72,13 +73,14 @@ class BandMatrices:
         return bands
 
 
-def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
+def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str], records: Sequence[str] = ()) -> None:
     """Draw mIoU against band width, one curve for each evaluation.
 
     Args:
       path: the file to write; its ending is one of PLOT_TYPES.
       evaluations: as in metrics.json: `trimap`, and for the legend `miou` over whole pictures.
       labels: their names in the legend.
+      records: the ids of their records, which the file carries.
     """
     # Imported here because pyplot takes half a second, and most evaluations draw no plot.
     import matplotlib
@@ -102,7 +104,7 @@ def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str
     axes.grid(alpha=0.3)
     figure.legend(axes.lines, names, loc="outside lower center", fontsize=10)
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, metadata=plot_note(path, records))
     pyplot.close(figure)
 
 
@@ -161,7 +163,8 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(f"--out {out}: a plot's name ends in {', '.join(PLOT_TYPES)}")
     evaluations = [read_evaluation(p) for p in paths]
     check_comparable(evaluations, paths)
-    plot(out, evaluations, names)
+    ids = [evaluation.get("record") or evaluation.get("id") for evaluation in evaluations]
+    plot(out, evaluations, names, [record for record in ids if isinstance(record, str)])
     print(out)
 
 

@@ -27,9 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     return program.run(lambda: _run(args))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
     data = [data_dir(name) for name in args.data]
-    print(folder.write_report(args.out or records.results_dir() / "report", data, args.quiet))
+    page, left_out = folder.write_report(args.out or records.results_dir() / "report", data, args.quiet)
+    print(page)
+    return program.report_failures(left_out)
 
 
 if __name__ == "__main__":

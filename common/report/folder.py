@@ -20,8 +20,10 @@ OWN = Path(__file__).parent
 INDEX, ASSETS, RECORDS = "index.html", "assets", "records"
 
 
-def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> Path:
-    """Write the report of all records and put it in the place of `out`, an older report; returns its index.html.
+def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> tuple[Path, list[str]]:
+    """Write the report of all records and put it in the place of `out`, an older report.
+
+    The records are those of the tables and those that lie beside evaluations below the working folder.
 
     Evaluations and runs are looked for by the paths in their records, from the working folder.
 
@@ -30,12 +32,17 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> P
       data: folders of data sets, for the gallery.
       quiet: no progress.
 
+    Returns:
+      Its index.html, and a sentence for each file that is no record as its run wrote it: the others are shown.
+
     Raises:
-      UserError: `out` is something else than a report, or a record was changed by hand.
+      UserError: `out` is something else than a report.
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = sorted(shown_records(records.read_records()), key=record_order)
+    left_out: list[str] = []
+    there = [*records.read_beside(left_out), *records.read_records(left_out=left_out)]
+    found = sorted(shown_records({record["id"]: record for record in there}.values()), key=record_order)
     temporary = Path(tempfile.mkdtemp(prefix=half_written(WRITING, out.parent), dir=out.parent))
     try:
         new = temporary / "new"
@@ -53,7 +60,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> P
         _swap(new, out, temporary / "old")
     finally:
         shutil.rmtree(temporary)
-    return out / INDEX
+    return out / INDEX, left_out
 
 
 def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: bool) -> dict[str, Any]:

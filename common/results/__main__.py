@@ -18,10 +18,12 @@ def main(arguments: list[str] | None = None) -> int:
     return program.run(lambda: _run(args))
 
 
-def _run(_: argparse.Namespace) -> None:
-    write_results()
+def _run(_: argparse.Namespace) -> int:
+    left_out = write_results()
     print(results_dir() / "RESULTS.md")
-    print(parity.write_results())
+    page, others = parity.write_results()
+    print(page)
+    return program.report_failures([*left_out, *others])
 
 
 if __name__ == "__main__":

@@ -96,11 +96,7 @@ def _find_record(name: str) -> Path:
 
 
 def _from_record(path: Path) -> Run:
-    record = read_json(path)
-    if record is None:
-        raise UserError(f"{path}: no such file")
-    if not isinstance(record, dict) or record.get("digest") != records.digest(record):
-        raise UserError(f"{path}: is no record, or was changed after its run wrote it; run it again")
+    record = records.read_record(path)
     again = f"`{record['command']}` writes it again"
     if not record.get("evaluation"):
         raise UserError(f"{path}: is from before evaluations kept what each picture scored; {again}")

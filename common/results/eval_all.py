@@ -60,16 +60,21 @@ class Job:
     errors: IO[str] | None = field(default=None, repr=False)  # a file: a pipe that nobody reads fills up
 
     @property
+    def out(self) -> Path:
+        """The evaluation's folder."""
+        return run_folder.evaluation_dir(self.checkpoint.out, self.changes)
+
+    @property
     def title(self) -> str:
         how = protocol_text(self.protocol)
         return f"{self.checkpoint.reproduction.name} {self.checkpoint.path}: {how}"
 
     def command(self, data: Path, split_name: str, split: Split) -> list[str]:
         """The command line that evaluates it on `split`, which `split_name` names."""
-        out = run_folder.evaluation_dir(self.checkpoint.out, self.changes)
         settings = [*self.checkpoint.settings, *(f"{key}={format_value(value)}" for key, value in self.changes.items())]
         words = ["-m", self.checkpoint.reproduction.package, "evaluate", "--data", str(data)]
-        words += ["--split", split_name, "--checkpoint", str(self.checkpoint.path), "--out", str(out), "--save-labels"]
+        words += ["--split", split_name, "--checkpoint", str(self.checkpoint.path)]
+        words += ["--out", str(self.out), "--save-labels"]
         if (seen := self.checkpoint.val_seen.get(f"{split.card.name}/{split.name}")) is not None:
             words.append("--val-seen" if seen else "--val-unseen")
         return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
@@ -98,9 +103,17 @@ def jobs_of(
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
         job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
-        job.record = next((r for r in done if _is_of(r, job, code, split)), None)
+        job.record = _record_of(job, done, code, split)
         found.append(job)
     return found
+
+
+def _record_of(job: Job, done: Sequence[dict[str, Any]], code: str, split: Split) -> dict[str, Any] | None:
+    """The job's record among those of the tables, or beside its evaluation."""
+    beside = []
+    with contextlib.suppress(UserError):  # there is none, or it is broken: it is evaluated again
+        beside = [records.read_record(job.out / records.BESIDE)]
+    return next((r for r in (*done, *beside) if _is_of(r, job, code, split)), None)
 
 
 def _is_of(record: dict, job: Job, code: str, split: Split) -> bool:
@@ -202,7 +215,7 @@ def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -
     lines = []
     for job in jobs:
         code = code_version(job.checkpoint.reproduction.module)
-        record = next((r for r in done if _is_of(r, job, code, split)), None)
+        record = _record_of(job, done, code, split)
         score = f"{100 * record['miou']:6.2f}" if record and record["miou"] is not None else "     -"
         lines.append(f"{score}  {job.state:10s} {job.title}")
     return "\n".join([f"mIoU on {split.title}, {len(split.pairs)} pictures", *sorted(lines, key=lambda t: t[8:])])
@@ -253,7 +266,8 @@ def _run(args: argparse.Namespace) -> int:
             f"no checkpoint to evaluate on {split.title}: train one (`make reproduce-v3 DATA=...`), or fetch one "
             f"(`make weights NAME=max_image_segmenter`)"
         )
-    done, published = records.read_records(), read_published()
+    left_out: list[str] = []
+    done, published = records.read_records(left_out=left_out), read_published()
     jobs = []
     for checkpoint in checkpoint_list:
         try:
@@ -263,10 +277,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.list:
         for job in jobs:
             print("has its record" if job.record else "to evaluate   ", job.title)
-        return 0
+        return program.report_failures(left_out)
     run(jobs, (data, args.split, split), args.jobs, args.quiet)
-    write_results()
-    print(summary(jobs, records.read_records(), split))
+    left_out = write_results()
+    print(summary(jobs, records.read_records(left_out=[]), split))
     failed = sum(job.state.startswith("failed") for job in jobs)
     for error in broken:
         print(f"error: {error}", file=sys.stderr)
@@ -275,7 +289,7 @@ def _run(args: argparse.Namespace) -> int:
             f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be made or read; the "
             f"same command tries them again"
         )
-    return 0
+    return program.report_failures(left_out)
 
 
 if __name__ == "__main__":

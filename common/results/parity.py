@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_json, write_text
 from common.paths import ROOT
 from common.results import records
+from common.results.schema import FLAG, NUMBER, TEXT, VERSIONS, WHOLE, Each, Of, OrNone, check_fields
 from common.text_table import markdown
 
 SCHEMA = 1
@@ -54,10 +55,28 @@ MEASURES = {
     "largest": "the largest difference over the original's largest value",
     "each": "the largest relative difference of any value",
 }
-FIELDS = {
-    "program": str, "original": str, "ran_under": str, "compared": dict, "measurements": list, "skipped": list,
-    "arithmetic": str, "seconds": float, "finished": str, "versions": dict, "cpu": str,
-}  # fmt: skip
+_FIGURES = Of(
+    {"largest": NUMBER, "tolerance": NUMBER, "measure": TEXT, "holds": FLAG, "cases": WHOLE, "comparisons": WHOLE}
+)
+_MEASUREMENT = Of(
+    {
+        **dict.fromkeys(("case", "what", "measure", "detail", "exception"), TEXT),
+        "difference": NUMBER,
+        "tolerance": OrNone(NUMBER),
+        "count": WHOLE,
+    }
+)
+RECORD = Of(
+    {
+        **dict.fromkeys(("program", "original", "ran_under", "arithmetic", "finished", "cpu", "digest"), TEXT),
+        "schema": WHOLE,
+        "compared": Each(_FIGURES),
+        "measurements": Each(_MEASUREMENT, list),
+        "skipped": Each(Of({"what": TEXT, "why": TEXT}), list),
+        "seconds": NUMBER,
+        "versions": VERSIONS,
+    }
+)
 BEGIN, END = "<!-- parity: begin, written by `make results` -->", "<!-- parity: end -->"
 NONE_YET = "Not measured yet: `make parity` measures it and writes its records."
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -68,25 +87,34 @@ def record_path(program: str) -> Path:
     return records.results_dir() / "parity" / f"{program}.json"
 
 
-def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
+def read_records(folder: Path | None = None, left_out: list[str] | None = None) -> list[dict[str, Any]]:
     """The records in the order of PROGRAMS.
 
-    Raises UserError for a file that was changed by hand, is of no program or a newer schema, or lacks a field.
+    `left_out` gets a sentence for each file that was changed by hand, is of no program or a newer schema, or lacks a
+    field, and the others are read; without it the first such file raises UserError.
     """
-    paths = sorted((folder or records.results_dir() / "parity").glob("*.json"))
-    found = {path.stem: _checked(path, read_json(path)) for path in paths}
+    found = {}
+    for path in sorted((folder or records.results_dir() / "parity").glob("*.json")):
+        try:
+            found[path.stem] = _checked(path, read_json(path))
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out.append(f"{error}; left out")
     return [found[program] for program in PROGRAMS if program in found]
 
 
 def _checked(path: Path, record: Any) -> dict[str, Any]:
-    if not isinstance(record, dict) or record.get("digest") != records.digest(record):
+    again = "run `make parity` again or delete it"
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: is no record but {brief(record, 40)}; {again}")
+    check_fields(record, RECORD, str(path), SCHEMA, again, nan_is_number=True)
+    if record["digest"] != records.digest(record):
         raise UserError(f"{path}: was changed after `make parity` wrote it; run `make parity` again or delete it")
     if record.get("schema") != SCHEMA:
         raise UserError(f"{path}: is of schema {record.get('schema')}, not {SCHEMA}; run `make parity` again")
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(record.get(name), kind)]
-    if wrong or record["program"] != path.stem or path.stem not in PROGRAMS:
-        what = f"its {wrong[0]} is missing or of another type" if wrong else "its name is not its program's"
-        raise UserError(f"{path}: {what}; run `make parity` again or delete it")
+    if record["program"] != path.stem or path.stem not in PROGRAMS:
+        raise UserError(f"{path}: its name is not its program's; {again}")
     return record
 
 
@@ -132,18 +160,19 @@ def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write_results(readme: Path | None = None) -> Path:
-    """Write PARITY.md and the README's table; returns the page's path. Without new records nothing changes.
+def write_results(readme: Path | None = None) -> tuple[Path, list[str]]:
+    """Write PARITY.md and the README's table; returns the page's path, and a sentence for each file left out.
 
-    With RESULTS_DIR elsewhere the checkout's README stays as it is. Raises UserError as `read_records` does.
+    Without new records nothing changes. With RESULTS_DIR elsewhere the checkout's README stays as it is.
     """
-    found = read_records()
+    left_out: list[str] = []
+    found = read_records(left_out=left_out)
     readme = readme or (ROOT / "README.md" if records.results_dir() == ROOT / "results" else None)
     if readme and readme.is_file():
         write_text(readme, fill(readme.read_text(encoding="utf-8"), found))
     path = records.results_dir() / "PARITY.md"
     write_text(path, page(found))
-    return path
+    return path, left_out
 
 
 def fill(text: str, found: Sequence[Mapping[str, Any]]) -> str:
@@ -214,7 +243,7 @@ def _figure(figures: Mapping[str, Any]) -> str:
     if figures["measure"] == "names":
         shown = "equal" if value == 0 else f"{value} differ"
     elif figures["measure"] == "pixels":
-        shown = "100 %" if value == 0 else f"{math.floor(1e5 * (1 - value)) / 1e3:.3f} %"
+        shown = "NaN" if math.isnan(value) else f"{math.floor(1e5 * (1 - value)) / 1e3:.3f} %" if value else "100 %"
     else:
         shown = _short(value)
     return shown if figures["holds"] else f"**{shown}**"

@@ -12,22 +12,26 @@ import re
 import resource
 import shlex
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from common.data.split import NAMES, Split
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import json_text, read_json, write_text
 from common.paths import ROOT, slug
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.results.code_version import code_version
+from common.results.schema import ABSENT, check_record
 from common.training import run_folder
-from common.weights.checkpoint_files import step_of
+from common.weights.checkpoint_files import PREFIX, newest_checkpoint, step_of
 from common.weights.weights import Weights
 
 SCHEMA = 2
-
+EVALUATIONS = ("runs", "out")  # folders of the working folder in which evaluations lie
+BESIDE = "record.json"  # in the evaluation's folder: a record that no table shows
+FEW_PICTURES = 100  # a subset of fewer gives no number for the tables
 
 PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
@@ -80,8 +84,11 @@ def write_record(
     command: str,
     val_seen: bool | None = None,
     evaluation: Path,
+    keep: bool = False,
 ) -> Path:
     """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
+
+    It lies in `results/runs`, which the tables are made of, or beside the evaluation: see `why_beside`.
 
     Args:
       reproduction: whose network it is.
@@ -93,6 +100,7 @@ def write_record(
       command: the command line.
       val_seen: whether the weights have seen the pictures, if the caller knows.
       evaluation: the folder of what else it wrote.
+      keep: write it into `results/runs` whatever it is of.
     """
     training = run_folder.read_summary(weights.path.parent)
     if training:
@@ -103,17 +111,8 @@ def write_record(
     named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.fields_set_by_data()}
     changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
     checkpoint = {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
-    data = {
-        "title": split.title,
-        "dataset": split.card.name,
-        "split": split.name,
-        "images": metrics["images"],
-    }
     protocol = metrics["protocol"]
-    what = json.dumps([reproduction.name, checkpoint["sha256"], data, protocol, recipe.to_json()], sort_keys=True)
-    run_id = "-".join(
-        (reproduction.name, recipe.variant, slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
-    )
+    run_id = record_id(reproduction, recipe, split, weights, metrics["images"], protocol)
     record = {
         "schema": SCHEMA,
         "id": run_id,
@@ -122,7 +121,7 @@ def write_record(
         "variant": recipe.variant,
         "changed": changed,
         "marks": marks(split, metrics["images"], weights.path.parent, val_seen),
-        "data": data,
+        "data": _data(split, metrics["images"]),
         "checkpoint": checkpoint,
         "protocol": protocol,
         **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
@@ -140,26 +139,104 @@ def write_record(
         "cpu": cpu(),
         "cores": os.cpu_count(),
     }
+    beside = evaluation / BESIDE
     path = results_dir() / "runs" / f"{run_id}.json"
+    if not keep and why_beside(record, weights.path, is_own=bool(split.card.source)):
+        path = beside
     write_text(path, dumps({**record, "digest": digest(record)}))
+    if path != beside:
+        beside.unlink(missing_ok=True)  # of an evaluation before this one
     return path
 
 
-def read_records(folder: Path | None = None) -> list[dict[str, Any]]:
-    """All records, in the order of their names. Raises UserError for one that was changed by hand."""
-    records = []
-    for path in sorted((folder or results_dir() / "runs").glob("*.json")):
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("digest") != digest(record):
-            raise UserError(f"{path}: was changed after its run wrote it; run it again or delete it")
-        if record["schema"] > SCHEMA:
-            raise UserError(f"{path}: is of schema {record['schema']}, newer than this checkout; update it")
-        records.append({**ABSENT, **record})
-    return records
+def record_id(
+    reproduction: Reproduction, recipe: Recipe, split: Split, weights: Weights, images: int, protocol: Mapping[str, Any]
+) -> str:
+    """The id of an evaluation's record, known before it begins; arguments as of `write_record`."""
+    what = json.dumps(
+        [reproduction.name, weights.digest(), _data(split, images), protocol, recipe.to_json()], sort_keys=True
+    )
+    return "-".join(
+        (reproduction.name, recipe.variant, slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])
+    )
 
 
-# What records of earlier schemas don't tell.
-ABSENT = {"code": None, "evaluation": None, "peak_memory_mib": None}
+def _data(split: Split, images: int) -> dict[str, Any]:
+    return {"title": split.title, "dataset": split.card.name, "split": split.name, "images": images}
+
+
+def why_beside(record: Mapping[str, Any], checkpoint: Path, is_own: bool) -> str | None:
+    """Why a record belongs beside its evaluation and not into the tables; None when it belongs there.
+
+    Args:
+      record: all of it.
+      checkpoint: the weights.
+      is_own: whether the pictures are a person's own data set.
+    """
+    marks = record["marks"]
+    if is_own:
+        return "a data set of your own"
+    if marks.get("subset", FEW_PICTURES) < FEW_PICTURES:
+        return f"a subset of {marks['subset']} pictures"
+    if record["training"] is not None and not _is_finished(checkpoint, record["recipe"]["num_steps"]):
+        return "a run that is not finished"
+    if marks.get("sample") and (record["changed"] or record["training"] is None):
+        return "the sample set, and not by one of its runs as `reproduce` makes them"
+    return None
+
+
+def _is_finished(checkpoint: Path, num_steps: int) -> bool:
+    """Whether a run is at its end; that its best checkpoint is an earlier one does not matter."""
+    of = checkpoint if checkpoint.name.startswith(PREFIX) else newest_checkpoint(checkpoint.parent)
+    step = step_of(of) if of else None
+    return step is None or step >= num_steps
+
+
+def read_records(folder: Path | None = None, left_out: list[str] | None = None) -> list[dict[str, Any]]:
+    """The records of the tables, in the order of their names.
+
+    Args:
+      folder: `results/runs` by default.
+      left_out: gets a sentence for each file that is no record as its run wrote it, and the others are read; without
+        it the first such file raises UserError.
+    """
+    return _read_all(sorted((folder or results_dir() / "runs").glob("*.json")), left_out)
+
+
+def read_beside(left_out: list[str] | None = None) -> list[dict[str, Any]]:
+    """The records that lie beside evaluations below `runs/` and `out/` of the working folder; as `read_records`."""
+    return _read_all(sorted(path for name in EVALUATIONS for path in Path(name).glob(f"**/{BESIDE}")), left_out)
+
+
+def _read_all(paths: Iterable[Path], left_out: list[str] | None) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            record = read_record(path)
+            if record["id"] in found:
+                raise UserError(f"{path}: is the record {brief(record['id'])} once more; delete one of them")
+            found[record["id"]] = record
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out.append(f"{error}; left out")
+    return list(found.values())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record; what earlier schemas don't tell is None.
+
+    Raises UserError, which names the file and the field, when it is none, or is not as its run wrote it.
+    """
+    record = read_json(path)
+    if record is None:
+        raise UserError(f"{path}: no such file")
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: is no record but {brief(record, 40)}; run it again or delete it")
+    check_record(record, str(path), SCHEMA)
+    if record["digest"] != digest(record):
+        raise UserError(f"{path}: was changed after its run wrote it; run it again or delete it")
+    return {**ABSENT, **record}
 
 
 def digest(record: dict[str, Any]) -> str:

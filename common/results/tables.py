@@ -30,13 +30,17 @@ RULE = (
 )
 
 
-def write_results(readme: Path | None = None) -> None:
+def write_results(readme: Path | None = None) -> list[str]:
     """Write RESULTS.md and the part of the README between its markers. Without new records nothing changes.
 
+    Returns:
+      A sentence for each file that is no record as its run wrote it: the tables are those of the others.
+
     Raises:
-      UserError: a record or published.yaml is not as it was written, or the README has lost its markers.
+      UserError: published.yaml cannot be read, or the README has lost its markers.
     """
-    records, published = read_records(), read_published()
+    left_out: list[str] = []
+    records, published = read_records(left_out=left_out), read_published()
     write_text(results_dir() / "RESULTS.md", results_text(records, published))
     # With RESULTS_DIR elsewhere the checkout's README is not ours to change.
     readme = readme or (ROOT / "README.md" if results_dir() == ROOT / "results" else None)
@@ -47,6 +51,7 @@ def write_results(readme: Path | None = None) -> None:
         head, rest = text.split(BEGIN, 1)
         tail = rest.split(END, 1)[1]
         write_text(readme, f"{head}{BEGIN}\n\n{readme_tables(records, published)}\n{END}{tail}")
+    return left_out
 
 
 def results_text(records: list[dict], published: list[PublishedRow]) -> str:

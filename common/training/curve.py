@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.data.figures import plot_note
+from common.files import atomic
 from common.recipe.recipe import Recipe
 from common.training import epochs, run_folder
 
@@ -15,8 +17,10 @@ Entries = Sequence[Mapping[str, Any]]
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
 
-def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int) -> Path | None:
+def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int, records: Sequence[str] = ()) -> Path | None:
     """Write `training_curve.png`: the loss per step, its mean per epoch of `pictures`, mIoU and pixel accuracy.
+
+    The file carries the ids of the `records` of the run's evaluations.
 
     A score is drawn of the training batches and of the validations, as far as the logs have it.
     """
@@ -46,7 +50,8 @@ def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int) -> Path | 
     for each in axes:
         each.grid(alpha=0.3)
     path = run_dir / run_folder.CURVE
-    figure.savefig(path, dpi=110)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata=plot_note(path, records))
     pyplot.close(figure)
     return path
 

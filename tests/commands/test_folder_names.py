@@ -66,7 +66,7 @@ def test_everything_works_in_such_folders(home):
     assert len(list((home / "out").glob("*_overlay.png"))) == len(list((data / "JPEGImages").iterdir()))
 
     evaluate = ("evaluate", "--data", data, "--checkpoint", run_dir / "model.ckpt-4", "--limit", "2", "--quiet")
-    assert run(*evaluate, "--out", home / "evaluated", "--save-labels") == 0
+    assert run(*evaluate, "--record", "--out", home / "evaluated", "--save-labels") == 0
     (record,) = read_records()
     assert record["evaluation"] == "evaluated"
     assert record["training"]["command"]

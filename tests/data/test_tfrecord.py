@@ -163,7 +163,7 @@ def test_masks_of_every_kind_become_grey_pngs(tmp_path):
     split = read_split(CITYSCAPES, tmp_path / "out", "val")
     assert split.read(0)[1].tolist() == [[0, 13, 255]]
     assert split.pairs[0][1].name == mask.name
-    with pytest.raises(UserError, match=r"val\.json: holds records of cityscapes, not of voc2012; set dataset="):
+    with pytest.raises(UserError, match=r"val\.json: holds TFRecords of cityscapes, not of voc2012; set dataset="):
         read_split(VOC2012, tmp_path / "out", "val")
 
 
@@ -192,7 +192,7 @@ def test_a_killed_build_goes_on_and_ends_alike(sample_set, long_list, tmp_path, 
     assert process.returncode == (-kill if kill == signal.SIGKILL else 128 + kill), errors
     assert kill == signal.SIGKILL or "run the same command again, finished shards are kept" in errors
     assert not (out / "long.json").exists()
-    with pytest.raises(UserError, match="the build of split 'long' has not come to its end"):
+    with pytest.raises(UserError, match="the build of split 'long' is not finished"):
         read_split(VOC2012, out, "long")
     shards = json.loads((out / ".long.json").read_text())["shards"]
     finished = {s["file"]: (out / s["file"]).stat().st_ino for s in shards}
@@ -230,7 +230,7 @@ def test_a_second_build_in_the_folder_is_refused(copy, sample_set, capsys):
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_shard(sample_set, tmp_path, capsys):
     with files_no_larger_than(100_000):
         status = build("--data", sample_set, "--split", "train", "--out", tmp_path / "out", shards=2)
-    assert "File too large; mend that and run the build again" in error_of(capsys, status)
+    assert "File too large; correct that and run the build again" in error_of(capsys, status)
     assert [p.name for p in (tmp_path / "out").iterdir()] == [".train.json"]
     assert build("--data", sample_set, "--split", "train", "--out", tmp_path / "out", shards=2) == 0
 
@@ -310,12 +310,12 @@ def test_a_damaged_record_is_named_by_file_and_offset(copy, checkpoint, tmp_path
     else:
         flip(path, offset + {"length": 1, "payload": 1000, "checksum": shard["bytes"] - offset - 1}[where])
     text = error_of(capsys, evaluate(copy, checkpoint, tmp_path))
-    assert f"{path}: record at byte offset {offset} {'' if 'cut' in message else 'is damaged: '}{message}" in text
-    assert "build the records again" in text
+    assert f"{path}: example at byte offset {offset} {'' if 'cut' in message else 'is damaged: '}{message}" in text
+    assert "build the TFRecords again" in text
     # Without the index, as the originals leave their records.
     (copy / "val.json").unlink()
     if where != "boundary":
-        assert f"{path}: record at byte offset {offset} " in error_of(capsys, evaluate(copy, checkpoint, tmp_path))
+        assert f"{path}: example at byte offset {offset} " in error_of(capsys, evaluate(copy, checkpoint, tmp_path))
 
 
 def test_damage_met_while_training(copy, tmp_path, capsys):
@@ -340,9 +340,9 @@ def test_an_index_that_does_not_fit_its_shards(copy, checkpoint, tmp_path, capsy
     path.write_text("{")
     error("val.json: is not readable JSON")
     path.write_text(json.dumps({**stored, "records": 15}))
-    error("val.json: its counts of records and shards")
+    error("val.json: its counts of examples and shards")
     path.write_text(json.dumps({**stored, "shards": stored["shards"][:2]}))
-    error("val.json: its counts of records and shards")
+    error("val.json: its counts of examples and shards")
     path.write_text(json.dumps(stored))
     whole = first.read_bytes()
     first.write_bytes(whole + b"x")
@@ -376,7 +376,8 @@ def test_training_on_records_is_training_on_the_folder(built, sample_set, tmp_pa
     results = []
     for data in (sample_set, built):
         out = tmp_path / "out"
-        assert evaluate(data, tmp_path / "records/model.ckpt-8", out, "--split", "train", "--limit", "5") == 0
+        checkpoint = tmp_path / "records/model.ckpt-8"
+        assert evaluate(data, checkpoint, out, "--split", "train", "--limit", "5", "--record") == 0
         results.append((out / "metrics.json").read_bytes())
         (record,) = (tmp_path / "results/runs").glob("*.json")
         assert json.loads(record.read_text())["marks"] == {"sample": True, "val_seen": True, "subset": 5}
@@ -462,7 +463,7 @@ def test_originals_file_names(sample_set, tmp_path):
     write(tmp_path / "train-00001-of-00002.tfrecord", folder, official, [0])
     with pytest.raises(UserError, match=r"of the 00002 shards like train-00001-of-00002.tfrecord 0 are missing"):
         read_split(VOC2012, tmp_path, "train")
-    with pytest.raises(UserError, match=r"no TFRecords of split 'val'; there are records of: train$"):
+    with pytest.raises(UserError, match=r"no TFRecords of split 'val'; there are TFRecords of: train$"):
         read_split(VOC2012, tmp_path, "val")
     write(tmp_path / "train-00000-of-00001.tfrecord", folder, official, [0])
     with pytest.raises(UserError, match="several sets of shards could be split 'train'"):
@@ -516,5 +517,5 @@ def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
     path.write_bytes(whole + length + frames._checksum(length) + b"x" * 50)
     assert read_record(path, 0) == b"apple"
     for read in (lambda: read_record(path, len(whole)), lambda: list(scan(path))):
-        with pytest.raises(UserError, match=rf"record at byte offset {len(whole)} is cut off; restore the file"):
+        with pytest.raises(UserError, match=rf"example at byte offset {len(whole)} is cut off; restore the file"):
             read()

@@ -146,7 +146,7 @@ def evaluate(sample_set, checkpoint, out, *arguments):
 
 
 def test_evaluate_equals_a_count_by_hand(sample_set, checkpoint, tmp_path, results_dir):
-    assert evaluate(sample_set, checkpoint, tmp_path / "out") == 0
+    assert evaluate(sample_set, checkpoint, tmp_path / "out", "--record") == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     pairs = read_split(VOC2012, sample_set, "val").pairs
     run("predict", sample_set / "JPEGImages", "--checkpoint", checkpoint, "--out", tmp_path / "p", "--quiet")
@@ -167,7 +167,7 @@ def test_evaluate_equals_a_count_by_hand(sample_set, checkpoint, tmp_path, resul
 
 
 def test_scales_mirror_and_limit(sample_set, checkpoint, tmp_path, results_dir):
-    assert evaluate(sample_set, checkpoint, tmp_path, "--scales", "0.75,1", "--flip", "--limit", "3") == 0
+    assert evaluate(sample_set, checkpoint, tmp_path, "--scales", "0.75,1", "--flip", "--limit", "3", "--record") == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["images"] == 3
     assert metrics["protocol"]["scales"] == [0.75, 1.0]

@@ -115,7 +115,7 @@ def test_evaluate_with_bands(sample_set, checkpoint, tmp_path, results_dir, caps
     assert "trimap" not in plain
     assert not (tmp_path / "plain/trimap.png").exists()
     capsys.readouterr()
-    assert evaluate(sample_set, checkpoint, tmp_path / "out", "--trimap", "999,2,10,2") == 0
+    assert evaluate(sample_set, checkpoint, tmp_path / "out", "--trimap", "999,2,10,2", "--record") == 0
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     bands = metrics.pop("trimap")
@@ -202,7 +202,7 @@ def test_default_labels(tmp_path):
 
 
 def test_a_record_is_taken_too(sample_set, checkpoint, tmp_path, results_dir, monkeypatch):
-    assert evaluate(sample_set, checkpoint, tmp_path / "out", "--trimap", "2,10") == 0
+    assert evaluate(sample_set, checkpoint, tmp_path / "out", "--trimap", "2,10", "--record") == 0
     (record,) = (results_dir / "runs").glob("*.json")
     both = (tmp_path / "out/metrics.json", record)
     assert compare(monkeypatch, *both, "--out", tmp_path / "plot.png") == 0

@@ -41,7 +41,8 @@ def workplace(tmp_path_factory, sample_set):
             recipe = SMALL.derive(num_steps=2, save_interval=2, validation_interval=1, **changes)
             evaluate_and_record(
                 TINY, recipe, split, weights, Path("runs/tiny") / name,
-                limit=4, save_labels=True, quiet=True, keep=True, command=f"python -m reproductions.tiny evaluate --out {name}",
+                limit=4, save_labels=True, keep=True, quiet=True,
+                command=f"python -m reproductions.tiny evaluate --out {name}",
             )  # fmt: skip
     return place
 

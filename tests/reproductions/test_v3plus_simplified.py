@@ -492,7 +492,8 @@ def test_a_design_of_ones_own_is_evaluated_with_pictures_and_predicts(own_run, s
     assert [p.name for p in pictures] == ["sample_000070.png", "sample_000071.png"]
     own = Image.open(sample_set / "JPEGImages/sample_000070.jpg")
     assert Image.open(pictures[0]).size == (4 * own.width, own.height)
-    (record,) = (results_dir / "runs").glob("*.json")
+    assert not results_dir.exists()
+    record = out / "record.json"
     assert json.loads(json.loads(record.read_text())["recipe"]["encoder_middle_conf"]) == OWN
     assert main(REPRODUCTION, ["predict", str(sample_set / "JPEGImages/sample_000070.jpg"), "--quiet", *arguments]) == 0
     assert Image.open(out / "sample_000070.png").size == own.size

@@ -17,6 +17,7 @@ from common.results import compare as program
 from common.results.bootstrap import Margins, differences, draws
 from common.results.compare import Run, compare, open_run
 from common.results.records import digest, dumps
+from tests.conftest import ROOT
 from tests.helpers.tiny import run as tiny
 
 NAMES = ("sky", "road", "car", "bird")
@@ -222,8 +223,8 @@ def test_the_same_seed_gives_the_same_intervals(runs, capsys):
 
 
 def write_record(folder, results_dir, confusion_matrix, **changes):
-    """A record as `evaluate` writes it, as far as comparing reads it."""
-    record = {
+    """A record as `evaluate` writes it: what comparing reads, and a committed one's other fields."""
+    record = json.loads(sorted((ROOT / "results/runs").glob("*.json"))[0].read_text()) | {
         "schema": 1, "id": "tiny-small-set_val-0123456789", "title": "Tiny", "variant": "small",
         "protocol": {"eval_size": "native", "scales": [1.0], "flip": False}, "confusion_matrix": confusion_matrix,
         "per_class_iou": dict.fromkeys(NAMES, 0.5), "evaluation": str(folder), "command": "python -m x", **changes,

@@ -220,10 +220,14 @@ def test_real_data_takes_runs_on_real_data_and_fetched_weights(
     made = manifests.Manifest(preprocessing={}, training_sets={"t": ["voc2012/few"]}, entries={"theirs": entry})
     monkeypatch.setattr(eval_all, "read_manifest", lambda: made)
     assert eval_all.main(arguments) == 0
-    found = {r["checkpoint"]["path"]: r["marks"] for r in records.read_records()}
+    assert not (results_dir / "runs").exists()  # two pictures are none for the tables
+    found = {r["checkpoint"]["path"]: r["marks"] for r in records.read_beside()}
     assert set(found) == {"runs/real/model.ckpt-1", "weights/theirs/model.ckpt-1"}
     assert found["weights/theirs/model.ckpt-1"]["val_seen"] is True
     assert "val_seen" not in found["runs/real/model.ckpt-1"]
+    capsys.readouterr()
+    assert eval_all.main([*arguments, "--list"]) == 0  # those beside their evaluations are found again
+    assert capsys.readouterr().out.count("has its record") == 2
 
 
 def test_protocols_of_every_paper_are_told_apart():

@@ -120,7 +120,7 @@ def test_the_readme_is_filled_between_its_markers(record):
 def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, capsys):
     found, readme = record("v3", measured()), tmp_path / "README.md"
     readme.write_text(f"{parity.BEGIN}\n{parity.END}\n")
-    assert parity.write_results(readme) == results_dir / "PARITY.md"
+    assert parity.write_results(readme) == (results_dir / "PARITY.md", [])
     assert parity.readme_table(found) in readme.read_text()
     before = (ROOT / "README.md").read_bytes()
     assert results_command.main([]) == 0
@@ -140,10 +140,11 @@ def test_the_committed_page_and_readme_are_what_the_committed_records_give():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"compared": {"logits": 0}}, "was changed after `make parity` wrote it"),
+        ({"seconds": 1.5}, "was changed after `make parity` wrote it"),
+        ({"compared": {"logits": 0}}, "compared.logits is 0, not a mapping"),
         ({"schema": 2, "digest": None}, "is of schema 2"),
         ({"program": "v3", "digest": None}, "its name is not its program's"),
-        ({"cpu": None, "digest": None}, "its cpu is missing or of another type"),
+        ({"cpu": None, "digest": None}, "cpu is None, not a text"),
     ],
 )
 def test_bad_records_are_refused(record, change, message):

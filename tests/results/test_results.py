@@ -31,7 +31,7 @@ from tests.results.test_published import made_up
 def reproduced(tmp_path, results_dir, monkeypatch):
     """The tiny network reproduced on the sample set, in a working folder of its own."""
     monkeypatch.chdir(tmp_path)
-    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2", "--record") == 0
     (record,) = (results_dir / "runs").glob("*.json")
     return record
 
@@ -54,10 +54,10 @@ def test_reproduce_draws_trains_evaluates_and_records(reproduced, tmp_path, resu
     assert record["checkpoint"]["step"] == 4
     assert record["miou_before_training"] is not None
     assert record["training"]["split"] == "train_aug"
-    assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2"
+    assert record["command"] == "python -m reproductions.tiny reproduce --quiet --steps 4 --limit 2 --record"
     assert not (run_dir / "start/model.ckpt-0.index").exists()  # measured, then removed
     # Again: nothing to train, the same record but for its time, and the network before training is remembered.
-    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2") == 0
+    assert run("reproduce", "--quiet", "--steps", "4", "--limit", "2", "--record") == 0
     again = json.loads(reproduced.read_text())
     assert again["miou_before_training"] == record["miou_before_training"]
     assert again["miou"] == record["miou"]
@@ -225,7 +225,7 @@ def test_committed_results_are_what_the_committed_records_give(tmp_path):
 
 def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_dir):
     monkeypatch.chdir(tmp_path)
-    assert run("reproduce", "--data", voc_subset, "--steps", "3", "--limit", "2", "--quiet") == 0
+    assert run("reproduce", "--data", voc_subset, "--steps", "3", "--limit", "2", "--quiet", "--record") == 0
     (record,) = (results_dir / "runs").glob("*.json")
     assert json.loads(record.read_text())["marks"] == {"subset": 2}
 

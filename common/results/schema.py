@@ -1,0 +1,191 @@
+"""What the fields of records hold: every record is checked once, when it is read, so that tables can rely on it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import UserError, brief
+
+DEEPEST = 12  # levels of lists and mappings in a record
+LARGEST = 1e15  # of a number
+LONGEST = 100_000  # characters of a text
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: what it is, in words, and the test."""
+
+    what: str
+    test: Callable[[Any], bool]
+
+    def check(self, value: Any, where: str) -> None:
+        """Raises _Wrong when `value`, of the field `where`, is of another kind."""
+        if not self.test(value):
+            raise _Wrong(f"{where} is {brief(value, 60)}, not {self.what}")
+
+
+@dataclass(frozen=True)
+class Of:
+    """A mapping with these fields, and others; those in `optional` may be left out."""
+
+    fields: Mapping[str, Any]
+    optional: tuple[str, ...] = ()
+
+    def check(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise _Wrong(f"{where} is {brief(value, 60)}, not a mapping")
+        for name, kind in self.fields.items():
+            path = f"{where}.{name}" if where else name
+            if name in value:
+                kind.check(value[name], path)
+            elif name not in self.optional:
+                raise _Wrong(f"{path} is missing")
+
+
+@dataclass(frozen=True)
+class Each:
+    """A mapping from texts to values of one kind, or a list of them."""
+
+    kind: Any
+    container: type = dict
+
+    def check(self, value: Any, where: str) -> None:
+        if not isinstance(value, self.container):
+            raise _Wrong(f"{where} is {brief(value, 60)}, not a {'mapping' if self.container is dict else 'list'}")
+        for key, item in value.items() if self.container is dict else enumerate(value):
+            self.kind.check(item, f"{where}.{brief(key, 40)}")
+
+
+@dataclass(frozen=True)
+class OrNone:
+    """None, or a value of the kind."""
+
+    kind: Any
+
+    def check(self, value: Any, where: str) -> None:
+        if value is not None:
+            self.kind.check(value, where)
+
+
+class _Wrong(Exception):
+    """A field that is not as the schema says; the message names it."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+TEXT = Kind("a text", lambda v: isinstance(v, str))
+FLAG = Kind("true or false", lambda v: isinstance(v, bool))
+WHOLE = Kind("a whole number of 0 or above", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0)
+NUMBER = Kind("a number", _is_number)
+SHARE = Kind("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+SCALES = Kind("a list of scales", lambda v: isinstance(v, list) and all(_is_number(s) and s > 0 for s in v) and v != [])
+SIZE = Kind("'native' or a side in pixels", lambda v: v == "native" or (WHOLE.test(v) and v > 0))
+SIDES = Kind("a list of two sides", lambda v: isinstance(v, list) and len(v) in (0, 2) and all(map(WHOLE.test, v)))
+MARK = Kind("true, 'unknown' or a number of pictures", lambda v: v is True or v == "unknown" or WHOLE.test(v))
+FUSION = Kind("a way to fuse scales", lambda v: v in (None, "mean_probability", "max_logits"))
+VERSIONS = Each(TEXT)
+
+_PROTOCOL = Of(
+    {
+        "eval_size": SIZE,
+        "scales": SCALES,
+        "flip": FLAG,
+        "scale_fusion": FUSION,
+        "crf": OrNone(Each(NUMBER)),
+        "output_stride": OrNone(WHOLE),
+        "msc_scales": SCALES,
+        "resize_range": SIDES,
+    },
+    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range"),
+)
+# What earlier records don't tell.
+ABSENT = {
+    "code": None, "evaluation": None, "peak_memory_mib": None, "seconds": None, "cores": None, "cpu": None,
+    "commit": None, "changed": [], "versions": {},
+}  # fmt: skip
+_TRAINING = {
+    "data": TEXT, "split": TEXT, "images": WHOLE, "pictures_digest": TEXT, "sample": FLAG, "init": OrNone(TEXT),
+    "init_digest": OrNone(TEXT), "command": TEXT, "val_limit": OrNone(WHOLE),
+}  # fmt: skip
+_RECORD = Of(
+    {
+        **dict.fromkeys(("id", "reproduction", "title", "variant", "finished", "command", "digest"), TEXT),
+        "schema": WHOLE,
+        "changed": Each(TEXT, list),
+        "marks": Each(MARK),
+        "data": Of({"title": TEXT, "dataset": TEXT, "split": TEXT, "images": WHOLE}),
+        "checkpoint": Of({"path": TEXT, "sha256": TEXT, "step": OrNone(WHOLE)}),
+        "protocol": _PROTOCOL,
+        "miou": SHARE,
+        "pixel_accuracy": SHARE,
+        "per_class_iou": Each(OrNone(SHARE)),
+        "confusion_matrix": Each(Each(WHOLE, list), list),
+        "training": OrNone(Of(_TRAINING, optional=tuple(_TRAINING))),
+        "recipe": Of({"num_classes": WHOLE, "num_steps": WHOLE}),
+        "seconds": OrNone(NUMBER),
+        "cpu": OrNone(TEXT),
+        "commit": OrNone(TEXT),
+        "versions": VERSIONS,
+        "cores": OrNone(WHOLE),
+        "code": OrNone(TEXT),
+        "evaluation": OrNone(TEXT),
+        "peak_memory_mib": OrNone(WHOLE),
+        "miou_before_training": OrNone(SHARE),
+    },
+    optional=(*ABSENT, "miou_before_training"),
+)
+
+
+def check_record(record: Mapping[str, Any], path: str, newest: int) -> None:
+    """Raise UserError, which names the file `path` and the field, unless the record is as one that a run wrote.
+
+    `newest` is the schema that this checkout writes.
+    """
+    check_fields(record, _RECORD, path, newest, again="run it again or delete it")
+    classes = len(record["per_class_iou"])
+    rows = record["confusion_matrix"]
+    if not rows or {len(rows), *map(len, rows)} != {classes}:
+        raise UserError(f"{path}: confusion_matrix is not {classes} x {classes}, as per_class_iou has it; run it again")
+
+
+def check_fields(
+    record: Mapping[str, Any], kind: Of, path: str, newest: int, again: str, nan_is_number: bool = False
+) -> None:
+    """Raise UserError unless `record` has the fields of `kind`; `again` says what to do then."""
+    schema = record.get("schema")
+    if WHOLE.test(schema) and schema > newest:
+        raise UserError(f"{path}: is of schema {brief(schema)}, newer than this checkout; update it")
+    try:
+        _check_values(record, nan_is_number)
+        kind.check(record, "")
+    except _Wrong as wrong:
+        raise UserError(f"{path}: {wrong}; {again}") from None
+
+
+def _check_values(value: Any, nan_is_number: bool, where: str = "", depth: int = 0) -> None:
+    """Raises _Wrong for what no field of any record holds: NaN, numbers and texts beyond all bounds, deep nesting."""
+    if depth > DEEPEST:
+        raise _Wrong(f"{brief(where, 60)} is nested too deeply")
+    if isinstance(value, float) and math.isnan(value):
+        if not nan_is_number:
+            raise _Wrong(f"{where} is NaN")
+    elif _is_number(value) and abs(value) > LARGEST:
+        raise _Wrong(f"{where} is {brief(value, 60)}, too large a number")
+    if isinstance(value, str) and (len(value) > LONGEST or "\0" in value or not _is_encodable(value)):
+        raise _Wrong(f"{where} is {brief(value, 60)}, no text of at most {LONGEST:,} characters")
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        if isinstance(key, str) and not _is_encodable(key):
+            raise _Wrong(f"{where} has a field {brief(key, 40)!a}, which is no text")
+        _check_values(part, nan_is_number, f"{where}.{brief(key, 40)}" if where else brief(key, 40), depth + 1)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
