@@ -1,4 +1,4 @@
-"""Building a folder of TFRecords: shards with an index, in parallel, and so that a killed build can go on."""
+"""Build a folder of TFRecords: shards with an index, in parallel; a killed build can go on."""
 
 import contextlib
 import dataclasses
@@ -27,18 +27,18 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 class _Stopped(Exception):
-    """In a thread: a signal came, or another thread failed."""
+    """Ends a thread after a signal, or after another thread failed."""
 
 
 def build(split: Split, out: Path, shard_count: int, workers: int, quiet: bool = False) -> int | None:
-    """Write `split` to `out` in `shard_count` shards with an index; what is already right there is kept.
+    """Write `split` to `out` in `shard_count` shards with an index; shards that are already right are kept.
 
     Returns:
-      The signal that stopped the build, if one did.
+      The signal that stopped the build, or None.
 
     Raises:
-      UserError: a bad pair, a number of shards or workers that makes no sense, or a folder that can't be written,
-      is being built in or holds other records of the split.
+      UserError: a bad pair, a wrong number of shards or workers, or a folder that can't be written to, in which another
+        build runs, or which holds other TFRecords of the split.
     """
     plain_name(split.name, "--split")  # names the shards
     count = len(split.pairs)
@@ -57,7 +57,7 @@ def build(split: Split, out: Path, shard_count: int, workers: int, quiet: bool =
 
 
 class _Build:
-    """One build: its plan is an index without shards, and for every shard the stretch of pairs that goes in."""
+    """One build. Its plan is an index without shards, and the range of pairs of every shard."""
 
     def __init__(self, split: Split, out: Path, shard_count: int, workers: int, quiet: bool, stop: StopSignal):
         self._split, self._out, self._workers, self._quiet, self._stop = split, out, workers, quiet, stop
@@ -88,7 +88,7 @@ class _Build:
         self._unfinished.replace(self._final)
 
     def _read(self, path: Path) -> Index | None:
-        """The index, or None when there is none or it is damaged: what it listed is then built again."""
+        """The index; None when there is none or it is damaged. Its shards are then built again."""
         try:
             return Index.read(path)
         except UserError as error:
@@ -101,7 +101,10 @@ class _Build:
         dataclasses.replace(self._plan, shards=shards).write(self._unfinished)
 
     def _refuse_other_records(self, stored: Index | None) -> None:
-        """Two builds in one folder would be neither. A file may be mended, though, until the build is complete."""
+        """Raise UserError when the folder holds another build of the split.
+
+        Pictures may be corrected until the build is complete, so an unfinished build compares names alone.
+        """
         name = self._plan.split
         if stored is None:
             strangers = [path.name for path, match in record_files(self._out).items() if match["stem"] == name]
@@ -128,7 +131,7 @@ class _Build:
         return self._split.pairs[stretch.start : stretch.stop]
 
     def _intact(self, listed: Sequence[Shard]) -> dict[str, Shard]:
-        """The listed shards that still fit their file and their pictures, by file name."""
+        """The listed shards that still agree with their files and pictures, by file name."""
 
         def check(shard: Shard, advance: Callable[[], None]) -> tuple[Shard, bool]:
             advance()
@@ -154,7 +157,7 @@ class _Build:
             source = _source(pairs)
         except OSError as error:  # a full disk, a folder without permission
             raise UserError(
-                f"{error.filename or path}: {error.strerror}; mend that and run the build again, finished shards "
+                f"{error.filename or path}: {error.strerror}; correct that and run the build again, finished shards "
                 f"are kept"
             ) from None
         pictures, masks = [image.name for image, _ in pairs], [mask.name for _, mask in pairs]
@@ -190,7 +193,7 @@ class _Build:
 
 
 def _source(pairs: Sequence[tuple[Path, Path]]) -> str:
-    """A digest that other pictures or masks are not likely to have: of all names and sizes."""
+    """A digest of the names and sizes of all pictures and masks."""
     files = [[(path.name, path.stat().st_size) for path in pair] for pair in pairs]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
@@ -222,9 +225,9 @@ def _example(split: Split, index: int) -> bytes:
 
 
 def _grey_png(path: Path, mask: np.ndarray) -> bytes:
-    """The file's own bytes where it is a grey PNG of those ids; made into one from palettes and colours.
+    """A grey PNG of the class ids: the file's own bytes if it is one, else a new PNG.
 
-    TensorFlow, and so the original readers, decode a palette to its colours.
+    TensorFlow, and so the original readers, would decode a palette to its colours.
     """
     with Image.open(path) as image:
         if image.format == "PNG" and image.mode == "L" and np.array_equal(np.asarray(image), mask):

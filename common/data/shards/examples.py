@@ -28,13 +28,13 @@ IMAGE, IMAGE_NAME, IMAGE_FORMAT = "image/encoded", "image/filename", "image/form
 HEIGHT, WIDTH = "image/height", "image/width"
 MASK, MASK_FORMAT = "image/segmentation/encoded", "image/segmentation/format"
 OFFICIAL_MASK = "image/segmentation/class/encoded"
-# Ours alone: what resuming and records compare, and what keeps a sample from passing for the real thing.
+# Keys that only this suite writes: the mask's name, and the mark of the sample set.
 MASK_NAME, IS_SAMPLE = "image/segmentation/filename", "image/is_sample"
 
 
 @dataclass(frozen=True)
 class RecordSplit(Split):
-    """A split in TFRecords; `pairs` are the names of the files that went in.
+    """A split in TFRecords; `pairs` are the names of the files it was built from.
 
     Attributes:
       places: (shard, byte offset) of every pair.
@@ -43,18 +43,18 @@ class RecordSplit(Split):
     places: tuple[tuple[Path, int], ...]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read a pair as `Split.read` does; UserErrors name shard, offset and picture."""
+        """Read a pair as `Split.read` does. A UserError names shard, offset and picture."""
         path, offset = self.places[index]
         values = parse(read_record(path, offset), place(path, offset))
         where = f"{place(path, offset)} ({self.pairs[index][0].stem})"
         name = _names(values, self.card, path, offset)[0]
         if name != self.pairs[index][0]:
-            raise UserError(f"{where} holds {name} instead: index and shards are of two builds; {MEND}")
+            raise UserError(f"{where} holds {name} instead: index and shards are from different builds; {MEND}")
         return read_pair(Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where)), self.card)
 
 
 def example(features: Mapping[str, bytes | str | int]) -> bytes:
-    """A serialized tf.train.Example of one value per key; the same features give the same bytes."""
+    """Serialize a tf.train.Example with one value per key; the same features give the same bytes."""
     from common.tf1 import tf  # here, so that a refused command needs no TensorFlow
 
     message = tf.train.Example()
@@ -68,7 +68,7 @@ def example(features: Mapping[str, bytes | str | int]) -> bytes:
 
 
 def parse(data: bytes, where: str) -> dict[str, Any]:
-    """The first value of every key. Raises UserError when there is no picture or no mask in it."""
+    """Read the first value of every key. Raises UserError when the example has no picture or no mask."""
     from common.tf1 import tf
 
     try:
@@ -78,9 +78,9 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     lists = {k: getattr(f, f.WhichOneof("kind")).value for k, f in features.items() if f.WhichOneof("kind")}
     values = {k: v[0] for k, v in lists.items() if v}
     if not isinstance(values.get(IMAGE), bytes):
-        raise UserError(f"{where} has no {IMAGE}; only segmentation records can be read")
+        raise UserError(f"{where} has no {IMAGE}; only TFRecords for segmentation can be read")
     if not isinstance(values.get(MASK, values.get(OFFICIAL_MASK)), bytes):
-        raise UserError(f"{where} has neither {MASK} nor {OFFICIAL_MASK}; only segmentation records can be read")
+        raise UserError(f"{where} has neither {MASK} nor {OFFICIAL_MASK}; only TFRecords for segmentation can be read")
     return values
 
 
@@ -98,7 +98,7 @@ def _mask(values: dict[str, Any], where: str) -> bytes:
 
 
 def _names(values: dict[str, Any], card: DatasetCard, path: Path, offset: int) -> tuple[PurePath, PurePath]:
-    """The names of the files that went in, completed where a record says less: official ones leave the ending out."""
+    """The names of picture and mask; official TFRecords leave the ending out, and it is added."""
     name = PurePosixPath(_text(values, IMAGE_NAME)).name or f"{path.stem}-{offset}"
     if not name.lower().endswith(SUFFIXES):
         name += card.image_suffix
@@ -111,19 +111,18 @@ def _text(values: dict[str, Any], key: str) -> str:
 
 
 def read_records(card: DatasetCard, folder: Path, split: str) -> RecordSplit:
-    """The records of `split` in `folder`: by the build's index, or without one by the originals' file names.
+    """Open the TFRecords of `split` in `folder`, by the build's index or else by the originals' file names.
 
     Raises:
-      UserError: no records, an unfinished build, an index of another data set or one that doesn't fit its
-      shards; without an index also records that are damaged.
+      UserError: there are no TFRecords, the build is unfinished, or the index is of another data set or does not
+        fit the shards; without an index also damaged examples.
     """
     index = Index.read(index_path(folder, split))
     if index:
         return _from_index(card, folder, index)
     if unfinished_path(folder, split).is_file():
         raise UserError(
-            f"--data {folder}: the build of split '{split}' has not come to its end; run it again, "
-            f"finished shards are kept"
+            f"--data {folder}: the build of split '{split}' is not finished; run it again, finished shards are kept"
         )
     return _from_shards(card, split, find_shards(folder, split))
 
@@ -131,9 +130,9 @@ def read_records(card: DatasetCard, folder: Path, split: str) -> RecordSplit:
 def _from_index(card: DatasetCard, folder: Path, index: Index) -> RecordSplit:
     path = index_path(folder, index.split)
     if index.dataset != card.name:
-        raise UserError(f"{path}: holds records of {index.dataset}, not of {card.name}; set dataset={index.dataset}")
+        raise UserError(f"{path}: holds TFRecords of {index.dataset}, not of {card.name}; set dataset={index.dataset}")
     if (index.records, index.shard_count) != (sum(s.records for s in index.shards), len(index.shards)):
-        raise UserError(f"{path}: its counts of records and shards are not those it lists; {MEND}")
+        raise UserError(f"{path}: its counts of examples and shards do not fit its lists; {MEND}")
     pairs, places = [], []
     for shard in index.shards:
         file = folder / shard.file
@@ -151,7 +150,7 @@ def _from_index(card: DatasetCard, folder: Path, index: Index) -> RecordSplit:
 
 
 def _from_shards(card: DatasetCard, split: str, shards: list[Path]) -> RecordSplit:
-    """Reads everything once: the names are in the records."""
+    """Read every example once, because the names are in them."""
     pairs, places, sample = [], [], False
     for path in shards:
         for offset, data in scan(path):

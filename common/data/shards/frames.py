@@ -1,8 +1,8 @@
-"""The framing of a TFRecord file, every record found by its byte offset and checked.
+"""The framing of a TFRecord file: find each example by its byte offset, and check it.
 
-A record is its length (uint64), a checksum of the length, the data and a checksum of the data, all
-little-endian; the checksums are CRC-32C, rotated and shifted (tensorflow/core/lib/io/record_writer.h).
-TensorFlow's own random reader needs a millisecond to seek, a fifth of what decoding a picture takes.
+An example is framed by its length (uint64), a checksum of the length, the data and a checksum of the data, all
+little-endian. The checksums are CRC-32C, rotated and shifted (tensorflow/core/lib/io/record_writer.h).
+TensorFlow's own random reader takes a millisecond to seek, a fifth of the time to decode a picture.
 """
 
 import os
@@ -17,23 +17,23 @@ from common.errors import UserError
 
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 HEADER, FOOTER = _LENGTH.size + _CHECKSUM.size, _CHECKSUM.size
-MEND = "restore the file or build the records again (python -m common.data.tfrecord build)"
+MEND = "restore the file or build the TFRecords again (python -m common.data.tfrecord build)"
 
 
 def frame(data: bytes) -> bytes:
-    """`data` as a record."""
+    """`data` with its frame."""
     length = _LENGTH.pack(len(data))
     return length + _checksum(length) + data + _checksum(data)
 
 
 def read_record(path: Path, offset: int) -> bytes:
-    """The data of the record at `offset`. Raises UserError, naming file and offset, when it is not intact."""
+    """The data of the example at `offset`. Raises UserError, with file and offset, when it is damaged."""
     with open_shard(path) as stream:
         return _read(stream, path, offset)
 
 
 def scan(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(offset, data) of all records in order. Raises UserError as `read_record`."""
+    """Yield (offset, data) of all examples in order. Raises UserError as `read_record` does."""
     with open_shard(path) as stream:
         offset, size = 0, path.stat().st_size
         while offset < size:
@@ -51,8 +51,8 @@ def open_shard(path: Path) -> BinaryIO:
 
 
 def place(path: Path, offset: int) -> str:
-    """How messages name a record."""
-    return f"{path}: record at byte offset {offset}"
+    """The name of an example in messages."""
+    return f"{path}: example at byte offset {offset}"
 
 
 def _read(stream: BinaryIO, path: Path, offset: int) -> bytes:

@@ -20,12 +20,13 @@ _ALIASES = {"train": "training", "val": "validation"}
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of records.
+    """A TFRecord file of a build.
 
     Attributes:
-      file, records, bytes, sha256: its name and what it holds.
-      source: digest of the names and sizes of the files that went in.
-      offsets, pictures, masks: of every record in order; names of files.
+      file, bytes, sha256: its name, size and digest.
+      records: how many examples it holds.
+      source: digest of the names and sizes of the pictures and masks in it.
+      offsets, pictures, masks: byte offset and file names of each example, in order.
     """
 
     file: str
@@ -45,7 +46,7 @@ class Index:
     Attributes:
       dataset, split: the card's name and the split's.
       is_sample: whether the pictures are of the drawn sample set.
-      records, shard_count: of the whole split.
+      records, shard_count: numbers of examples and shards of the whole split.
       shards: those that are complete, in the order of the list.
     """
 
@@ -59,7 +60,7 @@ class Index:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The index, or None when there is none. Raises UserError for one that no build has written."""
+        """Read the index; None when there is none. Raises UserError for a file that no build wrote."""
         stored = read_json(path)
         if stored is None:
             return None
@@ -69,14 +70,14 @@ class Index:
         except (KeyError, TypeError):
             whole = False
         if not whole:
-            raise UserError(f"{path}: is not an index of format {FORMAT} as the build writes it; {MEND}")
+            raise UserError(f"{path}: is not an index of format {FORMAT} that the build wrote; {MEND}")
         return index
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
 
     def plan(self) -> dict[str, Any]:
-        """All but what is done."""
+        """The fields without the finished shards."""
         return {k: v for k, v in asdict(self).items() if k != "shards"}
 
 
@@ -92,7 +93,7 @@ def index_path(folder: Path, split: str) -> Path:
 
 
 def unfinished_path(folder: Path, split: str) -> Path:
-    """The index while a build is under way; renamed at its end."""
+    """The path of the index during a build; it is renamed at the end."""
     return folder / f".{split}.json"
 
 
@@ -101,29 +102,29 @@ def shard_name(split: str, number: int, count: int) -> str:
 
 
 def record_files(folder: Path) -> dict[Path, re.Match]:
-    """The files directly in `folder` that look like shards of any split, with the parts of their names."""
+    """The files of `folder` that have names of shards, with the parts of their names."""
     matches = {p: _SHARD.fullmatch(p.name) for p in sorted(folder.iterdir()) if p.is_file()}
     return {p: m for p, m in matches.items() if m and (m["part"] or m["ending"])}
 
 
 def holds_records(folder: Path, split: str) -> bool:
-    """Whether `folder` is one of TFRecords: shards of any split, or an index of this one."""
+    """Whether `folder` holds TFRecords: shards of any split, or the index of this split."""
     indexes = [read_json(path) for path in (index_path(folder, split), unfinished_path(folder, split))]
     return bool(record_files(folder)) or any(isinstance(index, dict) and "shards" in index for index in indexes)
 
 
 def is_sample(folder: Path) -> bool:
-    """Whether an index in `folder` says so."""
+    """Whether an index in `folder` says that it holds the sample set."""
     paths = sorted(folder.glob("*.json")) if folder.is_dir() and record_files(folder) else []
     indexes = [read_json(path) for path in paths]
     return any(isinstance(index, dict) and index.get("is_sample") is True for index in indexes)
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """The shards of `split` in the originals' naming, in order.
+    """Find the shards of `split` by the originals' file names, in order.
 
     Raises:
-      UserError: none, some of them missing, or several sets that could be meant.
+      UserError: there are none, some are missing, or several sets of shards have that name.
     """
     files = record_files(folder)
     wanted = (split, _ALIASES.get(split, split))
@@ -137,7 +138,7 @@ def find_shards(folder: Path, split: str) -> list[Path]:
             break
     if not families:
         there = ", ".join(sorted({m["stem"] for m in files.values()})) or "none"
-        raise UserError(f"--data {folder}: no TFRecords of split '{split}'; there are records of: {there}")
+        raise UserError(f"--data {folder}: no TFRecords of split '{split}'; there are TFRecords of: {there}")
     if len(families) > 1:
         names = ", ".join(next(iter(family.values())).name for family in families.values())
         raise UserError(f"--data {folder}: several sets of shards could be split '{split}' ({names}); leave one there")
