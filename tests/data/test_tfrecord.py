@@ -376,7 +376,8 @@ def test_training_on_records_is_training_on_the_folder(built, sample_set, tmp_pa
     results = []
     for data in (sample_set, built):
         out = tmp_path / "out"
-        assert evaluate(data, tmp_path / "records/model.ckpt-8", out, "--split", "train", "--limit", "5") == 0
+        checkpoint = tmp_path / "records/model.ckpt-8"
+        assert evaluate(data, checkpoint, out, "--split", "train", "--limit", "5", "--record") == 0
         results.append((out / "metrics.json").read_bytes())
         (record,) = (tmp_path / "results/runs").glob("*.json")
         assert json.loads(record.read_text())["marks"] == {"sample": True, "val_seen": True, "subset": 5}
