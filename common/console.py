@@ -6,7 +6,10 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
+from common.errors import printable
+
 LOG_EVERY_SECONDS = 10
+LONGEST_LINE = 4000  # characters of what `say` says
 
 
 class Progress:
@@ -52,7 +55,7 @@ def say(text: str, quiet: bool = False) -> None:
     if not quiet:
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text, LONGEST_LINE), file=sys.stderr)
 
 
 class StopSignal:

@@ -8,8 +8,11 @@ from common.errors import brief
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Columns as wide as their widest cell; those whose number is in `left` to the left, the others to the right."""
-    lines = [header, *rows]
+    """Columns as wide as their widest cell; those whose number is in `left` to the left, the others to the right.
+
+    A control character in a cell is escaped, and so is a line's end.
+    """
+    lines = [[brief(cell, max(len(cell), 1)) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

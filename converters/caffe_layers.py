@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.message import Message
 from onnx import TensorProto
 
 from converters.caffe_scope import Scope
@@ -102,7 +103,7 @@ def eltwise(s: Scope) -> str:
     return total if len(values) > 1 else s.node("Identity", total)
 
 
-def _axis_or_dim(s: Scope, p, dim: str) -> int:
+def _axis_or_dim(s: Scope, p: Message, dim: str) -> int:
     if p.HasField("axis") and p.HasField(dim):
         s.fail(f"has both axis and {dim}")
     return s.axis(getattr(p, dim) if p.HasField(dim) else p.axis)

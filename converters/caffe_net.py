@@ -13,7 +13,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from common.errors import UserError
-from common.words import some
+from common.words import NAMED, some
 from converters.caffe_blobs import MAX_TEXT_BYTES, Blobs, embedded_blobs, read_blobs
 from converters.caffe_schema import v2_type
 from converters.caffe_text import Outline, Unknown, as_text, parse, read_bytes
@@ -26,7 +26,7 @@ TEST = 1  # the phase
 class Layer:
     """One layer of the TEST net.
 
-    Args:
+    Attributes:
         name: as in the prototxt; a layer without a name gets `<type><position>`.
         type: the V2 name, as in `Convolution`.
         bottoms, tops: names of the blobs it reads and makes.
@@ -51,7 +51,7 @@ class Layer:
 class Net:
     """A net as Caffe would run it for testing.
 
-    Args:
+    Attributes:
         path, weights_path: the files it was read from.
         inputs: the prototxt's `input` fields, by name; a shape is None where the prototxt does not say it.
         layers: the layers of phase TEST in the prototxt's order.
@@ -139,9 +139,9 @@ def _note_unread(net: Net, outline: Outline) -> None:
     first = {found.name: found.line for found in reversed(outline.unknown)}
     if first:
         found = [f"{name} (line {line})" for name, line in sorted(first.items(), key=lambda item: item[1])]
-        net.notes.append(f"{net.path}: fields that are not read: {some(found, 20)}")
+        net.notes.append(f"{net.path}: fields that are not read: {some(found, NAMED)}")
     if others := dict.fromkeys(text for text, *_ in outline.other_values):
-        net.notes.append(f"{net.path}: values that change no result and are not read: {some(others, 20)}")
+        net.notes.append(f"{net.path}: values that change no result and are not read: {some(others, NAMED)}")
 
 
 def _choose_layers(net: Net, proto: Message, outline: Outline, state: State) -> None:
@@ -157,10 +157,12 @@ def _choose_layers(net: Net, proto: Message, outline: Outline, state: State) -> 
         stages |= {stage for rule in (*message.include, *message.exclude) for stage in (*rule.stage, *rule.not_stage)}
     net.train_data = [layer for layer in dropped if is_data(layer)]
     if dropped:
-        net.notes.append(f"dropped, not in the TEST phase: {some((layer.name for layer in dropped), 20)}")
+        net.notes.append(f"dropped, not in the TEST phase: {some((layer.name for layer in dropped), NAMED)}")
     if others := sorted(stages - state.stages):
         chosen = f"stages {', '.join(sorted(state.stages))} are" if state.stages else "no stage is"
-        net.notes.append(f"{net.path}: has rules for the stages {some(others, 20)}; {chosen} chosen, --stage adds one")
+        net.notes.append(
+            f"{net.path}: has rules for the stages {some(others, NAMED)}; {chosen} chosen, --stage adds one"
+        )
 
 
 def _inputs(path: Path, proto: Message) -> dict[str, tuple[int, ...] | None]:
@@ -188,7 +190,7 @@ def _layer(path: Path, message: Message, position: int, line: int) -> Layer:
 def _is_in(message: Message, state: State) -> bool:
     """Whether a layer's include and exclude rules let it into the TEST net of that state (Net::StateMeetsRule)."""
 
-    def met(rule) -> bool:
+    def met(rule: Message) -> bool:
         return (
             (not rule.HasField("phase") or rule.phase == TEST)
             and (not rule.HasField("min_level") or state.level >= rule.min_level)
@@ -207,7 +209,7 @@ def _attach(net: Net, blobs: Blobs) -> None:
     for layer in net.layers:
         layer.blobs = left.pop(layer.name, [])
     if left and net.weights_path:
-        net.notes.append(f"{net.weights_path}: weights of layers the net does not have: {some(left, 20)}")
+        net.notes.append(f"{net.weights_path}: weights of layers the net does not have: {some(left, NAMED)}")
 
 
 def _share(layers: list[Layer]) -> None:

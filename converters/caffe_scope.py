@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.onnx_cpp2py_export.shape_inference import InferenceError
 
@@ -107,7 +108,7 @@ class Scope:
         layer = self.layer
         raise UserError(f"{self.net.path}:{layer.line}: layer {layer.name!r} ({layer.type}): {reason}")
 
-    def param(self, name: str):
+    def param(self, name: str) -> Message:
         """The layer's parameter message; all defaults when the prototxt has none."""
         if name not in self.layer.proto.DESCRIPTOR.fields_by_name:
             self.fail(f"has no {name} in the V1 format")
@@ -153,7 +154,7 @@ class Scope:
         """A constant of the conversion, as the initialiser `<layer>/<part>`."""
         return self.graph.add_initializer(f"{self.layer.name}/{part}", np.array(values, dtype))
 
-    def node(self, op: str, *inputs: str, part: str = "", outputs: int = 0, **attributes: Any):
+    def node(self, op: str, *inputs: str, part: str = "", outputs: int = 0, **attributes: Any) -> str | list[str]:
         """Add a node named as the layer, or `<layer>/<part>`; its output's name, or a list of `outputs` names."""
         name = f"{self.layer.name}/{part}" if part else self.layer.name
         try:

@@ -1,13 +1,15 @@
 """The layer types that know of images: convolution, pooling, local normalisation, resizing and cropping."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.message import Message
 
 from converters.caffe_scope import MAX_GEOMETRY, Scope
 
 
-def _pair(s: Scope, p, name: str, prefix: str, default: int, least: int = 1) -> tuple[int, int]:
+def _pair(s: Scope, p: Message, name: str, prefix: str, default: int, least: int = 1) -> tuple[int, int]:
     """(height, width) of `<name>`, given once or per side, or of `<prefix>_h` and `<prefix>_w`."""
     sides = [f"{prefix}_h", f"{prefix}_w"]
     given = getattr(p, name)
@@ -169,7 +171,7 @@ def interp(s: Scope) -> str:
     return s.node("Resize", x, "", "", target, mode="linear", coordinate_transformation_mode="align_corners")
 
 
-def _crop(s: Scope, x: str, axes, starts, sizes, part: str = "") -> str:
+def _crop(s: Scope, x: str, axes: Sequence[int], starts: Sequence[int], sizes: Sequence[int], part: str = "") -> str:
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
     bounds = {"starts": starts, "ends": ends, "axes": axes}
     return s.node("Slice", x, *(s.constant(name, value, np.int64) for name, value in bounds.items()), part=part)

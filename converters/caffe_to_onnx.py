@@ -16,7 +16,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -25,7 +25,7 @@ from onnx import helper
 from common import program
 from common.errors import UserError
 from common.files import atomic
-from common.words import some
+from common.words import NAMED, some
 from converters.caffe_blobs import MAX_AXES
 from converters.caffe_layers import LAYERS
 from converters.caffe_net import TEST, Layer, Net, is_data, read_net
@@ -111,7 +111,7 @@ def _without_labels(net: Net, labels: set[str]) -> list[Layer]:
         else:
             kept.append(layer)
     if dropped:
-        names = ", ".join(f"{layer.name} ({layer.type})" for layer in dropped)
+        names = some((f"{layer.name} ({layer.type})" for layer in dropped), NAMED)
         net.notes.append(f"dropped, for training and measuring: {names}")
     return kept
 
@@ -157,7 +157,7 @@ def _override(net: Net, feeds: dict[str, Shape | None], shapes: Mapping[str | No
     for name, shape in shapes.items():
         name = next(iter(feeds), None) if name is None else name
         if name not in feeds:
-            raise UserError(f"--input-shape: {net.path} has no input {name!r}, it has: {', '.join(feeds) or 'none'}")
+            raise UserError(f"--input-shape: {net.path} has no input {name!r}, it has: {some(feeds, NAMED) or 'none'}")
         feeds[name] = shape
 
 
@@ -174,7 +174,7 @@ def _check(s: Scope, current: Mapping[str, str]) -> None:
     if layer.type not in LAYERS:
         s.fail(f"layers of type {layer.type} are not known; known are {', '.join(LAYERS)}")
     if layer.unknown:
-        told = some((f"{field.name} (line {field.line})" for field in layer.unknown), 20)
+        told = some((f"{field.name} (line {field.line})" for field in layer.unknown), NAMED)
         s.fail(f"has fields that are not known and may change what it computes: {told}; delete those that do not")
     if layer.type in _BY_PHASE and layer.proto.HasField("phase") and layer.proto.phase != TEST:
         s.fail("has the phase TRAIN of its own, in which it computes something else; delete it")
@@ -189,11 +189,11 @@ def _check(s: Scope, current: Mapping[str, str]) -> None:
             s.fail(f"has {len(names)} {what}; {least if least == most else f'{least} to {most}'} can be converted")
     new = set(layer.tops) - set(layer.bottoms)
     if "" in layer.tops or len(set(layer.tops)) < len(layer.tops) or any(top in current for top in new):
-        s.fail(f"makes a blob that has no name or is made twice: {', '.join(layer.tops)}")
+        s.fail(f"makes a blob that has no name or is made twice: {some(layer.tops, NAMED)}")
 
 
 def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: list[str]) -> onnx.ModelProto:
-    def infos(names):
+    def infos(names: Iterable[str]) -> list[onnx.ValueInfoProto]:
         return [helper.make_value_info(name, graph.types[name]) for name in names]
 
     between = graph.types.keys() - graph.initializers.keys() - feeds.keys() - set(outputs)
@@ -203,7 +203,7 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
     if sum(len(tensor.raw_data) for tensor in weights) > MAX_BINARY_BYTES - (64 << 20):
         raise UserError(f"{net.weights_path}: weights of more than 2 GB do not fit in one ONNX file")
 
-    def model(inputs, initializers):
+    def model(inputs: list[onnx.ValueInfoProto], initializers: list[onnx.TensorProto]) -> onnx.ModelProto:
         made = helper.make_graph(graph.nodes, name, inputs, parts[1], initializers, value_info=value_info)
         return helper.make_model(
             made, opset_imports=[OPSET], ir_version=IR_VERSION, producer_name="converters.caffe_to_onnx"

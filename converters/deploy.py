@@ -75,7 +75,15 @@ def resnet101(size: int = 321, num_classes: int = 21) -> str:
 
     net, names = _Prototxt("deeplabv2_resnet101", size), caffe_names(UNITS[101])
 
-    def conv_bn(where, depth, kernel, stride=1, rate=1, relu=True, bottom=""):
+    def conv_bn(
+        where: tuple[int, int, str],
+        depth: int,
+        kernel: int,
+        stride: int = 1,
+        rate: int = 1,
+        relu: bool = True,
+        bottom: str = "",
+    ) -> str:
         conv, norm = names(*where)
         net.conv(conv, depth, kernel, stride, rate, bias=False, bottom=bottom)
         net.layer(norm, "BatchNorm", "batch_norm_param { use_global_stats: true }", in_place=True)

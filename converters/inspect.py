@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.errors import brief
 
 
 def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -57,7 +58,7 @@ def _run(args: argparse.Namespace) -> None:
         value = np.asarray(value)
         shape = "x".join(map(str, value.shape)) or "scalar"
         amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
-        print(f"{name:60s} {shape:>18s} {amount:>14s}")
+        print(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
         count, total = count + 1, total + value.size
     print(f"{count} arrays, {total:,} values")
 

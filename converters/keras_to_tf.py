@@ -15,6 +15,7 @@ import numpy as np
 
 from common import program
 from common.errors import UserError
+from common.words import NAMED, some
 from converters.keras_weights import Layers, read_keras_weights
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
     missing, unused = sorted(wanted - layers.keys()), sorted(layers.keys() - wanted)
     if missing or unused:
         parts = (("missing layers", missing), ("layers that ResNet50 does not have", unused))
-        raise UserError("; ".join(f"{len(found)} {what}: {', '.join(found)}" for what, found in parts if found))
+        raise UserError("; ".join(f"{len(found)} {what}: {some(found, NAMED)}" for what, found in parts if found))
 
     variables = {}
     for where, conv, norm in pairs:
@@ -70,7 +71,7 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
 
 def _variable(layers: Layers, layer: str, name: str) -> np.ndarray:
     if name not in layers[layer]:
-        raise UserError(f"layer {layer} has no {name}; it has {', '.join(layers[layer]) or 'nothing'}")
+        raise UserError(f"layer {layer} has no {name}; it has {some(layers[layer], NAMED) or 'nothing'}")
     return layers[layer][name]
 
 
@@ -140,7 +141,7 @@ def check(variables: dict[str, np.ndarray], network: Callable[[], Any], title: s
     if difference := describe_difference(wanted, {n: v.shape for n, v in variables.items()}):
         raise UserError(f"does not fit {title}: {difference}")
     if broken := [n for n, v in variables.items() if not np.isfinite(v).all()]:
-        raise UserError(f"{len(broken)} variables are not finite: {', '.join(broken)}")
+        raise UserError(f"{len(broken)} variables are not finite: {some(broken, NAMED)}")
 
 
 # The recipe travels with the weights: a run that starts from them takes its preprocessing.

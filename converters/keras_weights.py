@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import read_text
 from common.weights.keras_h5 import Layers, read_h5, read_npz
 from converters import tfjs
 
@@ -40,7 +41,7 @@ def _refuse_zip(path: Path) -> Layers:
 
 
 def _read_tfjs(path: Path) -> Layers:
-    model = json.loads(path.read_text(encoding="utf-8"))
+    model = json.loads(read_text(path, "cannot be read as Keras weights"))
     if tfjs.is_graph_model(model):
         raise UserError(f"{path}: is a TF.js graph model, not a layers model; converters.tfjs_to_tf reads those")
     layers: Layers = {}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -22,6 +22,10 @@ from common import program
 from common.errors import UserError
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
+from common.words import NAMED, some
+
+if TYPE_CHECKING:
+    from common.tf1 import tf
 
 # reproduction: (default variant, the ONNX node that makes its scores)
 SCORES = {"v1": ("paper", "fc8_voc12"), "v2": ("caffe", "fc1_voc12")}
@@ -146,7 +150,9 @@ class _Onnx:
         return self.shapes.get(self.nodes[node].output[0], [0, None])[1] if node in self.nodes else None
 
 
-def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
+def _fill(
+    graph: _Onnx, reproduction: Reproduction, recipe: Recipe, not_loaded: Sequence[str], scores: str, source: str
+) -> Filled:
     from common.nets.network import build
     from common.tf1 import session, tf
     from common.weights.checkpoints import describe_difference
@@ -167,9 +173,8 @@ def _fill(graph, reproduction, recipe, not_loaded, scores, source) -> Filled:
             raise UserError(f"{source}: does not fit {reproduction.title}: {difference}")
         problems, checked = _compare_ops(graph, tf_graph, used)
         if problems:
-            raise UserError(
-                f"{source}: differs from {reproduction.title} in {len(problems)} places: {'; '.join(problems)}"
-            )
+            places = some(problems, NAMED, separator="; ")
+            raise UserError(f"{source}: differs from {reproduction.title} in {len(problems)} places: {places}")
 
         difference = None
         if wanted.keys() == variables.keys() and scores in graph.nodes:
@@ -211,7 +216,7 @@ def _values(graph: _Onnx, variables: dict) -> tuple[dict[str, np.ndarray], set[s
     return values, used
 
 
-def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int]:
+def _compare_ops(graph: _Onnx, tf_graph: "tf.Graph", used: set[str]) -> tuple[list[str], int]:
     """Stride, padding, dilation and epsilon of every used layer, and the pools in order, against TensorFlow's ops."""
     from common.tf1 import tf
 
@@ -227,7 +232,7 @@ def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int
     }
     problems, checked = [], 0
 
-    def expect(layer, what, theirs, ours):
+    def expect(layer: str, what: str, theirs: object, ours: object) -> None:
         if theirs != ours:
             problems.append(f"{layer}: {what} {theirs} in ONNX, {ours} in TensorFlow")
 
@@ -235,22 +240,16 @@ def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int
         if layer not in graph.nodes or graph.nodes[layer].input[0] not in graph.shapes:
             problems.append(f"{layer}: no node of that name with a known input shape")
             continue
-        node, op, checked = graph.nodes[layer], ops[layer], checked + 1
-        attributes = graph.attributes(node)
+        op, checked = ops[layer], checked + 1
         if op.type == "FusedBatchNormV3":
             # TensorFlow raises epsilon to 1.001e-5.
-            if abs(attributes["epsilon"] - op.get_attr("epsilon")) > 2e-8:
-                expect(layer, "epsilon", f"{attributes['epsilon']:.3g}", f"{op.get_attr('epsilon'):.3g}")
+            theirs, ours = graph.attributes(graph.nodes[layer])["epsilon"], op.get_attr("epsilon")
+            if abs(theirs - ours) > 2e-8:
+                expect(layer, "epsilon", f"{theirs:.3g}", f"{ours:.3g}")
             continue
-        strides, dilations = op.get_attr("strides")[1:3], rates.get(layer, op.get_attr("dilations")[1:3])
-        expect(layer, "stride", list(attributes.get("strides", [1, 1])), list(strides))
-        expect(layer, "dilation", list(attributes.get("dilations", [1, 1])), list(dilations))
-        expect(layer, "groups", attributes.get("group", 1), 1)
-        kernel = op.inputs[1].shape.as_list()[:2]
-        sides = graph.shapes[node.input[0]][2:]
-        same = [_same_padding(*s) for s in zip(sides, kernel, strides, dilations, strict=True)]
-        padding = [before for before, _ in same] + [after for _, after in same]
-        expect(layer, "padding", list(attributes.get("pads", [0] * 4)), padding)
+        theirs, ours = _windows(graph, layer, op, rates.get(layer))
+        for what in ours:
+            expect(layer, what, theirs[what], ours[what])
 
     theirs = [
         (n.op_type[0], list(a["kernel_shape"]), list(a.get("strides", [1, 1])))
@@ -264,6 +263,25 @@ def _compare_ops(graph: _Onnx, tf_graph, used: set[str]) -> tuple[list[str], int
     ]
     expect("pooling", "windows and strides", theirs[: len(ours)], ours)
     return problems, checked + len(ours)
+
+
+def _windows(
+    graph: _Onnx, layer: str, op: "tf.Operation", rate: list[int] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a convolution moves over its input, in ONNX and in TensorFlow; `rate` is that of a decomposed one."""
+    node = graph.nodes[layer]
+    attributes = graph.attributes(node)
+    theirs = {
+        "stride": list(attributes.get("strides", [1, 1])),
+        "dilation": list(attributes.get("dilations", [1, 1])),
+        "groups": attributes.get("group", 1),
+        "padding": list(attributes.get("pads", [0] * 4)),
+    }
+    strides, dilations = op.get_attr("strides")[1:3], rate or op.get_attr("dilations")[1:3]
+    kernel, sides = op.inputs[1].shape.as_list()[:2], graph.shapes[node.input[0]][2:]
+    same = [_same_padding(*s) for s in zip(sides, kernel, strides, dilations, strict=True)]
+    padding = [before for before, _ in same] + [after for _, after in same]
+    return theirs, {"stride": list(strides), "dilation": list(dilations), "groups": 1, "padding": padding}
 
 
 def _same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
+from common.files import read_text
 
 if TYPE_CHECKING:
     from common.tf1 import tf
@@ -210,7 +211,7 @@ def _shard(path: Path) -> bytes:
 
 
 def _load(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_text(path, "cannot be read as a TF.js graph model"))
 
 
 def _field(holder: Any, key: str, kind: type | tuple[type, ...], what: str) -> Any:

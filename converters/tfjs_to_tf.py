@@ -18,6 +18,7 @@ import numpy as np
 
 from common import files, program
 from common.errors import UserError
+from common.words import NAMED, some
 from converters.tfjs import GraphModel, read_graph_model
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def to_variables(model: GraphModel, layers: Sequence[Layer]) -> dict[str, np.nda
             variables |= _variables(layer, given)
     problems += [f"{name} is not finite" for name, value in variables.items() if not np.isfinite(value).all()]
     if problems:
-        raise UserError(f"does not fit the network: {'; '.join(problems)}")
+        raise UserError(f"does not fit the network: {some(problems, NAMED, separator='; ')}")
     return variables
 
 

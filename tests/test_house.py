@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 
 import pytest
 
@@ -125,3 +126,38 @@ def test_commands_have_one_shape():
         if shape != wanted:
             others.append(f"{path}: {shape}")
     assert not others, "\n".join(others)
+
+
+# What opens text in another way than common.files.read_text, and why.
+OTHER_READERS = {
+    "common/files.py": "is that way; holds locks",
+    "common/training/run_folder.py": "a log whose process was killed within a letter is read up to there",
+    "common/training/log.py": "writes",
+    "common/training/validation.py": "writes",
+    "common/results/records.py": "/proc of Linux",
+    "common/results/eval_all.py": "/proc of Linux",
+}
+
+
+def test_text_is_read_in_one_way():
+    """By `common.files.read_text`, which knows marks and names other encodings: people's files are not all UTF-8."""
+    others = []
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for call in (
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ):
+            name, text = ast.unparse(call.func), ast.unparse(call)
+            method = name.rpartition(".")[2]
+            is_text_mode = method == "open" and not re.search(r"b['\"]", text) and not re.search(LIBRARIES, name)
+            if (
+                name in ("json.load", "codecs.open", "io.open")
+                or (method == "read_text" and "." in name)
+                or is_text_mode
+            ):
+                others.append((path.relative_to(ROOT).as_posix(), call.lineno, text))
+    strange = [other for other in others if other[0] not in OTHER_READERS]
+    assert not strange, "\n".join(map(str, strange))
+    assert {other[0] for other in others} >= set(OTHER_READERS) - {"common/files.py"}
+
+
+LIBRARIES = r"^(Image|tarfile|OPENER|archive|member|archive\.zip)\."  # their open is of pictures, archives and pages

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from common.text_table import escaped, markdown
+from common.console import say
+from common.text_table import aligned, escaped, markdown
 
 
 @pytest.mark.parametrize("name", [
@@ -32,3 +33,11 @@ def test_a_name_letter_by_letter():
     assert escaped("a_b `c` [d](e) <f>") == r"a\_b \`c\` \[d\](e) \<f\>"
     assert escaped("", "|") == ""
     assert escaped(r"a\|b", "|") == r"a\|b"
+
+
+def test_names_of_files_do_not_steer_a_terminal(capsys):
+    table = aligned(["name", "pixels"], [["red \x1b[31m", "1"], ["two\nlines", "2"], ["\u202eback", "3"]])
+    assert len(table.splitlines()) == 4
+    assert table.replace("\n", "").isprintable()
+    say("made \x1b[2J of layer\x07")
+    assert capsys.readouterr().err == "made \\x1b[2J of layer\\x07\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from common.text_table import aligned, percent
-from common.words import nearest, some
+from common.words import NAMED, nearest, some
 
 
 def test_nearest():
@@ -16,6 +16,9 @@ def test_some():
     assert some([1, 2, 3], 3) == "1, 2, 3"
     assert some((name for name in "abcde"), 2) == "a, b and 3 more"
     assert some([]) == ""
+    assert some(range(NAMED), NAMED, total=50_000, separator="; ").endswith("; 19 and 49980 more")
+    assert some(["a\x1b[31m", "x" * 100_000]).startswith("a\\x1b[31m, xxx")
+    assert len(some(["x" * 100_000] * 1000)) < 3000
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,7 @@ from common.data.shards import index
 from common.data.split import MARKER, NAMES, SOURCES, Split, divide
 from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
-from common.words import some
-
-NAMED = 20  # missing files that a message names
+from common.words import NAMED, some
 
 
 def card_by_name(name: str) -> DatasetCard:

@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from common import program
 from common.console import Progress
 from common.errors import UserError
-from common.files import write_json, write_text
+from common.files import read_yaml, write_json, write_text
 from common.paths import ROOT
 from common.recipe.recipe import Recipe
 from common.recipe.settings import apply_settings
@@ -89,8 +87,8 @@ def read_models() -> dict[str, list[dict[str, Any]]]:
     """The entries of published_models.yaml by reproduction. Raises UserError when it cannot be read."""
     path = ROOT / "results" / PUBLISHED_MODELS
     try:
-        return {group["reproduction"]: group["models"] for group in yaml.safe_load(path.read_text(encoding="utf-8"))}
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        return {group["reproduction"]: group["models"] for group in read_yaml(path)}
+    except (OSError, TypeError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError, brief
+from common.files import read_text
 from common.paths import ROOT
 from common.recipe.recipe import Recipe
 from common.recipe.values import checked
@@ -144,7 +145,7 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
         text that its data do not say; one sentence names the file, the line, the row and the field.
     """
     try:
-        tables = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 (a safe loader's child)
+        tables = yaml.load(read_text(path), Loader=_Loader)  # noqa: S506 (a safe loader's child)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({brief(' '.join(str(error).split()))})") from None
     try:

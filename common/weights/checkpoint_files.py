@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import is_plain
-from common.words import some
+from common.words import NAMED, some
 
 PREFIX = "model.ckpt"
 BEST = "best.ckpt"  # the checkpoint with the best validation result
@@ -160,7 +160,7 @@ def _in_folder(folder: Path) -> Path:
     if newest := newest_checkpoint(folder):
         hint = f"did you mean {newest}?"
     elif found:
-        hint += f" of a run, and with {len(found)} others; name one: {some((prefix.name for prefix in found), 20)}"
+        hint += f" of a run, and with {len(found)} others; name one: {some((prefix.name for prefix in found), NAMED)}"
     raise UserError(f"{folder}: no such weights (a checkpoint prefix, a V1 file, an .npz or .h5); {hint}")
 
 

@@ -21,9 +21,7 @@ from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
 from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches, real_array
-from common.words import some
-
-NAMED = 20  # a message names at most so many variables of each kind
+from common.words import NAMED, some
 
 
 def restore(

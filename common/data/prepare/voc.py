@@ -21,7 +21,7 @@ from common.data.sets.voc import VOC2012
 from common.downloads.archives import BadArchive
 from common.downloads.download import CannotFetch
 from common.errors import UserError
-from common.files import atomic, sweep, write_text
+from common.files import atomic, read_text, sweep, write_text
 from common.words import some
 
 FOLDER, LISTS = "VOC2012", "ImageSets/Segmentation"
@@ -64,7 +64,7 @@ def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: s
     """
     masks, note = folder / AUGMENTED, folder / ORIGIN
     is_there = masks.is_dir()
-    origin = note.read_text(encoding="utf-8").strip() if is_there and note.is_file() else ""
+    origin = read_text(note).strip() if is_there and note.is_file() else ""
     if origin and source and origin != source:
         raise UserError(
             f"{masks}: is from {origin}, not from {source}; delete it and run this again, or leave --from away"
@@ -83,7 +83,7 @@ def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: s
         _build_from_sbd(job, folder, splits)
     if is_there:
         return origin or "a source that was not written down"
-    return note.read_text(encoding="utf-8").strip()
+    return read_text(note).strip()
 
 
 def _voc(job: Job) -> tuple[Path, dict[str, list[str]]]:
