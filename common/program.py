@@ -22,7 +22,15 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; --help lists what {self.prog} takes\n")
+        self.exit(2, f"error: {printable(message, LONGEST)}; --help lists what {self.prog} takes\n")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add `--workers` and `--quiet` to a command that works in many processes."""
+    parser.add_argument(
+        "--workers", type=whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -67,7 +75,7 @@ def _unwinding() -> Iterator[None]:
 def run(program: Callable[[], int | None]) -> int:
     """Run `program`; returns the exit status: its own, 2 after a user's error, 130 on Ctrl-C.
 
-    An error is one sentence on stderr. One that nobody foresaw is too (status 1), unless TRACEBACK is set.
+    An error is one sentence on stderr. An unforeseen error is one sentence too (status 1), unless TRACEBACK is set.
     """
     with contextlib.suppress(AttributeError):  # of what stands for it in tests
         sys.stdout.reconfigure(errors="surrogateescape")  # names that are no UTF-8 keep their bytes

@@ -109,7 +109,12 @@ def _steer_batch_norm() -> None:
         raise ImportError("common/tf1.py: keras.legacy_tf_layers exists again; delete the repair _steer_batch_norm")
 
     @slim.add_arg_scope
-    def batch_norm(inputs, *args, updates_collections=tf.GraphKeys.UPDATE_OPS, **kwargs):
+    def batch_norm(
+        inputs: tf.Tensor,
+        *args,
+        updates_collections: str | tuple[str, ...] | None = tf.GraphKeys.UPDATE_OPS,
+        **kwargs,
+    ):
         if updates_collections is tf.GraphKeys.UPDATE_OPS:
             updates_collections = (tf.GraphKeys.UPDATE_OPS,)
         return original(inputs, *args, updates_collections=updates_collections, **kwargs)

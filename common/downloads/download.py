@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from common.console import Progress, say
@@ -343,7 +343,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
     inf_msg = "redirects in a circle, last with: "
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
         """Follow to another web address only."""
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise _SourceFailed(f"redirects to {newurl}, which is no http(s) address")

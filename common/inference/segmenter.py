@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from common.tf1 import session, tf
 from common.weights import checkpoints
 from common.weights.weights import Weights
 
+Fetches = tf.Tensor | tuple[tf.Tensor, ...]
 Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
 LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must stay finite too
 
@@ -87,7 +88,7 @@ class Segmenter:
     def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
         return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
 
-    def _run(self, fetches, feeds):
+    def _run(self, fetches: Fetches, feeds: Mapping[tf.Tensor, np.ndarray | float | bool]) -> Any:
         if self._is_closed:
             raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
         try:

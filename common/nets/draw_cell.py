@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.files import atomic
 from common.recipe.cell import Branch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FEATURES, FUSION = "features", "concat, 1x1"
 COLOURS = {"conv": "#cfe5ff", "pyramid_pooling": "#ffe3b8", None: "0.9"}
@@ -72,7 +76,7 @@ def _label(branch: Branch, index: int) -> str:
     return f"{index}: {branch}".replace(" rate", "\nrate").replace(", enlarged", "\nenlarged")
 
 
-def _arrow(axes, places: dict, boxes: dict, start: int, end: int, colour: str) -> None:
+def _arrow(axes: "Axes", places: dict, boxes: dict, start: int, end: int, colour: str) -> None:
     """From box to box, in a bow where another box lies between them."""
     (x, y), (right, row) = places[start], places[end]
     hidden = y == row and any(x < other < right and level == y for other, level in places.values())

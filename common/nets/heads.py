@@ -89,6 +89,7 @@ def decoder(
       scopes: of the 3x3 convolutions, two in the paper.
       separable: whether those are separable.
       depth: channels of each of them.
+      low_level_depth: channels that `low_level` is reduced to.
 
     Returns:
       [n, H, W, depth].

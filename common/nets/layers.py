@@ -35,6 +35,7 @@ def conv2d(
       scope: variables are `<scope>/weights` [k, k, c, d] and, with `bias`, `<scope>/biases` [d].
       stride: output is [n, ceil(h / stride), ceil(w / stride), d].
       rate: atrous rate; a rate above 1 needs stride 1.
+      bias: whether to add one.
       dilated_type: how a rate above 1 is computed, a key of `common.nets.dilation.ATROUS`.
       padding: `even` pads a strided convolution equally before and after, whatever the size (slim's conv2d_same), so
         that the result is the dense one subsampled; `tensorflow` does so for odd sizes only. `none` is VALID

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from common.errors import UserError
-from common.recipe.recipe import Recipe, check_field, check_range, field_types
+from common.recipe.ranges import check_range
+from common.recipe.recipe import Recipe, check_field, field_types
 from common.recipe.values import checked, parse
 from common.words import nearest
 

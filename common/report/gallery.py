@@ -100,7 +100,15 @@ def _positions(split: Split) -> dict[str, int]:
     return stems | {name: i for i, name in enumerate(split.ids)}
 
 
-def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[str, Any], list[MissingPart], int]:
+def _gallery(
+    group: Sequence[Evaluated],
+    names: Sequence[str],
+    split: Split,
+    assets: Path,
+    number: int,
+    budget: int,
+    quiet: bool,
+) -> tuple[dict[str, Any], list[MissingPart], int]:
     positions, pictures, used, unread = _positions(split), [], 0, []
     card, classes = split.card, group[0].scores.classes
     with Progress(f"pictures of {split.title}", len(names), quiet=quiet) as progress:
@@ -135,7 +143,9 @@ def _gallery(group, names, split, assets, number, budget, quiet) -> tuple[dict[s
     )
 
 
-def _picture(group, name, split, position, stem) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _picture(
+    group: Sequence[Evaluated], name: str, split: Split, position: int, stem: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The page's entry for a picture, and the picture's files below the assets folder."""
     image, mask = split.read(position)
     card, files, present = split.card, {}, set()

@@ -24,7 +24,7 @@ class _Recorded:
     def __init__(self, *arguments):
         self.arguments, self.state = arguments, None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 

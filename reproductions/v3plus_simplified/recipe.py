@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
-from common.recipe.recipe import EPOCH, Recipe
+from common.recipe.ranges import EPOCH
+from common.recipe.recipe import Recipe
 
 BaseModel = Literal[
     "xception",

@@ -5,7 +5,6 @@ read by training's own readers, so that what passes here trains. The kinds of fa
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -74,10 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, metavar="DIR|FILE.png", help="the chart (default: runs/check/<DIR's name>/)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write tables and faults there too")
-    parser.add_argument(
-        "--workers", type=program.whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    program.add_workers(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))
 

@@ -70,8 +70,10 @@ def read_annotations(
     """All pictures of the JSON files and folders (with those below) in `paths`, and the labels' names.
 
     Args:
+      paths: JSON files, and folders with such.
       images: the pictures' folder; by default they are looked for beside the JSON file and in CVAT's `images`.
       boxes: whether COCO annotations that only have a box are that rectangle.
+      quiet: no progress.
 
     Returns:
       Pictures by file and by name. Labels of labelme are sorted; COCO's are its categories in the order of the file,

@@ -65,6 +65,7 @@ def paint_set(
       out: the data folder.
       name: of the data set, by default the folder's.
       crowds: one of CROWDS.
+      quiet: no progress.
 
     Raises:
       UserError: a label that is no class, a shape that can't be drawn, two pictures of one name, or masks or a

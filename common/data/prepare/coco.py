@@ -173,10 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--min-pixels", type=program.whole_number(0), default=1000, metavar="N",
         help="drop pictures with no more labelled pixels than this (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=program.whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
+    program.add_workers(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))
 

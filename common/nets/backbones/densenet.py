@@ -20,6 +20,7 @@ def densenet(images: tf.Tensor, blocks: tuple[int, ...], output_stride: int) -> 
     Args:
       images: float32 [n, h, w, 3], preprocessed.
       blocks: units of each dense block.
+      output_stride: 8 or 16.
 
     Returns:
       [n, h / os, w / os, c], half the channels of its dense block, without batch norm: it follows the pool.

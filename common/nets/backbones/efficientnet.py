@@ -57,6 +57,7 @@ def efficientnet(
     Args:
       images: float32 [n, h, w, 3], preprocessed to [-1, 1].
       scales: factors of the channels and of the units; see `SCALES`.
+      output_stride: 8 or 16.
       reads: see `normalise`.
 
     Returns:

@@ -16,6 +16,7 @@ def keras_xception(images: tf.Tensor, output_stride: int) -> tf.Tensor:
 
     Args:
       images: float32 [n, h, w, 3], preprocessed. The first two convolutions are not padded: 128 gives 8 at 16.
+      output_stride: 8 or 16.
 
     Returns:
       [n, h / os, w / os, 728 or 1024] for sides that are multiples of 16, before any ReLU.

@@ -87,7 +87,14 @@ def mobilenet_v2(
     def channels(count: float):
         return divisible(count * depth_multiplier, 8 if depth_multiplier == 1 else style.divisor)
 
-    def conv_bn(inputs: tf.Tensor, depth: int, size: int, names: tuple[str, str], activation_fn=tf.nn.relu6, **options):
+    def conv_bn(
+        inputs: tf.Tensor,
+        depth: int,
+        size: int,
+        names: tuple[str, str],
+        activation_fn: Callable[[tf.Tensor], tf.Tensor] | None = tf.nn.relu6,
+        **options,
+    ):
         outputs = layers.conv2d(inputs, depth, size, scope=names[0], **options)
         return layers.batch_norm(outputs, scope=names[1], activation_fn=activation_fn)
 

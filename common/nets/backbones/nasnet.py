@@ -47,6 +47,7 @@ def nasnet(images: tf.Tensor, plan: Plan, output_stride: int) -> tf.Tensor:
     Args:
       images: float32 [n, h, w, 3], preprocessed. The first convolution is not padded.
       plan: of `PLANS`.
+      output_stride: 8 or 16.
 
     Returns:
       [n, h / os, w / os, 2 or 4 * plan.depth] for sides that are multiples of 32, from the last normal cell but one.

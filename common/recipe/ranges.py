@@ -1,0 +1,60 @@
+"""The least and the greatest numbers that a field of a recipe takes, whatever the other fields are."""
+
+import math
+from typing import Any
+
+from common.errors import UserError, brief
+from common.recipe.values import format_value
+
+_COUNTS = (
+    "num_classes",
+    "num_steps",
+    "batch_size",
+    "grad_update_every",
+    "step_size",
+    "plateau_patience",
+)
+_AMOUNTS = (
+    "weight_decay",
+    "power",
+    "momentum",
+    "residual_gamma",
+    "calibration_batches",
+    "step_factor",
+    "plateau_tolerance",
+    "plateau_min_delta",
+    "min_learning_rate",
+    "epochs",
+    "hard_example_mining_step",
+    "gradient_clip",
+    "scale_step",
+    "resize_factor",
+)
+MOST_OF_ANY = 10**12
+EPOCH = -1  # an interval of steps that is a pass over the data
+INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
+RANGES = {
+    **dict.fromkeys(_COUNTS, (1, math.inf)),
+    **dict.fromkeys(_AMOUNTS, (0, math.inf)),
+    "seed": (0, 2**31 - 1),
+    "crf_iterations": (0, 1000),
+    "ignore_label": (0, 255),
+}
+ABOVE_ZERO = ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon")
+
+
+def check_range(name: str, value: Any) -> None:
+    """Raise UserError for a field's value that is wrong whatever the other fields are."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
+        raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
+    if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+        raise UserError(f"{name}={brief(format_value(value))}: must be finite")
+    least, most = RANGES.get(name, (-math.inf, math.inf))
+    if name in RANGES and not least <= value <= most:
+        limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise UserError(f"{name}={value}: must be {limits}")
+    if name in INTERVALS and value != EPOCH and value < INTERVALS[name]:
+        raise UserError(f"{name}={value}: must be at least {INTERVALS[name]}, or -1 for an epoch")
+    if name in ABOVE_ZERO and value <= 0:
+        raise UserError(f"{name}={value}: must be above 0")
