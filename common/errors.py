@@ -9,7 +9,7 @@ LONGEST_QUOTE = 200  # characters of a person's text or value that a message quo
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one clear sentence naming the file or flag and what to do."""
+    """An error that the user can correct. The message is one clear sentence: the file or flag, and what to do."""
 
 
 class WeightsError(UserError):

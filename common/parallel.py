@@ -17,9 +17,9 @@ IN_PROCESS = 64  # fewer items than this are not worth starting processes for
 
 @contextlib.contextmanager
 def parallel_map(workers: int, items: int | None = None) -> Iterator[Callable]:
-    """`map` over processes (decoding and painting hold the interpreter's lock).
+    """Give a `map` over processes, because decoding and painting hold the interpreter's lock.
 
-    The plain one for fewer than two workers, and for fewer `items` than IN_PROCESS if their number is given.
+    With fewer than two workers, or fewer `items` than IN_PROCESS, it is the builtin `map`.
     """
     if workers < 2 or (items is not None and items < IN_PROCESS):
         yield map

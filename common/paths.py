@@ -12,11 +12,11 @@ _SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def plain_name(text: str, what: str) -> str:
-    """`text`, when it names a thing and can be part of a file's name wherever it is put.
+    """Return `text` if it can be part of a file's name.
 
     Args:
-      text: as some file or argument gives it.
-      what: begins the message: the file or field that it comes from.
+      text: a name from a file or an argument.
+      what: the file or field that it comes from; it begins the message.
 
     Raises:
       UserError: it is empty or too long, begins with a dot, or holds a separator of folders or a control character.

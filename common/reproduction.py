@@ -32,14 +32,14 @@ class Reproduction:
       variants: the named recipes; the first is the default.
       sample_variants: for the drawn sample set; `reproduce` runs each of them.
       scratch_variant: for real data without weights to start from.
-      protocols: recipe changes; `reproduce` evaluates each of them besides the recipe's own protocol.
+      protocols: recipe changes; `reproduce` evaluates with each of them, and with the recipe's own protocol.
       module: holds `network`; imported, and TensorFlow with it, only when it is asked for.
-      fields_from_weights: names and shapes of a weight file -> recipe fields that it settles (encoder,
-        preprocessing, classes). By default nothing.
+      fields_from_weights: names and shapes of a weight file -> the recipe fields that they determine (encoder,
+        preprocessing, classes). By default none.
       last_layer: regular expression of the variables that score the classes.
       keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own; and a
         regular expression of the arrays that the network may leave unused.
-      not_in_weights: recipe fields of the network that no weight file tells, unless a run of ours stored them in it.
+      not_in_weights: recipe fields of the network that weight files of other programs don't tell.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
@@ -57,7 +57,7 @@ class Reproduction:
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
-        """The network, imported now."""
+        """Import the network and return it."""
         return importlib.import_module(self.module).network
 
     @property
@@ -91,15 +91,15 @@ class Reproduction:
         return next(iter(self.variants))
 
     def settings_for_own_classes(self, init: "Weights | None") -> list[str]:
-        """For classes of one's own: their weights are measured, and of a whole network all but the last layer loaded.
+        """The settings for a person's own classes: class weights are measured, and the last layer is not loaded.
 
-        Of weights without that layer the variant says what is loaded.
+        If the weights don't have the last layer, the variant says what is loaded.
         """
         whole = init is not None and any(re.search(self.last_layer, name) for name in init.shapes)
         return ["class_weights=auto", *([f"init_not_loaded={self.last_layer}"] if whole else [])]
 
     def recipe_to_train(self, settings: list[str], init: "Weights | None" = None) -> Recipe:
-        """The recipe of a new run: its variant, what the weights it starts from settle, then `--set`."""
+        """The recipe of a new run: its variant, then the fields that its first weights determine, then `--set`."""
         variant, others = _split_settings(settings)
         recipe = apply_settings(self.variants, self.default_variant, variant)
         if init:
@@ -110,9 +110,9 @@ class Reproduction:
         return apply_settings(self.variants, recipe, others)
 
     def recipe_to_resume(self, settings: list[str], weights: "Weights") -> Recipe:
-        """The recipe of a run that goes on: the stored one, so that its `--set` need not be said again.
+        """The recipe of a resumed run: the stored one, so its `--set` need not be given again.
 
-        What is said is applied all the same; a recipe that differs is refused by the training.
+        Given settings are applied too; training refuses a recipe that differs from the run's.
         """
         variant, others = _split_settings(settings)
         stored = self.stored_recipe(weights)
@@ -123,9 +123,9 @@ class Reproduction:
     def recipe_to_run(self, settings: list[str], weights: "Weights") -> Recipe:
         """The recipe to evaluate or predict with.
 
-        Weights that a run of this suite wrote bring their recipe, and `variant=` changes how they are
-        evaluated, not how they were trained; a checkpoint of the original program settles what its
-        names tell, and the variant is the rest. `--set` has the last word.
+        Weights of a run of this suite hold their recipe, and `variant=` changes only how they are evaluated. A
+        checkpoint of the original program determines the fields that its names tell; the others are the variant's. `--set`
+        overrides both.
         """
         variant, others = _split_settings(settings)
         named = apply_settings(self.variants, self.default_variant, variant)
@@ -148,8 +148,8 @@ class Reproduction:
         if missing:
             how = " or --config" if self.config_settings else ""
             say(
-                f"{weights.path}: does not tell {' and '.join(missing)}; the published one is taken, --set{how} gives "
-                f"another"
+                f"{weights.path}: does not tell {' and '.join(missing)}; the published value is used, --set{how} "
+                f"changes it"
             )
 
     def _adopt(self, weights: "Weights", recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a split's files lie when no list names them: a glob, and the mask as an edit of the image's path."""
+    """Where a split's files lie when no list names them: a glob, and replacements from image path to mask path."""
 
     images: str  # glob below the data folder, e.g. leftImg8bit/val/*/*_leftImg8bit.png
     replace: tuple[tuple[str, str], ...]  # image path -> mask path, text by text
@@ -18,10 +18,10 @@ class StemPairs:
 
     Attributes:
       images, masks: the folders, relative to the data folder; None where a list names both files of every pair.
-      mask_ending: what a mask's stem has behind its picture's.
+      mask_ending: the end of a mask's stem after its picture's stem.
       listed: file with a stem or `image mask` on each line, relative to the data folder; None takes every pair.
-      val_share, seed: this share of all pairs, drawn by the seed, is the split `val`, the rest is `train`; None
-        divides nothing.
+      val_share, seed: the share of all pairs that is the split `val`, and the seed that draws it; the rest is `train`.
+        None: the split is not divided.
     """
 
     images: str | None
@@ -34,12 +34,12 @@ class StemPairs:
 
 @dataclass(frozen=True)
 class RawLabels:
-    """Meanings of raw mask values that are neither class ids nor the palette's colours: an id each, or ignored.
+    """Class ids of raw mask values that are neither class ids nor the palette's colours.
 
     Attributes:
       values: raw value -> class id or ignore label; empty where values are class ids.
       colours: RGB -> class id or ignore label; empty where colours are the palette's.
-      others: what all that is not named stands for; None refuses it.
+      others: the class id or ignore label of all other values; None refuses them.
     """
 
     values: Mapping[int, int] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class DatasetCard:
       classes: names, the position being the class id.
       palette: RGB per class id, 0..255.
       ignore_label: value of pixels that belong to no class.
-      ignored_classes: ids that the network scores but no mask counts: read as the ignore label.
+      ignored_classes: ids that the network has scores for, but that masks read as the ignore label.
       image_folder, image_suffix: an ImageSets id `x` means `<image_folder>/x<image_suffix>`.
       mask_folders: the first that exists holds `x.png`.
       list_folders: where `<split>.txt` is looked for, below the data folder.

@@ -1,4 +1,4 @@
-"""Files in people's folders: links are followed, hidden files and dead links are none."""
+"""Files in users' folders: links are followed; hidden files and dead links are left out."""
 
 import glob
 import os
@@ -20,7 +20,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """As `is_file`."""
+    """Whether a folder is there; also for names that no file system takes, as `is_file`."""
     try:
         return path.is_dir()
     except OSError:
@@ -28,7 +28,7 @@ def is_folder(path: Path) -> bool:
 
 
 def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files of a folder, not below, that end in one of the lower-case `suffixes`, in any case; by name."""
+    """The files directly in a folder that end in one of the lower-case `suffixes`, in any case, sorted by name."""
     paths = (path for path in folder.iterdir() if not is_hidden(path.name))
     return sorted(path for path in paths if path.suffix.lower() in suffixes and is_file(path))
 
@@ -48,9 +48,9 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def files_of_pattern(pattern: str) -> list[Path]:
-    """The files that a shell's pattern names, ** for folders below; by name.
+    """The files that a shell's pattern names (** for folders below), sorted by name.
 
-    A part of it that is there as it is written stands for itself: `data [2024]/*.jpg`.
+    A part of the pattern that exists under this very name is no pattern: `data [2024]/*.jpg`.
     """
     path = Path(pattern)
     escaped = Path(path.anchor)

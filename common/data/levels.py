@@ -20,9 +20,9 @@ _GDAL_NODATA, _SAMPLE_FORMAT, _UNSIGNED = 42113, 339, 1  # tags of TIFF, and a v
 
 @dataclass(frozen=True)
 class Levels:
-    """The numbers of a picture as float64 [h, w], NaN where there is none, and which of them become black and white.
+    """The numbers of a picture, float64 [h, w], NaN where there is none, and those that become black and white.
 
-    `is_stretched` says whether the percentiles chose the two.
+    `is_stretched` says whether percentiles chose black and white.
     """
 
     black: float

@@ -49,10 +49,10 @@ class Encoded:
 
 @contextlib.contextmanager
 def opened(path: Path | Encoded) -> Iterator[Image.Image]:
-    """The file, of which only the head is read yet.
+    """Open the file and read only its head.
 
-    Raises UserError that names it, for whatever Pillow's plugins meet within the block, and for a picture that is
-    larger than its file can be, or than the memory.
+    Raises UserError, which names the file, for every error of Pillow within the block, and for a picture that is larger
+    than its file can hold, or than the memory.
     """
     size = 0, 0
     try:
@@ -79,7 +79,7 @@ def too_large(size: tuple[int, int]) -> str:
 
 
 def _check_size(path: Path | Encoded, image: Image.Image) -> None:
-    """Raises UserError for a head that claims far more pixels than the file can hold; decoding would eat the memory."""
+    """Raise UserError for a head that claims far more pixels than the file can hold; decoding would fill the memory."""
     width, height = image.size
     there = len(path.data) if isinstance(path, Encoded) else path.stat().st_size
     if width * height > max(PIXELS_PER_BYTE * there, PIXELS_OF_ANY_FILE):
@@ -87,10 +87,10 @@ def _check_size(path: Path | Encoded, image: Image.Image) -> None:
 
 
 def read_image(path: Path | Encoded) -> np.ndarray:
-    """Any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
+    """Read any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
-    Grey becomes three equal channels, 16 bit is scaled to 8, transparency is dropped (the colour under it stays). How
-    signed, 32 bit and float numbers become 8 bit is said in `common.data.levels`. Raises UserError.
+    Grey becomes three equal channels, 16 bit is scaled to 8, and transparency is dropped (the colour under it stays).
+    `common.data.levels` says how signed, 32 bit and float numbers become 8 bit. Raises UserError.
     """
     with opened(path) as image:
         image.load()
@@ -162,14 +162,13 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
-    """A label mask as uint8 class ids [h, w], `card.ignore_label` where a pixel has none.
+    """Read a label mask as uint8 class ids [h, w], with `card.ignore_label` where a pixel has no class.
 
     Index masks (grey or palette PNG, or the id in all three channels) are taken by value, through the card's label map
     if the file's ending has one; colour masks are decoded by the card's palette, also when they were saved as a
-    palette PNG whose entries are in another order. Raw labels of the card come before all that: with
-    colours alone, every file is read by the colours it shows. The card's ignored classes become the
-    ignore label. Raises UserError naming the file and the first value that is neither a class nor the
-    ignore label.
+    palette PNG whose entries are in another order. Raw labels of the card take precedence; if they have only colours,
+    every file is read by its colours. The card's ignored classes become the ignore label. Raises UserError, which names
+    the file and the first value that is neither a class nor the ignore label.
     """
     with opened(path) as image:
         if problem := kind_problem(image):
@@ -184,7 +183,7 @@ def read_mask(path: Path | Encoded, card: DatasetCard) -> np.ndarray:
 
 
 def kind_problem(image: Image.Image) -> str:
-    """Why a picture that can be read is no mask by its kind, or ""; asked before its pixels are loaded."""
+    """The reason why a readable picture can be no mask, or "". It is asked before the pixels are loaded."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         return f"is a film of {frames} frames; a mask is one picture: save the one that is meant"

@@ -2,8 +2,8 @@
 
 `python -m common.data.sample --out DIR` writes it. Each picture shows one to three textured objects
 of six VOC classes on a mottled ground, every object edged with a band of 255 as in VOC. Only integer
-arithmetic and exact rationals are used, so every machine draws the same pixels. Scores on it say that
-the machinery works and nothing else: runs are marked `sample` wherever they appear.
+arithmetic and exact rationals are used, so every machine draws the same pixels. Scores on it show only that
+the programs work; runs are marked `sample` everywhere.
 """
 
 import argparse
@@ -106,7 +106,7 @@ ROTATIONS = ((1, 0, 1), (4, 3, 5), (12, 5, 13), (15, 8, 17), (4, -3, 5), (12, -5
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One picture: uint8 RGB [h, w, 3] and uint8 class ids [h, w], sides of 144 to 224 pixels."""
+    """Draw a picture, uint8 RGB [h, w, 3], and its class ids, uint8 [h, w]; sides are 144 to 224 pixels."""
     rng = np.random.RandomState(seed)
     height, width = (8 * rng.randint(18, 29) + rng.randint(0, 8) for _ in range(2))
     ys, xs = np.mgrid[:height, :width]

@@ -51,7 +51,7 @@ NAMES = ("random_train", "random_val")
 
 
 def divide(pairs: list, name: str) -> list:
-    """The part `random_train` or `random_val` of all `pairs`; each picture once, in an order that SEED settles."""
+    """The part `random_train` or `random_val` of all `pairs`; each picture once, in an order that SEED fixes."""
     pairs = list(dict.fromkeys(pairs))
     random.Random(SEED).shuffle(pairs)
     cut = int(len(pairs) * (1 - VAL_SHARE))

@@ -37,12 +37,12 @@ def root(card: DatasetCard, data_dir: Path) -> Path:
 def read_pairs(card: DatasetCard, data_dir: Path, name: str) -> tuple[Iterable[Pair], Path | None]:
     """The pairs of the split `name`, or of a list file of that path, and the list if there is one.
 
-    Of folders the pairs are in the order of their stems. Pictures without a mask, and masks without a picture, are
-    left out; a line on stderr says so.
+    Pairs of folders are in the order of their stems. Pictures without a mask, and masks without a picture, are left
+    out, with a message on stderr.
 
     Raises:
-      UserError: no such split, a folder that is missing, two files of one stem, nothing that fits, or a list that is
-      malformed or names what is not there.
+      UserError: there is no such split, a folder is missing, two files have one stem, no pair fits, or a list is
+        malformed or names files that are missing.
     """
     split = split_named(card, data_dir, name)
     if split.listed is not None:
@@ -103,7 +103,7 @@ def pairs_of(lines: Iterable[Line], path: Path) -> Iterator[Pair]:
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank. Raises UserError when the file can't be read as text."""
+    """Yield number and text of each line that is not blank. Raises UserError when the file can't be read as text."""
     text = read_text(path, "cannot be read as a list")
     with Progress(f"reading {path.name}", text.count("\n") + 1) as progress:
         for number, line in enumerate(io.StringIO(text), 1):  # not all lines at once: there may be millions
@@ -222,7 +222,7 @@ def _stem(entry: str, split: StemPairs) -> str:
 
 
 def _normal(text: str) -> str:
-    """One form for letters with accents: some file systems keep another one than was typed."""
+    """The text with letters with accents in one form: some file systems store another form than was typed."""
     return unicodedata.normalize("NFC", text)
 
 

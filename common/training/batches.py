@@ -1,8 +1,7 @@
 """Training batches by tf.data: decode, scale, mirror, crop, preprocess, batch, prefetch.
 
 Example e of a run (e = step * batch + position) is picture `order(e)` under augmentation
-`numbers(e)`, both functions of (seed, e) alone: a run stopped anywhere and resumed sees what the
-run that never stopped sees.
+`numbers(e)`. Both depend on (seed, e) alone, so a resumed run reads the same batches as a run that never stopped.
 """
 
 from typing import Self
@@ -18,7 +17,7 @@ from common.tf1 import tf
 
 
 def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
-    """Indices into `count` pictures for the examples first..last-1; each epoch is a permutation of its own."""
+    """The picture indices, 0..count-1, of the examples first..last-1; each epoch is another permutation."""
     epochs = range(first // count, -(-last // count))
     order = [np.random.RandomState([seed, epoch]).permutation(count) for epoch in epochs]
     start = first - epochs.start * count
@@ -88,11 +87,11 @@ class TrainingBatches:
 
 
 def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bring into range, scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
+    """Resize into a range, scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
 
-    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture
-    smaller than the crop is padded, by the mean and by the ignore label unless the recipe says
-    otherwise: below and to the right, or for a centred crop on all sides.
+    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture smaller than the crop
+    is padded with the mean and the ignore label, unless the recipe has others: below and to the right, or for a centred
+    crop on all sides.
     """
     if recipe.resize_range:
         image = bring_into_range(image, recipe.resize_range, recipe)

@@ -1,7 +1,7 @@
-"""Fill batch norm's stored statistics from pictures, where there are no trained weights to bring them.
+"""Measure batch norm's stored statistics on pictures, for networks without trained weights.
 
-A frozen batch norm that holds mean 0 and variance 1 does nothing, and a hundred layers of random
-weights without normalisation neither carry a signal forward nor a gradient back.
+A frozen batch norm with mean 0 and variance 1 does nothing, and a hundred layers of random weights without
+normalisation carry neither signal nor gradient.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,9 @@ from common.training.batches import TrainingBatches
 def calibrate(
     network: Network, recipe: Recipe, split: Split, weights: Mapping[str, np.ndarray], quiet: bool = False
 ) -> dict[str, np.ndarray]:
-    """The mean batch statistics over the first `recipe.calibration_batches` training batches.
+    """Average the batch statistics over the first `recipe.calibration_batches` training batches.
 
-    Each layer sees what the layers below it give when they are normalised by the same batch, so
-    one pass calibrates the whole depth.
+    All layers normalise by the same batch, so one pass calibrates every layer.
 
     Args:
       network: the reproduction's network.

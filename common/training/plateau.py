@@ -1,8 +1,8 @@
-"""The plateau schedule: the next rate when the loss no longer falls, without anybody watching.
+"""The plateau schedule: take the next learning rate when the loss no longer falls.
 
-The original of v3 was trained so by hand (its README: .01, then .005, then .001 "when the seg_loss stopped to
-decrease"); with a patience of several windows it is Keras' ReduceLROnPlateau. The state lives in variables of the
-graph, so that a resumed run goes on exactly.
+The original of v3 was trained in this way by hand (its README: .01, then .005, then .001 "when the seg_loss stopped to
+decrease"). With a patience of several windows it is Keras' ReduceLROnPlateau. The state is in variables of the graph,
+so that a resumed run goes on exactly.
 """
 
 from common.recipe.recipe import Recipe
@@ -11,7 +11,7 @@ from common.weights.weights import PLATEAU
 
 
 class Plateau:
-    """Drops through `recipe.plateau_factors`, judged by the mean pixel loss of windows of updates."""
+    """Goes through `recipe.plateau_factors`, judged by the mean pixel loss of windows of updates."""
 
     def __init__(self, recipe: Recipe):
         self._recipe = recipe
@@ -30,7 +30,7 @@ class Plateau:
         return tf.maximum(recipe.learning_rate * factor, recipe.min_learning_rate)
 
     def observe(self, pixel_loss: tf.Tensor) -> tf.Operation:
-        """Count the loss of one forward pass in."""
+        """Add the loss of one forward pass to the window."""
         return self._sum.assign_add(pixel_loss / self._recipe.grad_update_every).op
 
     def judge(self, step: tf.Tensor) -> tf.Operation:

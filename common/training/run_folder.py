@@ -23,7 +23,7 @@ LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with 
 
 
 def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
-    """A run's own folder: the same numbers, data and start (`inputs`) give the same one, anything else another."""
+    """A run's folder below runs/: the same recipe, data and start (`inputs`) always give the same one."""
     text = json.dumps([recipe.to_json(), inputs], sort_keys=True)
     return RUNS / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -52,17 +52,17 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
     return summary
 
 
-UNKNOWN = "?"  # among the pictures: weights from elsewhere were the start, and nobody knows theirs
+UNKNOWN = "?"  # among the pictures: the run started from weights whose training pictures are unknown
 
 
 def read_pictures(run_dir: Path) -> set[str]:
-    """The stems of the pictures that weights in `run_dir` were trained on, those of their start included."""
+    """The stems of the pictures that weights in `run_dir`, and the weights they started from, were trained on."""
     path = run_dir / PICTURES
     return set(path.read_bytes().decode("utf-8", "surrogateescape").splitlines()) if path.is_file() else set()
 
 
 def read_log(run_dir: Path, name: str = LOG) -> list[dict[str, Any]]:
-    """A log's entries in order; from a half-written or damaged line on they are dropped."""
+    """Read a log's entries in order, up to the first half-written or damaged line."""
     path = run_dir / name
     if not path.exists():
         return []

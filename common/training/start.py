@@ -19,7 +19,7 @@ from common.weights.weights import Weights
 
 
 def with_data_fields(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
-    """The recipe with what only the training pictures tell: the steps of an epoch, class weights that are 'auto'."""
+    """The recipe with the fields that are measured on the training pictures: steps of an epoch, 'auto' class weights."""
     changes: dict[str, Any] = {}
     steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
     for name in recipe.fields_set_by_data() - {"class_weights"}:
@@ -47,7 +47,7 @@ class Start:
       checkpoint: the newest of the run's folder; None when the run begins.
       step: updates that are done.
       init: weights to begin with, if any were given.
-      val_limit: how many pictures a run that goes on was begun to validate on; None is all.
+      val_limit: on how many pictures a resumed run validates, as when it began; None is all.
     """
 
     checkpoint: Path | None
@@ -60,7 +60,7 @@ def find_start(run_dir: Path, recipe: Recipe, split: Split, init: Weights | None
     """Look for the run's newest checkpoint, and rewind the run's logs to it.
 
     Raises:
-      UserError: the folder holds a run and `resume` is not said, or the run is of another recipe, data set or start.
+      UserError: the folder holds a run and `resume` is false, or the run is of another recipe, data set or start.
     """
     newest = checkpoint_to_resume(run_dir, resume)
     if newest:
@@ -72,7 +72,7 @@ def find_start(run_dir: Path, recipe: Recipe, split: Split, init: Weights | None
 
 
 def checkpoint_to_resume(run_dir: Path, resume: bool) -> Path | None:
-    """The run's newest checkpoint, if there is one. Raises UserError when there is and `resume` is not said."""
+    """The run's newest checkpoint, if there is one. Raises UserError when there is one and `resume` is false."""
     newest = newest_checkpoint(run_dir)
     if newest and not resume:
         raise UserError(
@@ -82,7 +82,7 @@ def checkpoint_to_resume(run_dir: Path, resume: bool) -> Path | None:
 
 
 def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Split, init: Weights | None) -> None:
-    """A run of two recipes, data sets or starting points would be none of them."""
+    """Raise UserError when the run in the folder has another recipe, data set or start."""
     stored, now = Weights(checkpoint).recipe() or {}, recipe.to_json()
     changes = [f"{k} {format_value(stored.get(k))} -> {format_value(v)}" for k, v in now.items() if stored.get(k) != v]
     summary, started = run_folder.read_summary(run_dir) or {}, _summary(split, init, "")
@@ -113,7 +113,7 @@ def _summary(split: Split, init: Weights | None, command: str) -> dict:
 
 
 def write_summary(run_dir: Path, split: Split, init: Weights | None, command: str, val_limit: int | None) -> None:
-    """Write what records and later calls ask of a run that begins: its data, its start, and the pictures it sees."""
+    """Write the facts that records and later calls need of a new run: its data, its start, and its pictures."""
     write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
     if split.card.source:  # a person's own card: predicting needs its classes and colours wherever it runs
         write_text(run_dir / DATASET_FILE, read_text(Path(split.card.source)))

@@ -38,7 +38,7 @@ class TrainStep:
 
 
 def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
-    """The rate of update number `step` (from 0).
+    """The learning rate of update number `step` (from 0).
 
     poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates.
 
@@ -113,13 +113,13 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
 
 
 def batch_confusion(logits: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
-    """int64 [classes, classes]: pixels by label (row) and highest score (column), those without a class left out.
+    """Count pixels by label (row) and highest score (column): int64 [classes, classes]. Void pixels are left out.
 
-    They are compared at the scores' size, where it costs next to nothing.
+    They are compared at the scores' size, which takes almost no time.
 
     Args:
       logits: float32 [n, h, w, classes].
-      labels: uint8 [n, H, W, 1], brought to [h, w] by nearest neighbour.
+      labels: uint8 [n, H, W, 1], resized to [h, w] by nearest neighbour.
       classes: labels of this or above have no class.
     """
     labels = tf.cast(layers.resize_labels(labels, tf.shape(logits)[1:3])[..., 0], tf.int64)

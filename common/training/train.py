@@ -58,7 +58,7 @@ def train(
       recipe: every number.
       split: the training pictures.
       run_dir: the run's folder; a second process in it is refused.
-      init: weights to start from, strictly, but for `recipe.init_not_loaded`.
+      init: weights to start from; all variables must fit, except those of `recipe.init_not_loaded`.
       resume: go on from the newest checkpoint in `run_dir` (from the start when there is none).
       keep: checkpoints to keep; 0 keeps all.
       save_start: write start/model.ckpt-0 too, the network as training finds it.

@@ -51,8 +51,8 @@ class Update:
 class Trainer:
     """Builds the training graph on the default one, which must be empty, and runs it.
 
-    Everything that a step needs is in the graph before it is finalised: an op added in the loop would have the whole
-    graph optimised anew, every step.
+    Everything that a step needs is in the graph before it is finalised. After a new op TensorFlow would optimise the
+    whole graph again.
     """
 
     def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int):
@@ -116,7 +116,7 @@ class Trainer:
         return Update(step, figures, feeds[-1], scores)
 
     def _run(self, session: tf.Session, feeds: list[Feed]) -> tuple[dict[str, float | None], np.ndarray]:
-        """One update; losses are averaged over the accumulated batches, as the gradients are, and pixels counted."""
+        """Run one update; losses are averaged over the accumulated batches, and pixels are counted over them."""
         step = self._step
         losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
         fetches = {**losses, "learning_rate": step.learning_rate, "scores": self._shown_scores}

@@ -25,8 +25,8 @@ MEASURED = ("miou", "pixel_accuracy", "loss")
 class Validation:
     """Measures the network in training every `recipe.validation_interval` steps, into `validation.jsonl`.
 
-    Without a split, or with an interval of 0, it measures nothing. Training is not touched by it: a run with
-    validation gives the same weights as one without.
+    Without a split, or with an interval of 0, it measures nothing. A run with validation gives the same weights as one
+    without.
 
     Args:
       network, recipe: of the run.
