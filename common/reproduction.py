@@ -124,8 +124,8 @@ class Reproduction:
         """The recipe to evaluate or predict with.
 
         Weights of a run of this suite hold their recipe, and `variant=` changes only how they are evaluated. A
-        checkpoint of the original program determines the fields that its names tell; the others are the variant's. `--set`
-        overrides both.
+        checkpoint of the original program determines the fields that its names tell; the others are the variant's.
+        `--set` overrides both.
         """
         variant, others = _split_settings(settings)
         named = apply_settings(self.variants, self.default_variant, variant)

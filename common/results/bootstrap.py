@@ -70,9 +70,9 @@ class Difference:
       low, high: the interval's ends; nan where no draw has the figure.
       pictures: that have the figure: with the class in their label.
       occurs: the share of the draws that have it, 0 to 1.
-      excludes_zero: whether the interval does, and there are pictures enough to tell: so many that the chance of all
-        of them differing the same way by chance, 2 ** (1 - pictures), is below 1 - confidence. The interval of a
-        class in one picture is a point, wherever it lies.
+      excludes_zero: whether the interval excludes 0, and there are enough pictures: so many that the probability of all
+        of them differing in the same direction by chance, 2 ** (1 - pictures), is below 1 - confidence. (The interval
+        of a class that is in one picture is a point.)
     """
 
     name: str
@@ -110,8 +110,8 @@ def differences(
       count, seed: of the draws, the same for both.
       confidence: of the percentile intervals, above 0 and below 1.
 
-    A class that no label of a draw holds has no IoU there: the draw's mean is over the others, and the class's own
-    interval over the other draws.
+    A class that is in no label of a draw has no IoU there. The draw's mean is over the other classes, and the class's
+    own interval is over the other draws.
     """
     drawn = np.concatenate(
         [b.weighted(weights).figures() - a.weighted(weights).figures() for weights in draws(len(a.hits), count, seed)]

@@ -21,8 +21,8 @@ PROGRAMS = ("__init__", "__main__", "demo")  # of a package: what starts it is n
 def code_version(module: str) -> str:
     """sha256 of the code that evaluates the reproduction whose network is in `module`.
 
-    Records keep it: one of another version of the code is no answer for this one. It follows what the code means, so
-    that a comment, a docstring, an import, a message or a moved function is no other version.
+    A record keeps it, and a record with another digest does not count for this code. The digest follows the meaning of
+    the code: a changed comment, docstring, import or message, or a moved function, does not change it.
     """
     return digest(module, ROOT)
 

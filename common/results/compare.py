@@ -155,10 +155,10 @@ class Comparison:
 def compare(
     a: Run, b: Run, *, count: int = DRAWS, seed: int = 0, confidence: float = 0.95, by: str = "miou"
 ) -> Comparison:
-    """Compare two runs on the pictures that both have; pictures are ranked by the measure `by`.
+    """Compare two runs on the pictures that both have, and rank the pictures by the measure `by`.
 
     Raises:
-      UserError: the runs have other numbers of classes, no picture in common, or two pictures of one name.
+      UserError: the runs have different numbers of classes, no picture in common, or two pictures of one name.
     """
     if a.scores.classes != b.scores.classes:
         raise UserError(
@@ -206,7 +206,7 @@ def as_text(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namesp
         f"{comparison.shared} pictures in both; left out: {only_a} of A alone, {only_b} of B alone",
     ]
     if comparison.other_labels:
-        lines.append(f"note: of {comparison.other_labels} pictures the runs did not count the same labels")
+        lines.append(f"note: the runs did not count the same labels in {comparison.other_labels} pictures")
     if comparison.shared < PICTURES_FOR_INTERVALS:
         lines.append(f"note: intervals of fewer than {PICTURES_FOR_INTERVALS} pictures are too narrow")
     lines += [
@@ -351,14 +351,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "runs", nargs=2, metavar="RUN", help="record (file, id or the id's last ten characters), folder or pictures.npz"
     )
-    parser.add_argument("--draws", type=whole(1), default=DRAWS, metavar="N", help=f"of pictures (default: {DRAWS})")
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the draws (default: 0)")
-    parser.add_argument("--confidence", type=_share, default=0.95, metavar="C", help="of the intervals (default: 0.95)")
     parser.add_argument(
-        "--pictures", type=whole(0), default=PICTURES, metavar="N", help=f"changed most (default: {PICTURES})"
+        "--draws", type=whole(1), default=DRAWS, metavar="N", help=f"draws of pictures (default: {DRAWS})"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="seed of the draws (default: 0)")
+    parser.add_argument(
+        "--confidence", type=_share, default=0.95, metavar="C", help="confidence of the intervals (default: 0.95)"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=whole(0),
+        default=PICTURES,
+        metavar="N",
+        help=f"how many pictures to show, those that changed most first (default: {PICTURES})",
     )
     parser.add_argument("--by", choices=MEASURES, default="miou", help="what pictures are ranked by (default: miou)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE too")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"draw those pictures into DIR/{SHEET}; needs --data")
     parser.add_argument("--data", metavar="DIR", help="the data set, its dataset.yaml, or 'sample'")
     parser.add_argument("--dataset", metavar="NAME", help="its name, if no RUN is a record (default: voc2012)")

@@ -1,8 +1,7 @@
-"""`python -m common.results.eval_all`: every known checkpoint under every protocol that its paper reports, once.
+"""`python -m common.results.eval_all`: evaluate every known checkpoint under every protocol of its paper, once.
 
-A job whose record is there, for this checkpoint, data, protocol and code, is done. The others run in processes of
-their own, as many at a time as memory allows; each writes its record when it ends, so that a run that was killed
-leaves only the rest to do.
+A job is done if there is a record of this checkpoint, data, protocol and code. The others run in separate processes, as
+many at a time as memory allows. Each writes its record when it ends, so after a kill only the rest is left to do.
 """
 
 import argparse
@@ -128,7 +127,7 @@ def _is_of(record: dict, job: Job, code: str, split: Split) -> bool:
 
 
 def missing_runs(ours: Iterable[Reproduction]) -> list[tuple[Reproduction, str]]:
-    """The sample variants whose run is not there or not at its end."""
+    """The sample variants whose run is missing or not finished."""
     found = []
     for reproduction in ours:
         for variant in reproduction.sample_variants:
@@ -139,7 +138,7 @@ def missing_runs(ours: Iterable[Reproduction]) -> list[tuple[Reproduction, str]]
 
 
 def train(reproduction: Reproduction, variant: str, quiet: bool) -> None:
-    """Make a sample run, or go on with it. Raises UserError when that fails."""
+    """Train a sample run, or go on with it. Raises UserError when that fails."""
     say(f"{reproduction.name} {variant}: has no checkpoint yet; training it", quiet)
     words = ["-m", reproduction.package, "reproduce", "--set", f"variant={variant}"]
     words_and_flags = [sys.executable, *words, *(["--quiet"] if quiet else [])]

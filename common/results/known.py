@@ -24,7 +24,7 @@ class KnownCheckpoint:
       path: the checkpoint's prefix or file.
       settings: `--set` arguments: the variant, for weights from elsewhere.
       sample: whether a run on the drawn sample set trained it.
-      val_seen: val splits, `<data set>/<split>`, and whether its weights have seen them, where the manifest tells.
+      val_seen: `<data set>/<split>` -> whether its weights were trained on this split, where the manifest tells.
       out: folder below which its evaluations lie.
     """
 
@@ -58,7 +58,7 @@ def trained(reproductions: Mapping[str, Reproduction], quiet: bool = False) -> I
 def fetched(
     reproductions: Mapping[str, Reproduction], manifest: Manifest, quiet: bool = False
 ) -> Iterator[KnownCheckpoint]:
-    """The weights of the manifest that are on the disk, converted where they need it, and that score classes."""
+    """The manifest's weights that are on the disk, converted if necessary, and that have scores for classes."""
     told = {split for splits in manifest.training_sets.values() for split in splits}
     for entry in manifest.entries.values():
         for weights in entry.weights:

@@ -1,4 +1,4 @@
-"""Records beside published rows: which may stand there, what a missing one takes, and what a paper evaluates."""
+"""Records beside published rows: which record matches a row, and which commands a missing one needs."""
 
 import functools
 import re
@@ -44,7 +44,7 @@ def matches(row: PublishedRow, record: Mapping[str, Any], protocol: Protocol | N
 
 
 def is_trained_by(recipe: Mapping[str, Any], trained: Training) -> bool:
-    """Whether a record's recipe, as JSON, has all fields of a row's training, and no program of somebody else's."""
+    """Whether a record's recipe, as JSON, has all fields of a row's training, which must be possible here."""
     told = {**trained.fields, **trained.foreign}
     ours = all(name in told or name not in recipe for name in FOREIGN)
     return ours and all(name in recipe and _plain(recipe[name]) == value for name, value in told.items())
@@ -86,7 +86,7 @@ def _lies_in_place(path: str | Path, trained: Training) -> bool:
 
 
 def _names(path: str | Path) -> set[str]:
-    """The names that a weight file goes by: those of its folders, its own, and that without its ending."""
+    """The possible names of a weight file: its folders' names, and its own with and without its ending."""
     return {*Path(path).parts, re.sub(r"\.(ckpt|npz|h5|caffemodel)\b.*", "", Path(path).name)}
 
 
@@ -111,7 +111,7 @@ def recipe_for(row: PublishedRow) -> tuple[Recipe, dict[str, Any]] | None:
 
 
 def what_it_needs(row: PublishedRow) -> str:
-    """The commands that a missing number takes; where there are none, the reason."""
+    """The commands that a missing number needs, or the reason why there are none."""
     table, trained = row.table, row.trained
     if table.split == "test":
         return "the test server: its labels are not public"

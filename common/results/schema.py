@@ -1,4 +1,4 @@
-"""What the fields of records hold: every record is checked once, when it is read, so that tables can rely on it."""
+"""The fields of records: every record is checked once, when it is read, so that tables can rely on it."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -76,7 +76,8 @@ from reproductions.v3plus.recipe import VARIANTS, fields_from_weights
 def test_shapes(stride):
     with tf.Graph().as_default():
         features, low = BACKBONES["toy"].build(tf.zeros([1, 65, 97, 3]), VARIANTS["toy"].derive(output_stride=stride))
-        assert features.shape == [1, -(-65 // stride), -(-97 // stride), 16] and low.shape == [1, 17, 25, 8]
+        assert features.shape == [1, -(-65 // stride), -(-97 // stride), 16]
+        assert low.shape == [1, 17, 25, 8]
 
 
 def test_its_weights_are_known():

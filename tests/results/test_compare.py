@@ -307,7 +307,7 @@ def test_other_labels_are_said(runs, tmp_path, capsys):
     scored([(label, label)], names=["p0"]).save(tmp_path / "x.npz")
     scored([(np.array([0, 1, 1, 1]), label)], names=["p0"]).save(tmp_path / "y.npz")
     assert command(tmp_path / "x.npz", tmp_path / "y.npz", "--draws", "5") == 0
-    assert "of 1 pictures the runs did not count the same labels" in capsys.readouterr().out
+    assert "the runs did not count the same labels in 1 pictures" in capsys.readouterr().out
 
 
 def test_sheet_of_what_evaluate_wrote(sample_set, tmp_path, monkeypatch, capsys):
