@@ -63,7 +63,12 @@ def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         formats += ", or Keras .h5"
     parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help=formats)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument("--scales", type=_scales, metavar="S,S", help="scales to fuse, e.g. 0.5,0.75,1")
+    parser.add_argument(
+        "--scales",
+        type=_scales,
+        metavar="S,S",
+        help="scales to fuse: numbers with commas between them and no blanks, such as 0.5,0.75,1",
+    )
     parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
 

@@ -18,7 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     """Add the options of `predict`."""
     parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
     add_inference(parser, reproduction)
-    parser.add_argument("--save-logits", action="store_true", help="also write <stem>.npy: the network's scores")
+    parser.add_argument(
+        "--save-logits", action="store_true",
+        help="also write <stem>.npy: the network's scores at scale 1, float32 [h / stride, w / stride, classes]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-probabilities", choices=("float32", "float16"), nargs="?", const="float32", default="",
+        help="also write <stem>_probabilities.npy: [h, w, classes] at the picture's size, by --scales, --flip and "
+        "--crf; `python -m common.inference.crf` takes it",
+    )  # fmt: skip
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
@@ -36,7 +44,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     found: list[str] = []
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
         failures = predict(
-            segmenter, pictures, card, args.out, save_logits=args.save_logits, quiet=args.quiet,
+            segmenter, pictures, card, args.out, save_logits=args.save_logits,
+            save_probabilities=args.save_probabilities, quiet=args.quiet,
             then=lambda path, _, label: found.append(classes_line(path, label, card)),
         )  # fmt: skip
     for line in found:

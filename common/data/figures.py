@@ -4,6 +4,8 @@ PNG has it as text, JPEG as comment, PDF and SVG as properties of the document.
 """
 
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 PROGRAM = "deeplab-reproductions"
 RECORD = "Record"  # the key of PNG text
 _NOTE = re.compile(rf"{PROGRAM}(?: records: ([\w.+-]+(?: [\w.+-]+)*))?")
+_HEADER = 33  # bytes of a PNG before the chunks that may come in any order
 _HEAD = 1 << 20  # bytes of a PDF or SVG that are searched
 
 
@@ -27,6 +30,17 @@ def png_note(records: Sequence[str] = ()) -> PngInfo:
     for key, text in _png_texts(records).items():
         info.add_text(key, text)
     return info
+
+
+def add_png_note(path: Path, records: Sequence[str] = ()) -> None:
+    """Put the note into a PNG that is there; nothing else in it changes."""
+    data = path.read_bytes()
+    chunks = png_note(records).chunks
+    text = b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content, _ in chunks
+    )
+    path.write_bytes(data[:_HEADER] + text + data[_HEADER:])
 
 
 def _png_texts(records: Sequence[str]) -> dict[str, str]:

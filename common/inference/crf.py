@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.data.figures import add_png_note, drawn_by_us
 from common.data.masks import read_image, save_label_png
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
@@ -127,12 +128,13 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def read_probabilities(path: Path, size: tuple[int, int]) -> np.ndarray:
+def read_probabilities(path: Path, size: tuple[int, int], are_scores: bool = False) -> np.ndarray:
     """Read the saved class probabilities of a picture: float32 [h, w, classes].
 
     Args:
       path: a .npy file of floating-point numbers.
       size: the picture's (height, width).
+      are_scores: whether the file holds scores, of which the softmax is taken.
 
     Raises:
       UserError: the file is missing, is no .npy of numbers, has another size than the picture, or holds no
@@ -156,16 +158,22 @@ def read_probabilities(path: Path, size: tuple[int, int]) -> np.ndarray:
     if (height, width) != size:
         raise UserError(
             f"{path}: is {width}x{height} but the picture is {size[1]}x{size[0]}; "
-            f"resize the scores bilinearly to the picture's size before the softmax"
+            f"`predict --save-probabilities` writes what is taken here (--save-logits writes the network's own scores, "
+            f"which are smaller)"
         )
     if not 1 <= classes <= 255:
         raise UserError(f"{path}: has {classes} classes; a label picture holds 1 to 255")
     array = np.array(array, np.float32)
     if not np.isfinite(array).all():
         raise UserError(f"{path}: holds NaN or infinite values; save finite probabilities")
+    if are_scores:
+        return _softmax(array.reshape(-1, classes)).reshape(array.shape)
     low, high = array.min(), array.max()
     if low < -TOLERANCE or high > 1 + TOLERANCE:
-        raise UserError(f"{path}: values run from {low:g} to {high:g}; save probabilities in 0..1 (after the softmax)")
+        raise UserError(
+            f"{path}: values run from {low:g} to {high:g}; save probabilities in 0..1 (after the softmax), or say "
+            f"--softmax if these are scores"
+        )
     sums = array.sum(axis=2)
     if abs(sums - 1).max() > TOLERANCE:
         raise UserError(
@@ -182,13 +190,17 @@ def _run(args: argparse.Namespace) -> None:
     for path in (args.image, args.probabilities):
         if path.resolve() in [result.resolve() for result in results]:
             raise UserError(f"--out {args.out}: {path} would be overwritten by the result; choose another folder")
+    if label_path.exists() and not drawn_by_us(label_path):
+        raise UserError(f"--out {args.out}: {label_path.name} is there, and no result of this suite; choose another "
+                        f"folder, or move it")  # fmt: skip
     image = read_image(args.image)
-    marginals = dense_crf(image, read_probabilities(args.probabilities, image.shape[:2]), parameters)
+    marginals = dense_crf(image, read_probabilities(args.probabilities, image.shape[:2], args.softmax), parameters)
     if args.save_marginals:
         with atomic(marginals_path) as temporary:
             np.save(temporary, marginals)
     with atomic(label_path) as temporary:
         save_label_png(temporary, marginals.argmax(axis=2).astype(np.uint8), voc_palette(256))
+        add_png_note(temporary)
     print(label_path)
 
 
@@ -201,7 +213,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE", help="the picture")
     parser.add_argument(
         "--probabilities", required=True, type=Path, metavar="NPY",
-        help="float32 [height, width, classes] at the picture's size, written by numpy.save",
+        help="float32 or float16 [height, width, classes] at the picture's size, as `predict --save-probabilities` "
+        "writes them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--softmax", action="store_true",
+        help="--probabilities holds scores before the softmax, also at the picture's size",
     )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for <stem>.png, the label map")
     parser.add_argument(

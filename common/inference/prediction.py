@@ -11,12 +11,13 @@ from PIL import Image
 from common.console import Progress
 from common.data.card import DatasetCard
 from common.data.drawing import overlay
+from common.data.figures import add_png_note, drawn_by_us, png_note
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
 from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png, too_large
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
-OVERLAY = "_overlay.png"  # ends the names of overlays
+OVERLAY, PROBABILITIES = "_overlay.png", "_probabilities.npy"  # end the names of results
 LONGEST_NAME = 255  # bytes, on the usual file systems
 
 if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
@@ -52,10 +53,15 @@ def predict(
     out: Path,
     *,
     save_logits: bool = False,
+    save_probabilities: str = "",
     quiet: bool = False,
     then: Callable[[Path, np.ndarray, np.ndarray], None] | None = None,
 ) -> list[str]:
-    """Write `<stem>.png`, `<stem>_overlay.png` and, with `save_logits`, `<stem>.npy` for each picture.
+    """Write `<stem>.png` and `<stem>_overlay.png` for each picture.
+
+    With `save_logits` `<stem>.npy` too, the network's scores; with `save_probabilities`, float16 or float32,
+    `<stem>_probabilities.npy` of that type, [h, w, classes] at the picture's size, which the label map is the greatest
+    of.
 
     A picture that can't be read doesn't stop the others. `then` is called with the path, the pixels and the label map
     of each picture.
@@ -71,9 +77,9 @@ def predict(
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
         for path in pictures:
             try:
-                _refuse_long_name(path)
+                _refuse_long_name(path, bool(save_probabilities))
                 image = read_image(path)
-                label, logits = _label_and_logits(segmenter, image, save_logits)
+                label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
                 write_prediction(out, path.stem, image, label, card)
             except WeightsError as error:
                 raise UserError(f"{path}: {error}") from None
@@ -83,22 +89,31 @@ def predict(
             except MemoryError:
                 failures.append(f"{path}: {too_large(picture_size(path)[::-1])}")
                 continue
-            if logits is not None:
-                with atomic(out / f"{path.stem}.npy") as temporary:
-                    np.save(temporary, logits)
+            for ending, array in arrays.items():
+                with atomic(out / f"{path.stem}{ending}") as temporary:
+                    np.save(temporary, array)
             if then:
                 then(path, image, label)
             progress.advance(path.name)
     return failures
 
 
-def _label_and_logits(
-    segmenter: "Segmenter", image: np.ndarray, save_logits: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The label map and, if wanted, the network's own scores; one pass gives both where the protocol has one pass."""
-    if save_logits and segmenter.recipe.is_single_pass and not segmenter.recipe.crf:
-        return segmenter.label_and_logits(image)
-    return segmenter.label(image), segmenter.logits(image) if save_logits else None
+def _label_and_arrays(
+    segmenter: "Segmenter", image: np.ndarray, save_logits: bool, save_probabilities: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The label map, and the arrays that are wanted by how their files' names end; with as few passes as give them."""
+    arrays, recipe = {}, segmenter.recipe if save_logits or save_probabilities else None
+    if save_probabilities:
+        probabilities = segmenter.probabilities(image)
+        arrays[PROBABILITIES] = probabilities.astype(save_probabilities)
+    if save_logits and recipe.is_single_pass and not recipe.crf:
+        label, arrays[".npy"] = segmenter.label_and_logits(image)
+        return label, arrays
+    if save_logits:
+        arrays[".npy"] = segmenter.logits(image)
+    if save_probabilities and (recipe.crf or not (recipe.is_single_pass or recipe.scale_fusion == "max_logits")):
+        return probabilities.argmax(axis=-1).astype(np.uint8), arrays
+    return segmenter.label(image), arrays
 
 
 def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
@@ -108,10 +123,11 @@ def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
     return f"{path.name}: {', '.join(f'{card.classes[i]} {count / label.size:.0%}' for count, i in largest)}"
 
 
-def _refuse_long_name(path: Path) -> None:
+def _refuse_long_name(path: Path, with_probabilities: bool) -> None:
     """Raise UserError for a picture whose results would have names that are too long for file systems."""
-    if len(os.fsencode(f"{path.stem}{OVERLAY}")) > LONGEST_NAME:
-        raise UserError(f"its name is too long for its results, which end in {OVERLAY}; rename it")
+    longest = PROBABILITIES if with_probabilities else OVERLAY
+    if len(os.fsencode(f"{path.stem}{longest}")) > LONGEST_NAME:
+        raise UserError(f"its name is too long for its results, which end in {longest}; rename it")
 
 
 def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
@@ -125,6 +141,10 @@ def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
                 raise UserError(
                     f"--out {out}: {name} is one of the pictures and would be overwritten; choose another folder"
                 )
+            if target.exists() and not drawn_by_us(target):
+                raise UserError(
+                    f"--out {out}: {name} is there, and no prediction of this suite; choose another folder, or move it"
+                )
             other = written.setdefault(target, path)
             if other != path:
                 raise UserError(f"{other} and {path}: would both write {name}; predict them apart")
@@ -134,5 +154,6 @@ def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray,
     """Write the palette PNG of class ids and the overlay of a picture, uint8 [h, w, 3], and its label, uint8 [h, w]."""
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
+        add_png_note(temporary)
     with atomic(out / f"{stem}{OVERLAY}") as temporary:
-        Image.fromarray(overlay(image, label, card.palette)).save(temporary)
+        Image.fromarray(overlay(image, label, card.palette)).save(temporary, pnginfo=png_note())

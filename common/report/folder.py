@@ -17,6 +17,7 @@ from common.results.marks import MARKS
 from common.results.tables import record_order, shown_records
 
 OWN = Path(__file__).parent
+GENERATOR = b'<meta name="generator" content="deeplab-reproductions report">'  # in index.html: this suite wrote it
 INDEX, ASSETS, RECORDS = "index.html", "assets", "records"
 
 
@@ -109,5 +110,15 @@ def _check_replaceable(out: Path) -> None:
     if not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
     names = {path.name for path in out.iterdir()}
-    if names and (INDEX not in names or names - {INDEX, ASSETS, RECORDS}):
-        raise UserError(f"--out {out}: holds other files than a report, which would be lost; name another folder")
+    if names and (names - {INDEX, ASSETS, RECORDS} or not _is_report(out / INDEX)):
+        raise UserError(
+            f"--out {out}: holds other files than a report of this suite, which would be lost; name another folder, or "
+            f"delete it if it is an older report"
+        )
+
+
+def _is_report(index: Path) -> bool:
+    try:
+        return GENERATOR in index.read_bytes()[:4096]
+    except OSError:
+        return False

@@ -277,7 +277,7 @@ def _run(args: argparse.Namespace) -> int:
         for job in jobs:
             print("has its record" if job.record else "to evaluate   ", job.title)
         return program.report_failures(left_out)
-    run(jobs, (data, args.split, split), args.jobs, args.quiet)
+    run(jobs, (data.folder, args.split, split), args.jobs, args.quiet)
     left_out = write_results()
     print(summary(jobs, records.read_records(left_out=[]), split))
     failed = sum(job.state.startswith("failed") for job in jobs)

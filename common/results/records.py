@@ -31,7 +31,7 @@ from common.weights.weights import Weights
 SCHEMA = 2
 EVALUATIONS = ("runs", "out")  # folders of the working folder in which evaluations lie
 BESIDE = "record.json"  # in the evaluation's folder: a record that no table shows
-FEW_PICTURES = 100  # a subset of fewer gives no number for the tables
+FEW_PICTURES = 100  # fewer give no number for the tables, but on the whole sample set
 
 PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
@@ -176,8 +176,10 @@ def why_beside(record: Mapping[str, Any], checkpoint: Path, is_own: bool) -> str
     marks = record["marks"]
     if is_own:
         return "a data set of your own"
-    if marks.get("subset", FEW_PICTURES) < FEW_PICTURES:
-        return f"a subset of {marks['subset']} pictures"
+    # A list of one's own is no subset of a split, and may be as short.
+    few = record["data"]["images"] < FEW_PICTURES and (not marks.get("sample") or "subset" in marks)
+    if few:
+        return f"{record['data']['images']} pictures"
     if record["training"] is not None and not _is_finished(checkpoint, record["recipe"]["num_steps"]):
         return "a run that is not finished"
     if marks.get("sample") and (record["changed"] or record["training"] is None):

@@ -315,6 +315,55 @@ def test_results_never_overwrite_their_input(files, capsys):
     assert crf.main(inputs) == 0
 
 
+def test_what_predict_saves_is_what_this_reads(tmp_path, sample_set, capsys):
+    """Probabilities in either precision; the network's own scores are named for what they are."""
+    from tests.helpers.tiny import run
+
+    assert run("train", "--data", sample_set, "--run-dir", tmp_path / "run", "--quiet", "--set", "num_steps=8") == 0
+    photo = sample_set / "JPEGImages/sample_000064.jpg"
+    predict = ["predict", photo, "--checkpoint", tmp_path / "run/model.ckpt-8", "--quiet", "--out"]
+    assert run(*predict, tmp_path / "crf", "--crf") == 0
+    with Image.open(tmp_path / "crf/sample_000064.png") as label:
+        wanted = np.asarray(label)
+    for precision in ("float32", "float16"):
+        out = tmp_path / precision
+        assert run(*predict, out, "--save-probabilities", precision, "--save-logits") == 0
+        saved = np.load(out / "sample_000064_probabilities.npy")
+        assert saved.dtype == precision
+        assert saved.shape == (*wanted.shape, 21)
+        with Image.open(out / "sample_000064.png") as label:
+            agree = (saved.argmax(axis=-1) == np.asarray(label)).mean()
+        assert agree == 1 if precision == "float32" else agree > 0.99
+        arguments = ["--image", str(photo), "--out", str(out / "refined"), "--probabilities"]
+        assert crf.main([*arguments, str(out / "sample_000064_probabilities.npy")]) == 0
+        with Image.open(out / "refined/sample_000064.png") as label:
+            assert (np.asarray(label) == wanted).mean() > 0.99
+        capsys.readouterr()
+        assert crf.main([*arguments, str(out / "sample_000064.npy")]) == 2
+        assert "`predict --save-probabilities` writes what is taken here" in capsys.readouterr().err
+
+
+def test_scores_are_taken_when_they_are_said_to_be(files, capsys):
+    folder, arguments = files
+    assert crf.main([*arguments, "--save-marginals"]) == 0
+    expected = np.load(folder / "out/photo.npy")
+    np.save(folder / "p.npy", np.log(np.load(folder / "p.npy") + 1e-9) + 3)
+    assert crf.main([*arguments, "--save-marginals"]) == 2
+    assert "or say --softmax" in capsys.readouterr().err
+    assert crf.main([*arguments, "--save-marginals", "--softmax"]) == 0
+    np.testing.assert_allclose(np.load(folder / "out/photo.npy"), expected, atol=1e-3)
+
+
+def test_somebody_elses_label_map_is_not_overwritten(files, capsys):
+    folder, arguments = files
+    (folder / "out").mkdir()
+    Image.new("L", (3, 3)).save(folder / "out/photo.png")
+    before = (folder / "out/photo.png").read_bytes()
+    assert crf.main(arguments) == 2
+    assert "photo.png is there, and no result of this suite" in capsys.readouterr().err
+    assert (folder / "out/photo.png").read_bytes() == before
+
+
 def test_abbreviated_flags_are_refused(files):
     with pytest.raises(SystemExit, match="2"):
         crf.main([*files[1], "--iter", "3"])

@@ -251,6 +251,19 @@ def test_a_result_overwrites_no_picture_and_no_other_result(checkpoint, tmp_path
     assert {p.name for p in tmp_path.iterdir()} == before
 
 
+def test_somebody_elses_masks_are_not_overwritten(checkpoint, tmp_path, capsys):
+    """A folder of photographs and masks as --out: the masks stay; predict's own results are written again."""
+    Image.fromarray(picture(9, 9)).save(tmp_path / "a.jpg")
+    Image.fromarray(picture(9, 9)[..., 0]).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    arguments = ("predict", tmp_path / "a.jpg", "--checkpoint", checkpoint, "--quiet", "--out")
+    assert run(*arguments, tmp_path) == 2
+    assert "a.png is there, and no prediction of this suite" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert run(*arguments, tmp_path / "out") == 0
+    assert run(*arguments, tmp_path / "out") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

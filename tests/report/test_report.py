@@ -240,6 +240,17 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     assert main(["--out", str(mine)]) == 2
     assert "holds other files" in capsys.readouterr().err
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    # Somebody else's page has the same names: a mark in it tells, not the layout.
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("<!doctype html><title>My page</title>")
+    (page / "assets/photo.jpg").write_bytes(b"mine")
+    assert main(["--out", str(page), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "holds other files than a report of this suite" in error
+    assert error.count("\n") == 1
+    assert (page / "assets/photo.jpg").read_bytes() == b"mine"
+    assert (page / "index.html").read_text().endswith("My page</title>")
     # A report in the old one's place; and when its writing fails the old one stays, with nothing beside it.
     (report / "assets/pictures/old.jpg").write_bytes(b"")
     assert main(["--out", str(report), "--data", str(sample_set), "--quiet"]) == 0
