@@ -57,7 +57,8 @@ def _run(args: argparse.Namespace) -> None:
     for name, value in arrays(args.file):
         value = np.asarray(value)
         shape = "x".join(map(str, value.shape)) or "scalar"
-        amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
+        with np.errstate(all="ignore"):  # what is no number is shown as that
+            amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
         print(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
         count, total = count + 1, total + value.size
     print(f"{count} arrays, {total:,} values")

@@ -107,7 +107,7 @@ def test_no_circle_of_imports():
 
 def test_tests_mirror_the_rooms():
     """A folder of tests stands for a room or a package; helpers, the benchmark and the comparisons have their own."""
-    others = {"converters", "reproductions", "helpers", "bench", "parity", "golden"}
+    others = {"converters", "reproductions", "helpers", "bench", "parity", "golden", "fuzz"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= set(ROOMS) | others, folders - set(ROOMS) - others
 
