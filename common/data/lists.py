@@ -85,7 +85,7 @@ def no_class_error(split: Split, count: int, consequence: str) -> UserError:
 
 
 def is_sample_set(data_dir: Path) -> bool:
-    """Whether the folder is the drawn sample set, or holds records of it."""
+    """Whether the folder is the drawn sample set, or holds TFRecords of it."""
     return (data_dir / MARKER).is_file() or index.is_sample(data_dir)
 
 
@@ -94,11 +94,11 @@ def read_split(card: DatasetCard, data_dir: Path, split: str) -> Split:
 
     `split` is a name, looked up as `<list folder>/<split>.txt` and then in the card's folders, or
     the path of a list file. A line holds an ImageSets id, or `image mask` relative to `data_dir`
-    (a leading slash is dropped: the original concatenates). CRLF and blank lines are tolerated.
+    (without a leading slash, as in the original). CRLF and blank lines are allowed.
     A person's own set is read by `stems.read_pairs`, a folder of TFRecords by `shards.examples.read_records`.
 
     Raises:
-      UserError: no such folder or list, an empty or malformed list, or files that are missing (NAMED are named).
+      UserError: there is no such folder or list, the list is empty or malformed, or files are missing.
     """
     if split in NAMES and not Path(split).is_file():
         return _random(card, data_dir, split)
