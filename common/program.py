@@ -24,6 +24,20 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message, LONGEST)}; --help lists what {self.prog} takes\n")
 
+    def add_subparsers(self, **kwargs: Any) -> argparse._SubParsersAction:
+        """As argparse's, with subcommands that answer for their own arguments."""
+        return super().add_subparsers(**{"parser_class": _Subcommand, **kwargs})
+
+
+class _Subcommand(ArgumentParser):
+    """Answers for arguments that it does not know; argparse leaves that to the parser above, which knows less."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        known, others = super().parse_known_args(args, namespace)
+        if others:
+            self.error(f"unrecognized arguments: {' '.join(others)}")
+        return known, others
+
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add `--workers` and `--quiet` to a command that works in many processes."""
