@@ -108,6 +108,16 @@ def test_a_backbone(checkout):
     assert "toy/conv2/weights" in described
 
 
+def test_a_loss(checkout, tmp_path):
+    with changes(checkout) as touched:
+        add(checkout, toy.LOSS)
+    assert touched == sorted(listed("A loss"))
+    follows_the_rules(checkout, touched)
+    run(checkout, "common.data.sample", "--out", tmp_path / "sample")
+    steps = ("--set", "loss=toy", "num_steps=1", "calibration_batches=0", "--run-dir", tmp_path / "run", "--quiet")
+    run(checkout, "tests.helpers.tiny", "train", "--data", tmp_path / "sample", *steps)
+
+
 def test_a_data_set(checkout, tmp_path):
     with changes(checkout) as touched:
         add(checkout, toy.DATA_SET)

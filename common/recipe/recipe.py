@@ -23,6 +23,8 @@ from common.recipe.ranges import EPOCH, INTERVALS, check_range
 from common.recipe.values import checked, format_value
 from common.words import nearest
 
+Loss = Literal["softmax", "class_balanced"]  # see common/nets/losses.py
+
 # Preprocessing belongs to the weights: the mean that their training subtracted, per channel in the given order.
 CAFFE_PREPROCESSING = {
     "channel_order": "bgr",
@@ -112,7 +114,7 @@ class Recipe:
     init_not_loaded: tuple[str, ...] = ()  # regular expressions of variables that --init does not fill
 
     # Loss: class_balanced is the sum over the classes of weighted binary cross-entropies of the probabilities.
-    loss: Literal["softmax", "class_balanced"] = "softmax"
+    loss: Loss = "softmax"
     # One per class, or none; 'auto' measures 1 - the class's share of the training pixels.
     class_weights: Literal["auto"] | tuple[float, ...] = ()
     # Void pixels are left out of the mean, or count in it with a loss of 0 (averaged) or of log(num_classes)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, given_cell, read_cell
 from common.recipe.ranges import EPOCH
-from common.recipe.recipe import Recipe
+from common.recipe.recipe import Loss, Recipe
 
 BaseModel = Literal[
     "xception",
@@ -112,7 +112,7 @@ class SimplifiedRecipe(Recipe):
     random_mirror: bool = False
 
     init_not_loaded: tuple[str, ...] = (HEAD,)
-    loss: Literal["softmax", "class_balanced"] = "class_balanced"
+    loss: Loss = "class_balanced"
     class_weights: Literal["auto"] | tuple[float, ...] = PUBLISHED_WEIGHTS
     optimizer: Literal["momentum", "adam", "sgd"] = "adam"
     adam_betas: tuple[float, float] = (0.5, 0.99)

@@ -10,9 +10,7 @@ from common.data import class_weights, random_split
 from common.data import split as splits
 from common.data.lists import card_by_name, read_split
 from common.errors import UserError
-from common.nets.losses import mean_loss
 from common.results import records
-from common.tf1 import session, tf
 from common.training.batches import TrainingBatches
 from common.training.start import with_data_fields
 from common.weights.weights import Weights
@@ -63,18 +61,6 @@ def test_auto_is_measured_when_training_starts(sample_set, tmp_path):
     assert run(*common, *sets) == 0
     assert tuple(Weights(tmp_path / "r/model.ckpt-2").recipe()["class_weights"]) == recipe.class_weights
     assert run(*common, "--resume", *sets) == 0  # 'auto' is the same run
-
-
-def test_weights_multiply_the_softmax_loss():
-    """The weighted mean over the pixels that have a class, by numpy."""
-    rng = np.random.RandomState(0)
-    logits, labels = rng.randn(1, 1, 3, 21).astype(np.float32), np.array([[[[2], [0], [255]]]], np.uint8)
-    weights = tuple(np.linspace(0.1, 2.1, 21).round(3).tolist())
-    log_p = logits[0, 0] - np.log(np.exp(logits[0, 0]).sum(axis=1, keepdims=True))
-    wanted = -(weights[2] * log_p[0, 2] + weights[0] * log_p[1, 0]) / 2
-    with tf.Graph().as_default(), session() as sess:
-        loss = sess.run(mean_loss(tf.constant(logits), tf.constant(labels), SMALL.derive(class_weights=weights)))
-    assert loss == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,24 @@ def test_its_weights_are_known():
 """,
 }
 
+LOSS: Files = {
+    "common/nets/losses.py": each(
+        put(
+            "def toy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.Tensor:\n"
+            '    """Squared distance of the probabilities from the truth, [n, h, w] (Brier score)."""\n'
+            "    truth = tf.one_hot(labels, recipe.num_classes)\n"
+            "    return tf.reduce_sum((tf.nn.softmax(logits) - truth) ** 2, axis=3)\n\n\n",
+            before="LOSSES = {",
+        ),
+        put('"toy": toy, ', before='"class_balanced": class_balanced}'),
+    ),
+    "common/recipe/recipe.py": put('"toy", ', before='"class_balanced"]  # see'),
+    "tests/nets/test_losses.py": put(
+        "def test_the_toy_loss():\n    assert loss_of([[0, 0]], [0], loss='toy') == pytest.approx(0.5)\n\n\n",
+        before="def test_every_loss_can_be_chosen",
+    ),
+}
+
 DATA_SET: Files = {
     "common/data/sets/toy.py": '''"""Apples and pears."""
 

@@ -243,21 +243,3 @@ def test_dropout_is_a_function_of_seed_and_scope():
     assert not np.array_equal(values[0], values[3])
     assert set(np.unique(values[0])) == {0, 2}
     assert abs(values[0].mean() - 1) < 0.05
-
-
-def test_void_pixels_masked_or_averaged():
-    from common.nets.losses import mean_loss
-    from common.recipe.recipe import Recipe
-
-    recipe = Recipe(variant="x", num_classes=3)
-    logits, labels = np.zeros((1, 1, 4, 3), np.float32), np.array([0, 1, 255, 255], np.uint8).reshape(1, 1, 4, 1)
-    with tf.Graph().as_default():
-        kinds = [
-            mean_loss(tf.constant(logits), tf.constant(labels), recipe.derive(void_pixels=v))
-            for v in ("masked", "averaged")
-        ]
-        nothing = mean_loss(tf.constant(logits), tf.fill([1, 1, 4, 1], tf.constant(255, tf.uint8)), recipe)
-        masked, averaged, none = evaluate([*kinds, nothing])
-    assert masked == pytest.approx(np.log(3))
-    assert averaged == pytest.approx(np.log(3) / 2)
-    assert none == 0

@@ -9,10 +9,9 @@ import pytest
 from common.errors import UserError
 from common.nets.backbones.dense import dense_strides
 from common.nets.describe import describe
-from common.nets.losses import mean_loss, weight_decay
+from common.nets.losses import weight_decay
 from common.nets.network import build
 from common.recipe.cell import read_cell
-from common.recipe.recipe import Recipe
 from common.recipe.settings import apply_settings
 from common.results.matching import recipe_for
 from common.results.published import read_published
@@ -169,35 +168,6 @@ def test_a_cell_from_its_file(tmp_path):
 def test_bad_cells_are_refused(cell, message):
     with pytest.raises(UserError, match="dense_prediction_cell.*" + message):
         PASCAL.derive(dense_prediction_cell=cell)
-
-
-def loss_of(logits, labels, step=0, **settings):
-    recipe = Recipe(variant="x", num_classes=2, **settings)
-    with tf.Graph().as_default(), tf.Session() as session:
-        logits = tf.constant(np.array(logits, np.float32).reshape(1, 1, -1, 2))
-        labels = tf.constant(np.array(labels, np.uint8).reshape(1, 1, -1, 1))
-        return float(session.run(mean_loss(logits, labels, recipe, tf.constant(step, tf.int64))))
-
-
-def test_void_pixels_of_the_seed_have_the_loss_of_equal_scores():
-    easy = [[9, 0], [0, 9], [5, 5], [5, 5]]
-    mean_valid = loss_of(easy, [0, 1, 255, 255])
-    assert loss_of(easy, [0, 1, 255, 255], void_pixels="constant") == pytest.approx((mean_valid + np.log(2)) / 2)
-
-
-def test_hard_pixels_by_hand():
-    """Losses of four pixels, the last one void: log(1 + e^-d) for scores that differ by d."""
-    scores, labels = [[0, 0], [1, 0], [3, 0], [0, 9]], [0, 0, 0, 255]
-    losses = [np.log1p(np.exp(-d)) for d in (0, 1, 3)]
-    assert loss_of(scores, labels, top_k_percent_pixels=0.25) == pytest.approx(losses[0])
-    assert loss_of(scores, labels, top_k_percent_pixels=0.5) == pytest.approx(np.mean(losses[:2]))
-    # All four: the void one has no loss and does not count.
-    gradual = {"top_k_percent_pixels": 0.25, "hard_example_mining_step": 100}
-    assert loss_of(scores, labels, step=0, **gradual) == pytest.approx(np.mean(losses))
-    assert loss_of(scores, labels, step=70, **gradual) == pytest.approx(np.mean(losses[:1]))
-    assert loss_of(scores, labels, step=50, **gradual) == pytest.approx(np.mean(losses[:2]))
-    with pytest.raises(UserError, match="top_k_percent_pixels=0.0: is a share"):
-        SMALL.derive(top_k_percent_pixels=0)
 
 
 def test_gradients_are_clipped_by_their_global_norm():
