@@ -25,6 +25,7 @@ from PIL import Image
 
 from common import program
 from common.data.drawing import few_colours, sheet
+from common.data.figures import drawn_by_us, png_note
 from common.data.lists import open_split
 from common.data.masks import colour_labels
 from common.errors import UserError
@@ -298,7 +299,8 @@ def write_sheet(changes: Sequence[Change], runs: tuple[Run, Run], args: argparse
     legend = sorted(present & set(range(len(card.classes))))
     path = args.out / SHEET
     with atomic(path) as temporary:
-        few_colours(sheet(rows, ("picture", "label", "A", "B"), legend, card), card.palette).save(temporary)
+        page = few_colours(sheet(rows, ("picture", "label", "A", "B"), legend, card), card.palette)
+        page.save(temporary, pnginfo=png_note([run.record["id"] for run in runs if run.record]))
     return path
 
 
@@ -320,6 +322,7 @@ def _label_map(run: Run, picture: str, shape: tuple[int, ...]) -> np.ndarray:
 def _run(args: argparse.Namespace) -> None:
     if args.out and not args.data:
         raise UserError("--out: a sheet of pictures needs --data DIR, the data set that was evaluated")
+    _refuse_to_overwrite(args)
     runs = open_run(args.runs[0]), open_run(args.runs[1])
     found = compare(*runs, count=args.draws, seed=args.seed, confidence=args.confidence, by=args.by)
     drawn = write_sheet(found.changes[: args.pictures], runs, args) if args.out else None
@@ -328,6 +331,20 @@ def _run(args: argparse.Namespace) -> None:
     print(as_text(found, runs, args))
     for path in filter(None, (args.json, drawn)):
         print(path)
+
+
+def _refuse_to_overwrite(args: argparse.Namespace) -> None:
+    """Raise UserError when a result would replace a file that no comparison wrote."""
+    sheet_path = args.out / SHEET if args.out else None
+    if sheet_path and sheet_path.exists() and not drawn_by_us(sheet_path):
+        raise UserError(f"--out {args.out}: {SHEET} is there, and no sheet of this suite; choose another folder")
+    if args.json and args.json.exists():
+        try:
+            found = read_json(args.json)
+        except UserError:
+            found = None
+        if not isinstance(found, dict) or "changes_by" not in found:
+            raise UserError(f"--json {args.json}: is there, and no comparison; name another file")
 
 
 def _share(text: str) -> float:
