@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from common.cli import main
 from common.errors import UserError
 from common.nets.backbones.dense import dense_strides
 from common.nets.describe import describe
@@ -32,6 +33,7 @@ from reproductions.v3plus.recipe import (
     ZOO_MODELS,
     fields_from_weights,
 )
+from tests.helpers import small_v3plus
 from tests.helpers.tiny import SMALL, run
 
 
@@ -257,3 +259,23 @@ def test_slims_classifier_is_not_of_the_network():
     assert all(any(re.search(p, name) for p in VARIANTS["pascal"].NOT_OF_NETWORK) for name in names)
     assert not any(re.search(p, "MobilenetV2/Conv/weights") for p in VARIANTS["pascal"].NOT_OF_NETWORK)
     assert "NOT_OF_NETWORK" not in VARIANTS["pascal"].to_json()
+
+
+def test_init_takes_the_backbone_of_slims_mobilenet(tmp_path, sample_set):
+    """Its averages, slots, last convolution and classifier stay out; steps of no size leave the variables its own."""
+    given = {n: v for n, v in small_v3plus.values(golden=True).items() if n.startswith("MobilenetV2/")}
+    others = {f"{n}/ExponentialMovingAverage": v + 1 for n, v in given.items()}
+    others |= {
+        f"{n}/{slot}": np.ones_like(v) for n, v in given.items() for slot in ("RMSProp", "RMSProp_1", "Momentum")
+    }
+    others |= {"MobilenetV2/Conv_1/weights": np.zeros((1, 1, 80, 1280), np.float32), "global_step": np.array(1450000)}
+    others |= {"MobilenetV2/Logits/Conv2d_1c_1x1/biases": np.zeros(1001, np.float32)}
+    np.savez(tmp_path / "slim.npz", **given, **others)
+    settings = ["variant=mnv2_pascal_trainval", "depth_multiplier=0.25", "aspp_depth=8", "num_steps=2", "batch_size=2"]
+    settings += ["crop_size=33", "save_interval=2", "fine_tune_batch_norm=false", "learning_rate=1e-12"]
+    words = ["--data", str(sample_set), "--split", "train", "--init", str(tmp_path / "slim.npz"), "--quiet"]
+    words += ["--run-dir", str(tmp_path / "run"), "--set", *settings, "weight_decay=0"]
+    assert main(REPRODUCTION, ["train", *words]) == 0
+    trained = checkpoints.Weights(tmp_path / "run/model.ckpt-2")
+    for name, value in given.items():
+        np.testing.assert_allclose(trained.value(name), value, atol=1e-5, err_msg=name)
