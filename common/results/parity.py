@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, brief
-from common.files import read_json, write_text
+from common.files import read_json, read_text, write_text
 from common.paths import ROOT
 from common.results import records
 from common.results.schema import FLAG, NUMBER, TEXT, VERSIONS, WHOLE, Each, Of, OrNone, check_fields
@@ -169,7 +169,7 @@ def write_results(readme: Path | None = None) -> tuple[Path, list[str]]:
     found = read_records(left_out=left_out)
     readme = readme or (ROOT / "README.md" if records.results_dir() == ROOT / "results" else None)
     if readme and readme.is_file():
-        write_text(readme, fill(readme.read_text(encoding="utf-8"), found))
+        write_text(readme, fill(read_text(readme), found))
     path = records.results_dir() / "PARITY.md"
     write_text(path, page(found))
     return path, left_out

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import read_text, write_text
 from common.paths import ROOT
 from common.results.marks import explanation, mark_names
 from common.results.matching import matching_record, what_it_needs
@@ -45,7 +45,7 @@ def write_results(readme: Path | None = None) -> list[str]:
     # With RESULTS_DIR elsewhere the checkout's README is not ours to change.
     readme = readme or (ROOT / "README.md" if results_dir() == ROOT / "results" else None)
     if readme and readme.is_file():
-        text = readme.read_text(encoding="utf-8")
+        text = read_text(readme)
         if BEGIN not in text or END not in text:
             raise UserError(f"{readme}: has no lines '{BEGIN}' and '{END}'; put them where the table belongs")
         head, rest = text.split(BEGIN, 1)
