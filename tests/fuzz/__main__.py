@@ -60,7 +60,18 @@ class Fuzz:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _run(self, command: list[str], place: Path, work: Path) -> str:
+    def undamaged(self) -> list[str]:
+        """What is wrong with the files before they are damaged: a reader that refuses them all finds nothing."""
+        wrong = []
+        for command in (command for name, kind in KINDS.items() if name in self.kinds for command in kind.commands):
+            place = Path(tempfile.mkdtemp(dir=self.folder))
+            shutil.copytree(self.right, place / "work")
+            if said := self._run(command, place, place / "work", statuses=(0,)):
+                wrong.append(f"{command}: {said}")
+            shutil.rmtree(place)
+        return wrong
+
+    def _run(self, command: list[str], place: Path, work: Path, statuses: tuple[int, ...] = (0, 2)) -> str:
         out, err = self.folder / "out", self.folder / "err"
         start = time.monotonic()
         if not (child := os.fork()):
@@ -78,7 +89,7 @@ class Fuzz:
         text = said + out.read_text(encoding="utf-8", errors="replace")
         if used.ru_maxrss << 10 > MEMORY:
             return f"takes {used.ru_maxrss >> 10} MiB"
-        if code not in (0, 2) or "unforeseen" in text or "Traceback" in text or "Warning:" in text:
+        if code not in statuses or "unforeseen" in text or "Traceback" in text or "Warning:" in text:
             return f"status {code}: {said[-1500:].strip()}"
         if code == 2 and not any(line.startswith("error") for line in text.splitlines()):
             return f"status 2 without a sentence: {said[-500:]!r}"
@@ -124,6 +135,8 @@ def run(seed: int, trials: int, first: int = 0, only: str = "", quiet: bool = Fa
     counts: collections.Counter = collections.Counter()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         fuzz = Fuzz(Path(folder), seed, only)
+        if refused := fuzz.undamaged():
+            raise RuntimeError("\n".join(refused))
         before, start = _names(Path(folder)) | {"out", "err"}, time.monotonic()
         for number in range(first, first + trials):
             kind, wrong = fuzz.trial(number)

@@ -45,7 +45,7 @@ def _inspect(*names: str) -> tuple[Command, ...]:
     return tuple(["converters.inspect", name] for name in names)
 
 
-PREDICT = ["tiny", "predict", "photos/find_01.png", "--out", "out", "--quiet"]
+PREDICT = ["tiny", "predict", "photos/find_01.png", "photos/exif.jpg", "photos/turned.tif", "--out", "out", "--quiet"]
 CHECK = ["common.data.check", "own/dataset.yaml", "--quiet", "--out", "c.png"]
 KINDS = {
     "caffe": Kind(("net.*",), (
@@ -58,8 +58,8 @@ KINDS = {
     "checkpoint": Kind(("ck/*",), (*_inspect("ck/model.ckpt-1"), [*PREDICT, "--checkpoint", "ck/model.ckpt-1"])),
     "dataset.yaml": Kind(("own/dataset.yaml",), (CHECK,), 4),
     "pictures": Kind(("own/photos/*", "own/masks/*"), (CHECK,), 3),
-    "one picture": Kind(("photos/find_01.png", "photos/exif.*"), (
-        [*PREDICT, "photos/exif.jpg", "photos/exif.tif", "--checkpoint", "ck/model.ckpt-1"],)),
+    "one picture": Kind(("photos/find_01.png", "photos/exif.*", "photos/turned.*"), (
+        [*PREDICT, "--checkpoint", "ck/model.ckpt-1"],)),
     "lists": Kind(("own/list.txt",), (
         ["common.data.class_weights", "--data", "own/dataset.yaml", "--split", "own/list.txt"],)),
     "labelme": Kind(("outlines/*",), (["common.data.polygons", "outlines", "--out", "painted", "--quiet"],), 3),
@@ -69,7 +69,8 @@ KINDS = {
     "recipe": Kind(("recipe.json",), (["recipe", "recipe.json"],), 3),
     "cell": Kind(("cell.json",), (["cell", "cell.json"],)),
     "design": Kind(("design.json",), (["design", "design.json"],)),
-    "tfrecord": Kind(("shards/*",), (["common.data.class_weights", "--data", "shards", "--split", "train"],), 3),
+    "tfrecord": Kind(("shards/*",), (
+        ["common.data.class_weights", "--data", "shards", "--split", "train", "--dataset", "own/dataset.yaml"],), 3),
     "archive": Kind(("a.zip", "a.tar", "a.tgz"), (["unpack", "a.zip"], ["unpack", "a.tar"], ["unpack", "a.tgz"]), 3),
     "scores": Kind(("scores.npz", "p.npy"), (
         ["common.results.compare", "scores.npz", "scores.npz", "--draws", "20"],
@@ -180,8 +181,9 @@ def write_right_files(folder: Path) -> None:
     np.savez(folder / "w.npz", **arrays)
     (folder / "w.pickle").write_bytes(pickle.dumps(arrays, protocol=2))
     _write_h5(folder / "w.h5", arrays)
-    np.save(folder / "p.npy", np.full((20, 20, 3), 1 / 3, np.float32))
     _write_data(folder)
+    with Image.open(folder / "photos/find_01.png") as picture:
+        np.save(folder / "p.npy", np.full((picture.height, picture.width, 3), 1 / 3, np.float32))
     _write_results(folder)
     cell = [{"op": "conv", "kernel": 3, "rate": [1, 6], "input": -1}]
     (folder / "cell.json").write_text(json.dumps([*cell, {"op": "pyramid_pooling", "grid_size": [4, 4], "input": 0}]))
@@ -212,7 +214,7 @@ def _write_data(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(photos[0]) as picture:
-        for name in ("exif.jpg", "exif.tif"):
+        for name in ("exif.jpg", "turned.tif"):
             picture.convert("RGB").save(folder / "photos" / name, exif=exif)
     (folder / "coco").mkdir()
     shutil.copy(photos[1], folder / "coco/a.png")
@@ -234,14 +236,14 @@ def _write_results(folder: Path) -> None:
     from common.weights import checkpoints
     from reproductions.v3plus.recipe import VARIANTS
     from tests.helpers.tiny import SMALL, TINY
-    from tests.reproductions.test_v3plus_simplified import ARCH, HPS
+    from tests.reproductions.test_v3plus_simplified import ARCH, CONF, HPS
 
     (folder / "results/runs").mkdir(parents=True)
     for path in sorted((ROOT / "results/runs").glob("*.json"))[:3]:
         shutil.copy(path, folder / "results/runs")
     shutil.copy(ROOT / "results/published.yaml", folder)
     (folder / "recipe.json").write_text(json.dumps(VARIANTS["pascal"].to_json()))
-    (folder / "design.json").write_text(json.dumps({"hps": HPS, "nn_arch": ARCH, "mode": "train"}))
+    (folder / "design.json").write_text(json.dumps({**CONF, "hps": HPS, "nn_arch": ARCH}))
     rng, scores = np.random.RandomState(1), PictureScores(3)
     for name in ("one", "two"):
         scores.add(name, rng.randint(3, size=(9, 9)), rng.randint(3, size=(9, 9)))
