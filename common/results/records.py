@@ -102,15 +102,7 @@ def write_record(
       evaluation: the folder of what else it wrote.
       keep: write it into `results/runs` whatever it is of.
     """
-    training = run_folder.read_summary(weights.path.parent)
-    if training:
-        start = training.get("init")
-        training |= {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
     untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
-    variant = reproduction.variants.get(recipe.variant, recipe)
-    named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.fields_set_by_data()}
-    changed = [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
-    checkpoint = {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)}
     protocol = metrics["protocol"]
     run_id = record_id(reproduction, recipe, split, weights, metrics["images"], protocol)
     record = {
@@ -119,15 +111,15 @@ def write_record(
         "reproduction": reproduction.name,
         "title": reproduction.title,
         "variant": recipe.variant,
-        "changed": changed,
+        "changed": _changed(recipe, reproduction),
         "marks": marks(split, metrics["images"], weights.path.parent, val_seen),
         "data": _data(split, metrics["images"]),
-        "checkpoint": checkpoint,
+        "checkpoint": {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)},
         "protocol": protocol,
         **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
         **({"miou_before_training": untrained["miou"]} if untrained else {}),
         "evaluation": shown(evaluation),
-        "training": training,
+        "training": _training(weights.path.parent),
         "recipe": recipe.to_json(),
         "seconds": round(seconds, 1),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
@@ -147,6 +139,22 @@ def write_record(
     if path != beside:
         beside.unlink(missing_ok=True)  # of an evaluation before this one
     return path
+
+
+def _changed(recipe: Recipe, reproduction: Reproduction) -> list[str]:
+    """The fields that differ from the variant's, but for the protocol and what the data decide."""
+    variant = reproduction.variants.get(recipe.variant, recipe)
+    named, free = variant.to_json(), {*PROTOCOL_FIELDS, *variant.fields_set_by_data()}
+    return [k for k, v in recipe.to_json().items() if v != named[k] and k not in free]
+
+
+def _training(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of the run that wrote the checkpoint, without anyone's absolute paths; None without one."""
+    training = run_folder.read_summary(run_dir)
+    if not training:
+        return training
+    start = training.get("init")
+    return training | {"init": start and shown(Path(start)), "command": _public(training.get("command", ""))}
 
 
 def record_id(
