@@ -1,5 +1,6 @@
 """Values of recipe fields: from `--set` text and JSON to the types of the fields' annotations."""
 
+import contextlib
 import json
 import types
 import typing
@@ -87,7 +88,8 @@ def checked(key: str, kind: Any, value: Any) -> Any:
                 return tuple(checked(key, k, v) for k, v in zip(kinds, value, strict=True))
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            with contextlib.suppress(OverflowError):  # a whole number of hundreds of digits is refused below
+                return float(value)
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"{key}={brief(format_value(value))}: needs {_describe(kind)}")

@@ -6,7 +6,7 @@ import pytest
 from common.errors import UserError
 from common.recipe.recipe import Recipe
 from common.recipe.settings import apply_settings
-from common.recipe.values import format_value
+from common.recipe.values import checked, format_value
 from common.reproduction import reproductions
 from reproductions.v2.recipe import DEEPLAB, VARIANTS, V2Recipe, fields_from_weights
 
@@ -196,3 +196,8 @@ def test_none_is_a_list_without_a_number():
     assert settle("resize_range=1,2", "resize_range=none").resize_range == ()
     with pytest.raises(UserError, match="class_weights"):
         settle("class_weights=nothing")
+
+
+def test_a_number_that_no_float_holds():
+    with pytest.raises(UserError, match="learning_rate=1000.*: needs a number"):
+        checked("learning_rate", float, 10**400)
