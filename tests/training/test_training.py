@@ -220,6 +220,14 @@ def test_resume_with_another_recipe_is_refused(trained, sample_set, capsys):
     assert "width 16 -> 8" in message
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(trained, sample_set, monkeypatch, capsys):
+    """It did what the field's default does."""
+    recipe = Weights.recipe
+    monkeypatch.setattr(Weights, "recipe", lambda w: {k: v for k, v in recipe(w).items() if k != "gradient_clip"})
+    assert train(sample_set, trained, "--resume") == 0
+    assert "gradient_clip" in error_of(capsys, train(sample_set, trained, "--resume", gradient_clip=3.0))
+
+
 def test_resume_with_other_data_or_another_start_is_refused(trained, sample_set, tmp_path, capsys):
     assert "data sample set train_aug -> sample set val" in error_of(
         capsys, train(sample_set, trained, "--resume", "--split", "val")
