@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(_: argparse.Namespace) -> int:
     left_out = write_results()
     print(results_dir() / "RESULTS.md")
-    page, others = parity.write_results()
+    page, others = parity.write_page()
     print(page)
     return program.report_failures([*left_out, *others])
 

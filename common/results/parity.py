@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, brief
-from common.files import read_json, read_text, write_text
-from common.paths import ROOT
+from common.files import read_json, write_text
 from common.results import records
+from common.results.readme import fill
 from common.results.schema import FLAG, NUMBER, TEXT, VERSIONS, WHOLE, Each, Of, OrNone, check_fields
 from common.text_table import markdown
 
@@ -45,10 +45,12 @@ COLUMNS = {
     "variables": {"variables": ""},
     "logits": {"logits": ""},
     "label maps": {"label maps": ""},
-    "loss and gradients": {"losses": "loss", "gradients": "gradients", "rounding alone": ""},
-    "training steps": {"training steps": "loss", "moving statistics": "moving statistics"},
+    "loss and gradient norms": {"losses": "loss", "gradients": "gradient norms", "rounding alone": ""},
+    "training steps": {"training steps": "loss", "moving statistics": "norms of moving statistics"},
     "on real pictures": {"real label maps": "label maps", "real logits": "logits"},
 }
+# What the records call by a shorter name. The golden files hold one number a variable, its norm.
+NORMS = {"gradients": "gradient norms", "moving statistics": "norms of moving statistics"}
 MEASURES = {
     "names": "how many names, shapes or trainable marks differ",
     "pixels": "the share of pixels that differ",
@@ -77,7 +79,6 @@ RECORD = Of(
         "versions": VERSIONS,
     }
 )
-BEGIN, END = "<!-- parity: begin, written by `make results` -->", "<!-- parity: end -->"
 NONE_YET = "Not measured yet: `make parity` measures it and writes its records."
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -150,7 +151,7 @@ def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
     rows = [[_title(record), *(_cell(record, kinds, notes) for kinds in COLUMNS.values())] for record in found]
     parts = [
         "The largest difference of all cases, relative to the original's values; of label maps, the pixels that are "
-        "equal.",
+        "equal. Of gradients and moving statistics the norms are compared, one number a variable.",
         markdown(("equal to", *COLUMNS), rows),
         "\n".join(f"{_mark(number)} {text}  " for number, text in notes.values()),
         *_missing(found),
@@ -160,26 +161,17 @@ def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write_results(readme: Path | None = None) -> tuple[Path, list[str]]:
+def write_page(readme: Path | None = None) -> tuple[Path, list[str]]:
     """Write PARITY.md and the README's table; returns the page's path, and a sentence for each file left out.
 
-    Without new records nothing changes. With RESULTS_DIR elsewhere the checkout's README stays as it is.
+    Without new records nothing changes. Raises UserError when the README has lost its markers.
     """
     left_out: list[str] = []
     found = read_records(left_out=left_out)
-    readme = readme or (ROOT / "README.md" if records.results_dir() == ROOT / "results" else None)
-    if readme and readme.is_file():
-        write_text(readme, fill(read_text(readme), found))
+    fill("parity", readme_table(found), readme)
     path = records.results_dir() / "PARITY.md"
     write_text(path, page(found))
     return path, left_out
-
-
-def fill(text: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """The README's text with the table between its markers; a README without them stays as it is."""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{readme_table(found)}\n\n{END}{tail}" if begin and end else text
 
 
 def page(found: Sequence[Mapping[str, Any]]) -> str:
@@ -202,7 +194,7 @@ def _section(record: Mapping[str, Any]) -> str:
     rows = [
         [
             m["case"],
-            m["what"],
+            NORMS.get(m["what"], m["what"]),
             m["detail"] or "-",
             f"{m['count']:,}",
             m["measure"],
@@ -277,7 +269,8 @@ def _exception(found: Sequence[Mapping[str, Any]]) -> str:
     ordered = sorted(found, key=lambda m: -m["difference"])
     figures = [f"{_short(m['difference'])} ({m['case']}, {m['detail']})" for m in ordered[:4]]
     more = f", and {len(ordered) - 4} smaller ones" if len(ordered) > 4 else ""
-    return f"{found[0]['what'].capitalize()}: {', '.join(figures)}{more}. {found[0]['exception']}"
+    what = NORMS.get(found[0]["what"], found[0]["what"]).capitalize()
+    return f"{what}: {', '.join(figures)}{more}. {found[0]['exception']}"
 
 
 def _mark(number: int) -> str:

@@ -5,17 +5,15 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.errors import UserError
-from common.files import read_text, write_text
-from common.paths import ROOT
+from common.files import write_text
 from common.results.marks import explanation, mark_names
 from common.results.matching import matching_record, what_it_needs
 from common.results.protocol import protocol_text
 from common.results.published import PublishedRow, read_published
+from common.results.readme import fill
 from common.results.records import read_records, results_dir
 from common.text_table import markdown, percent
 
-BEGIN, END = "<!-- results: begin, written by `make results` -->", "<!-- results: end -->"
 README_ROWS = 10  # of measurements on real pictures
 
 METRIC = (
@@ -42,15 +40,7 @@ def write_results(readme: Path | None = None) -> list[str]:
     left_out: list[str] = []
     records, published = read_records(left_out=left_out), read_published()
     write_text(results_dir() / "RESULTS.md", results_text(records, published))
-    # With RESULTS_DIR elsewhere the checkout's README is not ours to change.
-    readme = readme or (ROOT / "README.md" if results_dir() == ROOT / "results" else None)
-    if readme and readme.is_file():
-        text = read_text(readme)
-        if BEGIN not in text or END not in text:
-            raise UserError(f"{readme}: has no lines '{BEGIN}' and '{END}'; put them where the table belongs")
-        head, rest = text.split(BEGIN, 1)
-        tail = rest.split(END, 1)[1]
-        write_text(readme, f"{head}{BEGIN}\n\n{readme_tables(records, published)}\n{END}{tail}")
+    fill("results", readme_tables(records, published), readme)
     return left_out
 
 

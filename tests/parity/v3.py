@@ -102,7 +102,7 @@ def batch_statistics(case: str) -> list[Measurement]:
 
 
 def losses_gradients_and_training(case: str) -> list[Measurement]:
-    """With stored statistics, gamma and beta trained: losses, every gradient, momentum steps."""
+    """With stored statistics, gamma and beta trained: losses, every gradient's norm, momentum steps."""
     golden, about = CASES[case], recipe(case, fine_tune_batch_norm=False)
     with tf.Graph().as_default(), tf.Session() as session:
         step = train_step(network, pictures(case), tf.constant(inputs(case)[1]), about)

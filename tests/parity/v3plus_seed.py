@@ -26,10 +26,10 @@ NEAR_ZERO = (
     "them. The comparison takes the best of up to eight such roundings of the input."
 )
 OWN_ROUNDING = (
-    "Ours against ours: half a unit in the last place of the input moves our own gradients by this much, at output "
+    "Ours against ours: half a unit in the last place of the input moves our own norms by this much, at output "
     "stride 8 and on some shapes at 16. No original can be met closer."
 )
-# Networks whose gradients are shown against themselves: changes of the recipe, height and width of the pictures.
+# Networks whose gradient norms are shown against themselves: changes of the recipe, height and width of the pictures.
 SENSITIVE = {
     "x65_os8_97x97": ({"output_stride": 8, "atrous_rates": (12, 24, 36)}, (97, 97)),
     "x41_os16_113x97": ({"backbone": "xception_41", "output_stride": 16}, (113, 97)),
@@ -52,7 +52,7 @@ CASES = SEEDS.cases
 
 
 def measurements() -> Iterator[Measurement]:
-    """Every comparison with every case, and how far rounding alone moves gradients."""
+    """Every comparison with every case, and how far rounding alone moves gradient norms."""
     yield from SEEDS.measurements()
     for case in CASES:
         yield from losses_and_gradients(case)
@@ -129,7 +129,7 @@ def _best_first(tried: list[Measurement]) -> list[Measurement]:
 
 
 def rounding_alone(name: str) -> list[Measurement]:
-    """How far half a unit in the last place of the input moves our own gradients, with oneDNN and without."""
+    """How far half a unit in the last place of the input moves the norms of our own gradients, with oneDNN and without."""
     both = {
         arithmetic(): moved_by_rounding(name),
         "without oneDNN": without_onednn(f"v3plus_seed.moved_by_rounding({name!r})"),

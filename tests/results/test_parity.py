@@ -10,7 +10,7 @@ import pytest
 from common.errors import UserError
 from common.files import write_text
 from common.results import __main__ as results_command
-from common.results import parity, records
+from common.results import parity, readme, records
 from tests.conftest import ROOT
 from tests.parity import __main__ as command
 from tests.parity.measurement import Measurement, Skipped, by_each, by_largest, by_name, by_pixel, check
@@ -50,7 +50,7 @@ def test_a_row_is_what_was_measured(record):
         measured("training steps", 5e-6, 5e-4, measure="each"),
     )
     table = parity.readme_table(found)
-    assert row(table, "v2")[1:] == ["equal", "2.5e-6", "100 %", "loss 3e-6, gradients 4e-4", "loss 5e-6", "-"]
+    assert row(table, "v2")[1:] == ["equal", "2.5e-6", "100 %", "loss 3e-6, gradient norms 4e-4", "loss 5e-6", "-"]
     assert found[0]["compared"]["logits"]["cases"] == 2
     assert found[0]["compared"]["logits"]["tolerance"] == 2e-5
     assert "2e-5" not in table  # a tolerance is no figure
@@ -104,24 +104,27 @@ def test_the_page_has_every_case(record):
     found = record("v3", measured(), measured("moving statistics", 2e-7, 1e-5, detail="after one update", case="b"))
     page = parity.page(found)
     assert "| a | logits | - | 4,641 | largest | 1.2e-6 | 2e-5 |" in page
-    assert "| b | moving statistics | after one update | 4,641 | largest | 2e-7 | 1e-5 |" in page
+    assert "| b | norms of moving statistics | after one update | 4,641 | largest | 2e-7 | 1e-5 |" in page
     assert all(f"*{name}*" in page for name in parity.MEASURES)
     assert "](results/" not in page
 
 
-def test_the_readme_is_filled_between_its_markers(record):
-    found, text = record("v3", measured()), f"a\n{parity.BEGIN}\nold\n{parity.END}\nb\n"
-    filled = parity.fill(text, found)
-    assert filled == f"a\n{parity.BEGIN}\n\n{parity.readme_table(found)}\n\n{parity.END}\nb\n"
-    assert parity.fill(filled, found) == filled
-    assert parity.fill("no markers\n", found) == "no markers\n"
+def test_the_readme_is_filled_between_its_markers(record, tmp_path):
+    found, path, (begin, end) = record("v3", measured()), tmp_path / "README.md", readme.markers("parity")
+    path.write_text(f"a\n{begin}\nold\n{end}\nb\n")
+    for _ in range(2):
+        parity.write_page(path)
+        assert path.read_text() == f"a\n{begin}\n\n{parity.readme_table(found)}\n\n{end}\nb\n"
+    path.write_text(f"only {begin}\n")
+    with pytest.raises(UserError, match="README.md: has no lines '<!-- parity: begin"):
+        parity.write_page(path)
 
 
 def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, capsys):
-    found, readme = record("v3", measured()), tmp_path / "README.md"
-    readme.write_text(f"{parity.BEGIN}\n{parity.END}\n")
-    assert parity.write_results(readme) == (results_dir / "PARITY.md", [])
-    assert parity.readme_table(found) in readme.read_text()
+    found, path = record("v3", measured()), tmp_path / "README.md"
+    path.write_text("\n".join(readme.markers("parity")))
+    assert parity.write_page(path) == (results_dir / "PARITY.md", [])
+    assert parity.readme_table(found) in path.read_text()
     before = (ROOT / "README.md").read_bytes()
     assert results_command.main([]) == 0
     assert f"{results_dir / 'PARITY.md'}\n" in capsys.readouterr().out
@@ -130,10 +133,9 @@ def test_results_write_the_page_and_the_readme(record, results_dir, tmp_path, ca
 
 def test_the_committed_page_and_readme_are_what_the_committed_records_give():
     found = parity.read_records(ROOT / "results/parity")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    path, table = ROOT / "README.md", parity.readme_table(found)
     assert [record["program"] for record in found] == list(parity.PROGRAMS)
-    assert parity.fill(readme, found) == readme
-    assert parity.readme_table(found) in readme
+    assert readme.filled(path, "parity", table) == path.read_text(encoding="utf-8")
     assert parity.page(found) == (ROOT / "results/PARITY.md").read_text(encoding="utf-8")
 
 

@@ -21,6 +21,7 @@ from common.results import records
 from common.results import tables as results
 from common.results.marks import MARKS, mark_names
 from common.results.published import read_published
+from common.results.readme import markers
 from common.weights import checkpoints
 from common.weights.weights import Weights
 from tests.helpers.tiny import run
@@ -75,7 +76,8 @@ def test_a_changed_record_is_refused(reproduced):
 
 def test_results_are_written_from_records_and_twice_alike(reproduced, tmp_path, results_dir):
     readme = tmp_path / "README.md"
-    readme.write_text(f"# Head\n\n{results.BEGIN}\nold\n{results.END}\n\ntail\n")
+    begin, end = markers("results")
+    readme.write_text(f"# Head\n\n{begin}\nold\n{end}\n\ntail\n")
     results.write_results(readme)
     first = readme.read_text(), (results_dir / "RESULTS.md").read_text()
     stamps = readme.stat().st_mtime_ns, (results_dir / "RESULTS.md").stat().st_mtime_ns
