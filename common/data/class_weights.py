@@ -1,8 +1,8 @@
-"""`python -m common.data.class_weights`: how much of a split each class covers, and the weights that follow.
+"""`python -m common.data.class_weights`: measure each class's share of a split's pixels, and its weight.
 
-A class's weight is 1 - its share of the pixels, as cal_ss_class_imbalance_weights of tonandr/deeplabv3plus_keras:
-the weight of its own pixels in the class-balanced loss (1 - weight is that of the others), and of its pixels in
-softmax cross-entropy.
+A class's weight is 1 - its share of the pixels, as in cal_ss_class_imbalance_weights of tonandr/deeplabv3plus_keras.
+The class-balanced loss weighs the class's own pixels by it, and all others by 1 - weight. Softmax cross-entropy weighs
+the class's pixels by it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ VOID = {"ignored": "masked", "background": "background"}
 
 
 def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.ndarray:
-    """float64 [classes], sum 1: the share of each class in the pixels of `split` that have one.
+    """Measure the share of each class in the labelled pixels of `split`: float64 [classes] of sum 1.
 
     Void pixels count as class 0 where `recipe.void_pixels` is `background`. Raises UserError when fewer than
     two classes occur.
@@ -42,10 +42,10 @@ def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.nda
             pixels += counts
             progress.advance()
     if not pixels.sum():
-        raise UserError(f"{split.title}: no pixel has a class; class weights need some")
+        raise UserError(f"{split.title}: no pixel has a class; class weights need labelled pixels")
     if np.count_nonzero(pixels) == 1:
         raise UserError(
-            f"{split.title}: no class but {split.card.classes[pixels.argmax()]} occurs, which leaves nothing to weigh; "
+            f"{split.title}: no class but {split.card.classes[pixels.argmax()]} occurs, so there is nothing to weigh; "
             f"label the others; {black_and_white_hint(split.card)}"
         )
     return pixels / pixels.sum()
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="DIR",
                         help="data set folder, TFRecords of it, your own dataset.yaml, or `sample`")  # fmt: skip
     parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
-    parser.add_argument("--split", help="split name or list file (default: train_aug; of your own set train)")
+    parser.add_argument("--split", help="split name or list file (default: train_aug; for your own set train)")
     parser.add_argument("--void", choices=VOID, default="ignored", help="what void pixels are (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write them as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")

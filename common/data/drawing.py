@@ -1,4 +1,4 @@
-"""Pictures for people: overlays, rows, sheets with a legend, the training curve."""
+"""Drawings of results: overlays, rows, and contact sheets with a legend."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Palette = Sequence[tuple[int, int, int]]
 
 
 def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, opacity: float = 0.6) -> np.ndarray:
-    """uint8 RGB [h, w, 3] with the classes' colours blended in; class 0 is left as it is when it is black."""
+    """Blend the classes' colours into a picture: uint8 RGB [h, w, 3]. Class 0 is not drawn when its colour is black."""
     colours = colour_labels(label, palette).astype(np.float32)
     blended = image * (1 - opacity) + colours * opacity
     plain = (label == 0) & (tuple(palette[0]) == (0, 0, 0))
@@ -22,14 +22,14 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, opacity: flo
 
 
 def picture_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, palette: Palette) -> np.ndarray:
-    """picture | label | prediction, side by side: uint8 RGB [h, 3 w, 3]."""
+    """Put picture, label and prediction side by side: uint8 RGB [h, 3 w, 3]."""
     return np.concatenate([image, colour_labels(label, palette), colour_labels(prediction, palette)], axis=1)
 
 
 def two_a_row(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]
 ) -> tuple[list[Sequence[np.ndarray]], Sequence[str]]:
-    """The rows and titles of a sheet half as tall and twice as wide."""
+    """Put two rows of a sheet side by side; returns the new rows and titles."""
     pairs = [[*rows[i], *(rows[i + 1] if i + 1 < len(rows) else [])] for i in range(0, len(rows), 2)]
     return pairs, [*titles] * min(2, len(rows))
 
@@ -41,7 +41,7 @@ def sheet(
     card: DatasetCard,
     panel: int = 180,
 ) -> Image.Image:
-    """A contact sheet: a row of panels a picture, column titles, and a legend of the classes named by id.
+    """Draw a contact sheet: one row of panels per picture, column titles, and a legend of the class ids in `legend`.
 
     Panels are shrunk to `panel` pixels.
     """
@@ -69,7 +69,7 @@ def sheet(
 
 
 def few_colours(page: Image.Image, palette: Palette) -> Image.Image:
-    """The page in 256 colours, the classes' own among them: a third of the size, for figures that lie in git."""
+    """Reduce the page to 256 colours that include the classes' own: a third of the size, for figures in git."""
     adaptive = page.quantize(256 - len(palette) - 1).getpalette()
     fixed = [value for colour in (*palette, IGNORE_COLOURS[0]) for value in colour]
     colours = Image.new("P", (1, 1))
@@ -78,7 +78,7 @@ def few_colours(page: Image.Image, palette: Palette) -> Image.Image:
 
 
 def png_bytes(pixels: np.ndarray, records: Sequence[str] = ()) -> bytes:
-    """uint8 RGB [h, w, 3] as a PNG file's bytes, with the ids of the records that it belongs to."""
+    """Encode uint8 RGB [h, w, 3] as a PNG file's bytes, with the ids of the records that it belongs to."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png", pnginfo=png_note(records))
     return buffer.getvalue()

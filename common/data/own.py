@@ -5,7 +5,7 @@
     images: photos
     masks: masks
 
-README.md says what else may stand there. Every scalar is read as text, so that a class may be called `no` or `1e3`.
+common/data/README.md lists all keys. Every scalar is read as text, so that a class may be called `no` or `1e3`.
 """
 
 import os
@@ -25,7 +25,7 @@ from common.words import nearest
 
 DATASET_FILE = "dataset.yaml"
 SUFFIXES = (".yaml", ".yml")
-IGNORE, OTHERS = "ignore", "others"  # in label_map: what a value may stand for, and all values that are not named
+IGNORE, OTHERS = "ignore", "others"  # in label_map: the target that is no class, and the key for all other values
 IGNORE_LABEL = 255  # of the card; the file's own ignore_label is what its masks hold
 VAL_SHARE, SEED = 0.2, 1
 
@@ -42,7 +42,7 @@ class _Wrong(Exception):
 
 
 def locate(data: Path) -> tuple[DatasetCard | None, Path]:
-    """Find the card of a dataset.yaml, or of a folder with one in it, and the data folder.
+    """Find the card of a dataset.yaml, or of a folder that holds one, and the data folder.
 
     Any other path is a folder in a known layout: no card, and the path as it is. Raises UserError as `read_card`.
     """
@@ -54,7 +54,7 @@ def locate(data: Path) -> tuple[DatasetCard | None, Path]:
 
 
 def read_card(path: Path) -> DatasetCard:
-    """The card that a dataset.yaml describes. Pictures are not looked for: predicting does without them.
+    """Read the card that a dataset.yaml describes. Pictures are not looked for: prediction does not need them.
 
     Raises:
       UserError: the file is missing or no YAML, or a key is unknown, missing or makes no sense; one sentence names
@@ -121,7 +121,7 @@ def _name(content: Mapping) -> str:
     name = _text(content, "name", "a word for tables, such as `name: fruit`")
     known = {_plain(word) for card in CARDS.values() for word in (card.name, card.title)}
     if _plain(name) in known:
-        raise _Wrong(f"name: {brief(name)} is that of a known data set, whose numbers yours are not; choose another")
+        raise _Wrong(f"name: {brief(name)} is the name of a known data set; choose another")
     return name
 
 
@@ -137,12 +137,12 @@ def _classes(content: Mapping) -> tuple[str, ...]:
         raise _Wrong("classes: must be a list of names, `[background, apple]`, or of `name: colour`")
     names = tuple(value)
     if not 2 <= len(names) <= IGNORE_LABEL:
-        raise _Wrong(f"classes: are {len(names)}; there must be 2 to {IGNORE_LABEL}, the background being one of them")
+        raise _Wrong(f"classes: are {len(names)}; there must be 2 to {IGNORE_LABEL}, including the background")
     twice = _twice(names)
     if twice:
-        raise _Wrong(f"classes: {brief(twice)} is there twice; give every class a name of its own")
+        raise _Wrong(f"classes: {brief(twice)} is there twice; give every class its own name")
     if IGNORE in names:
-        raise _Wrong(f"classes: `{IGNORE}` is no class; pixels without one hold ignore_label, or label_map says so")
+        raise _Wrong(f"classes: `{IGNORE}` is no class; give pixels without a class ignore_label, or use label_map")
     return names
 
 
@@ -166,7 +166,7 @@ def _palette(content: Mapping, classes: Sequence[str]) -> tuple[Colour, ...]:
     value, key = content.get("palette"), "palette"
     if isinstance(content["classes"], dict):
         if value is not None:
-            raise _Wrong("palette: the classes have their colours already; leave one of the two away")
+            raise _Wrong("palette: the classes have their colours already; remove one of the two")
         value, key = list(content["classes"].values()), "classes"
     if value is None:
         return voc_palette(len(classes))
@@ -233,11 +233,11 @@ def _label_map(content: Mapping, classes: Sequence[str], ignored: int) -> RawLab
                 f"label_map: {brief(key)} is neither a mask value nor a colour; write 7, red, '255,0,0' or '#ff0000'"
             )
         if raw in known:
-            raise _Wrong(f"label_map: {brief(key)} is there twice, written in two ways; leave one away")
+            raise _Wrong(f"label_map: {brief(key)} is there twice, written in two ways; remove one")
         known[raw] = label
     if values:
         if "ignore_label" in content and values.get(ignored, IGNORE_LABEL) != IGNORE_LABEL:
-            raise _Wrong(f"ignore_label: {ignored} is {classes[values[ignored]]} in label_map; leave one away")
+            raise _Wrong(f"ignore_label: {ignored} is {classes[values[ignored]]} in label_map; remove one of the two")
         values = {ignored: IGNORE_LABEL} | values
     return RawLabels(values, colours, others)
 
@@ -258,7 +258,9 @@ def _splits(content: Mapping) -> dict[str, StemPairs]:
     shared = _folders(content, "") if "images" in content or "masks" in content else {"images": None, "masks": None}
     ending = content.get("mask_ending", "")
     if not isinstance(ending, str):
-        raise _Wrong("mask_ending: must be what masks' names have behind their pictures', such as `_mask`")
+        raise _Wrong(
+            "mask_ending: must be the text that masks' names have after their pictures' names, such as `_mask`"
+        )
     if "splits" not in content:
         if not shared["images"]:
             raise _Wrong("images: is missing; name the folders: `images: photos` and `masks: masks`")
@@ -266,14 +268,14 @@ def _splits(content: Mapping) -> dict[str, StemPairs]:
     else:
         for key in ("val_share", "seed"):
             if key in content:
-                raise _Wrong(f"{key}: the splits are given already; leave one of the two away")
+                raise _Wrong(f"{key}: the splits are given already; remove one of the two")
         if not isinstance(content["splits"], dict) or not content["splits"]:
             raise _Wrong("splits: must say what each split is, such as `{train: train.txt, val: val.txt}`")
         parts = {name: _split(name, value, shared, ending) for name, value in content["splits"].items()}
     for name, part in parts.items():
         if part.images is not None and os.path.normpath(part.images) == os.path.normpath(part.masks) and not ending:
             key = f"splits: {name}: masks" if name else "masks"
-            raise _Wrong(f"{key}: is the folder of the images too; say by mask_ending how their names differ")
+            raise _Wrong(f"{key}: is also the folder of the images; say by mask_ending how their names differ")
     if "" in parts:
         names = ("train", "val") if parts[""].val_share else ("train",)
         return dict.fromkeys(names, parts[""])

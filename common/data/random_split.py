@@ -1,8 +1,9 @@
-"""`python -m common.data.random_split`: train_aug and val shuffled together and split 90 to 10.
+"""`python -m common.data.random_split`: shuffle train_aug and val together and split them 90 to 10.
 
 tonandr/deeplabv3plus_keras reports its scores on such a split (its README: random, one tenth for validation, seed
-1024), so they are comparable with no other's. Every program takes `random_train` and `random_val` as split names; this
-one writes them as lists. The original's own list is not published: the pictures are the same, their order is ours.
+1024). They can't be compared with scores on other splits. Every command takes `random_train` and `random_val` as split
+names; this one writes them as lists. The original's list is not published. This split draws from the same pictures, but
+in an order of its own.
 """
 
 import argparse

@@ -309,7 +309,7 @@ def test_a_category_that_only_groups_others(tmp_path, out, capsys):
     path = coco(tmp_path / "cvat", shapes, names=("apple",), images=("a.png",), categories=categories)
     assert run(path, "--out", out) == 0
     assert read_card(out / "dataset.yaml").classes == ("background", "apple", "pear", "person")
-    assert "fruits: no class, but the supercategory of others" in capsys.readouterr().err
+    assert "fruits: left out: only the supercategory of others" in capsys.readouterr().err
     shapes[0][2]["category_id"] = 0
     path = coco(tmp_path / "used", shapes, names=("apple",), images=("a.png",), categories=categories)
     assert run(path, "--out", tmp_path / "used-out") == 0
@@ -428,7 +428,7 @@ def test_run_again_with_more(tmp_path, out, capsys):
     labelme(tmp_path / "p", "a", [("apple", box(0, 0, 3, 1)), ("pear", box(0, 0, 1, 1))])
     capsys.readouterr()
     assert run(tmp_path / "p", "--out", out) == 0
-    assert "1 masks are of pictures without annotations now, such as b.png" in capsys.readouterr().err
+    assert "1 masks belong to pictures without annotations, such as b.png" in capsys.readouterr().err
     labelme(tmp_path / "p", "a", [("quince", box(0, 0, 3, 1))])
     before = (out / "masks/a.png").read_bytes()
     assert run(tmp_path / "p", "--out", out) == 2
@@ -535,7 +535,10 @@ def labelme_fault(what):
         ("broken", r"x\.json: is not readable JSON"),
         ("binary", r"x\.json: is not readable JSON"),
         ("no JSON", r"p: holds no JSON files; name the folder or files that labelme or CVAT wrote"),
-        ("no picture", r"a\.json: its picture a\.jpg is not there; put it beside it, or name its folder by --images"),
+        (
+            "no picture",
+            r"a\.json: its picture a\.jpg is not there; put it beside the JSON file, or name its folder by --images",
+        ),
         ("not a picture", r"a\.jpg: cannot be read as a picture"),
         ("size", r"a\.json: was drawn on 10x7 pixels, but a\.jpg has 10x6; take the picture it was drawn on"),
         ("no path", r"a\.json: is not as labelme writes it \(.*\); save it again in labelme"),
@@ -552,7 +555,7 @@ def labelme_fault(what):
         ("patch", r"a\.json: shape 1 \('apple'\) is no mask \(.*\); draw it again"),
         ("data", r"b\.json: imageData is no base64 \(.*\); save it again, or add the picture"),
         ("data of no picture", r"b\.json: imageData: cannot be read as a picture"),
-        ("twice", r"b\.json: is of .*a\.jpg, as is .*a\.json; leave one of the two out"),
+        ("twice", r"b\.json: annotates .*a\.jpg, and so does .*a\.json; leave one of the two out"),
         ("stem", r"b\.json: a\.png has the stem of a picture of .*a\.json; rename one"),
         ("no class", r"no shape has a label that is a class; draw some, or name them by --classes"),
         ("empty label", r"a\.json: shape 1 \(''\) has no label; give it one or delete it"),
@@ -644,7 +647,7 @@ def test_coco_faults(tmp_path, out, capsys, what, message):
         (["--classes", "apple,ignore"], r"--classes: ignore can't be there"),
         (["--classes", "apple,apple"], r"--classes: 'apple,apple' is not a list of different names like a"),
         (["--classes", ","], r"--classes: ',' is not a list of different names"),
-        (["--name", "coco"], r"out/dataset\.yaml: name: coco is that of a known data set"),
+        (["--name", "coco"], r"out/dataset\.yaml: name: coco is the name of a known data set"),
         (["--crowds", "both"], r"--crowds: invalid choice"),
         (["--quiet", "--images", "nowhere"], r"a\.json: its picture a\.jpg is not there"),
     ],

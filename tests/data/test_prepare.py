@@ -384,7 +384,7 @@ def test_files_that_are_damaged_are_named(run, tmp_path):
         run("voc-aug")
     )
     picture.write_bytes(whole[:-40])  # no new masks mend a picture
-    assert error(run("voc-aug")).endswith("; delete data/VOC2012 and run this again to have it anew")
+    assert error(run("voc-aug")).endswith("; delete data/VOC2012 and run this again to replace it")
     picture.write_bytes(whole)
     (tmp_path / "data/VOC2012/SegmentationClass/2007_000033.png").unlink()
     assert "SegmentationClass/2007_000033.png" in error(run("voc2012"))
@@ -400,7 +400,7 @@ def test_what_is_deleted_as_told_comes_anew(run, tmp_path):
         assert run(name)[0] == 0
         path = tmp_path / f"data/{name}" / file
         path.write_bytes(path.read_bytes()[:-40])
-        assert error(run(name)).endswith(f"; delete {folder} and run this again to have it anew")
+        assert error(run(name)).endswith(f"; delete {folder} and run this again to replace it")
         subprocess.run(["rm", "-r", folder], check=True)
         assert run(name)[0] == 0
 

@@ -1,7 +1,8 @@
-"""`python -m common.data.check DIR`: whether a data set is fit for training and evaluation, and what is in it.
+"""`python -m common.data.check DIR`: check whether a data set is fit for training and evaluation, and list its content.
 
 Prints the splits, the classes and every fault with its file, and draws the classes' frequencies. Pictures and masks are
-read by training's own readers, so that what passes here trains. The kinds of fault are listed in `faults.py`.
+read as training reads them, so that data without an error can be trained on. The kinds of fault are listed in
+`faults.py`.
 """
 
 import argparse
@@ -24,7 +25,8 @@ CHART = "class_frequencies.png"
 
 
 def find_data(path: Path, dataset: str | None) -> tuple[DatasetCard, Path]:
-    """The card and the folder that `path` means. Raises UserError for a name without a card, and as `own.read_card`."""
+    """Find the card and the data folder of `path`. Raises UserError for an unknown data set, and as `own.read_card`
+    does."""
     if dataset:
         return card_by_name(dataset), path
     card, folder = locate(path)
@@ -32,7 +34,7 @@ def find_data(path: Path, dataset: str | None) -> tuple[DatasetCard, Path]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Look, print, draw; returns the exit status: 2 when there are errors."""
+    """Check the folder and print the result; returns the exit status, 2 when there are errors."""
     card, folder = find_data(args.data, args.dataset)
     chart = _chart_path(args.out, folder)
     survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet)
@@ -59,7 +61,7 @@ def _chart_path(out: Path | None, folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command; returns the exit status."""
     parser = program.ArgumentParser(prog="python -m common.data.check", description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DIR", help="data set folder, or a dataset.yaml")
     parser.add_argument(
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="DIR|FILE.png", help="the chart (default: runs/check/<DIR's name>/)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write tables and faults there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write tables and faults as JSON")
     program.add_workers(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))

@@ -19,8 +19,9 @@ MODES = {"1": "1 bit", "P": "palette", "L": "grey", "I;16": "16 bit", "I": "32 b
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: `sentence` says what is wrong and what to do. An error makes the exit status 2, a note does not:
-    training takes the data, in the way the sentence says."""
+    """A kind of fault: `sentence` says what is wrong and what to do.
+
+    An error makes the exit status 2. A note does not: training takes the data as the sentence says."""
 
     name: str
     is_error: bool
@@ -29,7 +30,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fault:
-    """One finding: its kind, where it is (a file below the data folder, mostly), and what is wrong there."""
+    """One finding: its kind, its place (mostly a file below the data folder), and what is wrong there."""
 
     kind: Kind
     where: str
@@ -40,42 +41,42 @@ _ERRORS = {
     "unreadable-list": "lists that can't be read, and stop training; correct them",
     "empty-list": "lists that name no picture; fill or delete them",
     "bad-line": "lines that name no pair of picture and mask; correct them",
-    "listed-twice": "pictures listed twice in a split, which count double; leave one line",
+    "listed-twice": "pictures listed twice in a split, which count double; keep one line",
     "no-picture": "pictures of a split that are not there; restore them or take them out of the list",
     "no-mask": "pictures of a split without a mask; add the masks or take the pictures out of the list",
-    "lone-mask": "masks beside the others whose picture is not there; add the pictures or remove the masks",
-    "unreadable": "files that can't be read, or not to their end; replace or remove them",
-    "damaged": "files that can be read although bytes of them are wrong or lost; fetch or export them again",
-    "size": "masks of another size than their picture; export both from the same picture",
-    "not-turned": "pictures that their EXIF tag turns while the mask lies as stored; turn the mask, or drop the tag",
+    "lone-mask": "masks without a picture; add the pictures or remove the masks",
+    "unreadable": "files that can't be read completely; replace or remove them",
+    "damaged": "damaged files that can still be read; fetch or export them again",
+    "size": "masks whose size differs from their picture's; export both from the same picture",
+    "not-turned": "pictures that are turned by their EXIF tag, but their mask is not; turn the mask, or remove the tag",
     "value": "masks with values that are neither a class nor the ignore label; correct the masks or the classes",
-    "hidden-value": "palette masks with values that are no class but show a class's colour, which they are read as; "
+    "hidden-value": "palette masks with values that are no class but have a class's colour and are read as it; "
     "correct the values",
     "colour": "masks in colours that are not in the palette; save them without smoothing or compression loss",
-    "ambiguous-colour": "masks in colours that stand for two things; give every class a colour of its own",
-    "ambiguous-palette": "palette masks of which some are read by value and some by colour, to different classes; "
+    "ambiguous-colour": "masks with colours that have two meanings; give every class its own colour",
+    "ambiguous-palette": "palette masks where one value is two classes: some are read by value and some by colour; "
     "save all as grey pictures of class ids",
-    "unlabelled": "masks that are the ignore label everywhere; label them or take them out of the list",
-    "one-class": "one class only in all masks to train on, which teaches nothing; label the others, or say by "
+    "unlabelled": "masks that hold only the ignore label; label them or take them out of the list",
+    "one-class": "training masks that all show one and the same class; label the others, or say by "
     "label_map what the values stand for",
-    "leak": "pictures, byte for byte, in splits that must not share any; take them out of one",
+    "leak": "the same pictures, byte for byte, in splits that must not share any; remove them from one split",
 }
 _NOTES = {
     "no-labels": "splits without labels, for prediction only",
-    "duplicate": "pictures that are in a split under several names, byte for byte",
+    "duplicate": "the same pictures, byte for byte, under several names in one split",
     "shared": "splits that share pictures",
-    "lone-picture": "pictures beside the others without a mask and in no split",
+    "lone-picture": "pictures without a mask that are in no split",
     "unlisted": "pictures with a mask that are in no split",
-    "maybe-turned": "pictures that their EXIF tag turns or mirrors, where sizes can't tell whether the mask is: look",
+    "maybe-turned": "pictures turned or mirrored by their EXIF tag; sizes can't tell whether the mask is too: look",
     "stretched": "pictures that are not 8 or 16 bit unsigned: their 2nd and 98th percentiles become black and white",
     "three-channels": "masks with the class id in all three channels, read by value",
     "in-colour": "masks stored in colour: every pixel becomes the class that has its colour in the palette",
     "by-colour": "palette masks whose colours are the card's but in another order: read by colour, not by value",
-    "other-mode": "masks stored in another way than most, read by value like them",
-    "lossy": "masks stored as JPEG, which changes values; these happen to be classes still",
-    "ignored-only": "masks with nothing but labels that the data set ignores",
-    "never-shown": "classes that no mask shows",
-    "never-trained": "classes that only splits for evaluation show",
+    "other-mode": "masks stored in another mode than most; they are read by value like the others",
+    "lossy": "masks stored as JPEG, which can change values; here all values are still classes",
+    "ignored-only": "masks that hold only labels that the data set ignores",
+    "never-shown": "classes that are in no mask",
+    "never-trained": "classes that are in evaluation splits only",
 }
 KINDS = {name: Kind(name, table is _ERRORS, text) for table in (_ERRORS, _NOTES) for name, text in table.items()}
 
@@ -83,7 +84,7 @@ Findings = Iterator[tuple[str, Path | str, str]]  # kind, file, detail
 
 
 def find_faults(survey: Survey) -> list[Fault]:
-    """All that is wrong or worth a look, in the order of KINDS; files in the order of the lists."""
+    """Find all faults, in the order of KINDS; files keep the order of the lists."""
     order = list(KINDS)
     found = dict.fromkeys(
         Fault(KINDS[kind], survey.name(file) if isinstance(file, Path) else file, detail)
@@ -119,7 +120,7 @@ def _missing(survey: Survey) -> Findings:
 
 
 def _lone_files(survey: Survey) -> Findings:
-    """Files beside a split's own that the lists don't pair, by the way in which most names pair there."""
+    """Find files in a split's folders that no list names; most pairs there tell how names of pairs are alike."""
     pairs = {pair for split in survey.splits for pair in split.pairs}
     listed = {path for pair in pairs for path in pair}
     rules: dict[tuple[Path, Path], Counter] = defaultdict(Counter)
@@ -217,7 +218,7 @@ def _ambiguous_colours(survey: Survey) -> Findings:
 
 
 def _ambiguous_palettes(survey: Survey) -> Findings:
-    """The same value in the same colour that became one class here and another there."""
+    """Find values that, in the same colour, become one class in one mask and another class in another mask."""
     read_as: dict[tuple, dict[int, Path]] = defaultdict(dict)
     for path, mask in survey.masks.items():
         if not mask.mapped and not _hidden(survey, mask):
@@ -302,21 +303,21 @@ def _where(survey: Survey, split: SurveyedSplit) -> str:
 
 
 def _is_unlabelled(survey: Survey, split: SurveyedSplit) -> bool:
-    """Whether it is a test split of which no mask says anything, as benchmarks give them out."""
+    """Whether it is a test split without labels, as benchmarks publish them."""
     masks = [survey.masks[mask].pixels for _, mask in split.pairs if mask in survey.masks]
     is_empty = all(set(pixels) == {survey.card.ignore_label} for pixels in masks)
     return split.roles == {"test"} and bool(split.pairs) and is_empty
 
 
 def _must_not_share(first: SurveyedSplit, later: SurveyedSplit) -> bool:
-    """Whether `first` is for training, or for choosing, and `later` for measuring."""
+    """Whether `first` is for training or for choosing a model, and `later` for measuring it."""
     if not first.roles or not later.roles or first.roles & later.roles:
         return False
     return max(map(ROLES.index, first.roles)) < max(map(ROLES.index, later.roles))
 
 
 def _strange(survey: Survey, mask: MaskFile) -> dict:
-    """Pixels by value, or colour, that stands for nothing."""
+    """Count the pixels of each value, or colour, that has no meaning."""
     card, raw = survey.card, survey.card.raw_labels
     if mask.values:
         told, known = raw.values, raw.values or {*range(len(card.classes)), card.ignore_label}
@@ -333,7 +334,8 @@ def _is_by_colour(survey: Survey, mask: MaskFile) -> bool:
 
 
 def _hidden(survey: Survey, mask: MaskFile) -> list[str]:
-    """Values that stand for nothing in a mask meant by value: its palette is the card's, or repeats a colour."""
+    """Find values without a meaning in a mask that should be read by value: its palette is the card's, or repeats a
+    colour."""
     used = Counter(colour for _, colour, _ in mask.entries)
     strange = _strange(survey, mask)
     return [
@@ -357,7 +359,7 @@ def _by_stem(survey: Survey, folder: Path, end: str) -> dict[str, Path]:
 
 
 def _alike(survey: Survey, path: Path) -> str:
-    """A hint when only the ending, its case or the form of letters with accents is another."""
+    """Name files whose names differ only in the ending, its case or the form of letters with accents."""
     stem = _plain(path.stem) + "."
     alike = [name for name in survey.listings[path.parent] if _plain(name).startswith(stem)]
     return f"; there is {', '.join(alike)}, which a line 'picture mask' can name" if alike else ""

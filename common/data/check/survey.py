@@ -48,8 +48,8 @@ class PictureFile:
       digest: SHA-256 of the file's bytes.
       size: width, height when upright, or None when it can't be read; stored: before the EXIF tag turns it.
       mode: Pillow's.
-      orientation: the EXIF tag, 1 when there is none.
-      stretched: the numbers that became black and white by the percentiles, or None where their kind says it.
+      orientation: the EXIF tag's value, 1 without a tag.
+      stretched: the values that the percentiles make black and white, or None where the pixel type sets them.
       problem: why it can't be read, or "".
       damage: what is wrong with its bytes although it can be read, or "".
     """
@@ -97,7 +97,7 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class SurveyedSplit:
-    """The pairs of a split, those that a list names in vain among them.
+    """The pairs of a split, including those whose files are missing.
 
     Attributes:
       source: the list file, or None when the split is read from the card's folders.
@@ -113,18 +113,18 @@ class SurveyedSplit:
 
     @property
     def roles(self) -> frozenset[str]:
-        """The uses that the name tells, of `train`, `val` and `test`: `trainval` tells two of them, `mine` none."""
+        """The uses (`train`, `val`, `test`) that are in the name: `trainval` has two, `mine` none."""
         return frozenset(role for role in ROLES if role in self.name.lower())
 
 
 @dataclass(frozen=True)
 class Survey:
-    """All that was seen.
+    """The result of a survey.
 
     Attributes:
-      whole: whether all splits were looked at, not some by name.
-      pictures, masks: by path; a file that is not there is not among them.
-      listings: the names in every folder where a split's files lie, or should.
+      whole: whether all splits were read, not only those that were named.
+      pictures, masks: by path, without missing files.
+      listings: the file names in every folder where a split's files should be.
     """
 
     card: DatasetCard
@@ -143,7 +143,7 @@ class Survey:
 def survey_folder(
     card: DatasetCard, folder: Path, names: Sequence[str] = (), workers: int = 1, quiet: bool = False
 ) -> Survey:
-    """Look at the splits `names` (default: all there are) and at every file they name, each read once.
+    """Read the splits `names` (default: all) and every file that they name, each file once.
 
     Raises:
       UserError: no such folder or split, or a folder of TFRecords.
@@ -177,8 +177,8 @@ def survey_folder(
 
 
 def _names(card: DatasetCard, folder: Path) -> list[str]:
-    """The splits that are there: lists in the list folders, in the data folder itself only by known names, and
-    those that the card reads from folders."""
+    """The names of all splits: lists in the list folders (in the data folder itself only known names), and those that
+    the card reads from folders."""
     found = list(card.splits) or _found(card, folder)
     if not found:
         if record_files(folder):
@@ -337,7 +337,7 @@ def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
 
 
 def _attempt(file: Encoded, read: Callable, *arguments: Any) -> tuple[Any, str]:
-    """Run the reader: its result, or the sentence that would stop training, without the file's name."""
+    """Run a reader; returns its result, or the message that would stop training, without the file's name."""
     try:
         return read(*arguments), ""
     except UserError as error:
@@ -347,7 +347,7 @@ def _attempt(file: Encoded, read: Callable, *arguments: Any) -> tuple[Any, str]:
 
 
 def _decode(file: Encoded) -> tuple[Image.Image, bool]:
-    """A mask's pixels, and whether it is no mask by its kind."""
+    """Decode a mask; returns its pixels, and whether its kind of file can be no mask."""
     with opened(file) as image:
         is_of_another_kind = bool(kind_problem(image))
         image.load()

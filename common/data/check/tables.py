@@ -18,11 +18,11 @@ FILES_OF_A_KIND = 20  # files printed of each kind of fault
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How often a class is seen in masks that can be read. `class_id` is the ignore label's in the last row.
+    """The counts of a class in the masks that can be read. The last row is the ignore label's.
 
     Attributes:
-      masks: those that show it.
-      pixels: in all of them.
+      masks: how many show it.
+      pixels: its pixels in all of them.
       share: of the labelled pixels; of all pixels for the ignore label; 0 when there are none.
     """
 
@@ -35,7 +35,7 @@ class ClassCount:
 
 
 def count_classes(survey: Survey, split: SurveyedSplit | None = None) -> list[ClassCount]:
-    """Classes by id and then the ignore label, over the distinct masks of a split or of all."""
+    """Count each class by id, and then the ignore label, over the distinct masks of a split, or of all."""
     card = survey.card
     wanted = dict.fromkeys(mask for _, mask in split.pairs) if split else survey.masks
     found = [survey.masks[mask].pixels for mask in wanted if mask in survey.masks]
@@ -82,7 +82,7 @@ def class_table(survey: Survey) -> str:
 
 
 def fault_list(faults: Sequence[Fault], shown: int = FILES_OF_A_KIND) -> str:
-    """The faults by kind, `shown` of each."""
+    """List the faults by kind, at most `shown` of each."""
     lines = []
     for kind, group in groupby(faults, key=lambda fault: fault.kind):
         found = list(group)
@@ -109,7 +109,7 @@ def _percent(share: float) -> str:
 
 
 def as_json(survey: Survey, faults: Sequence[Fault]) -> dict[str, Any]:
-    """All that is printed, and every fault."""
+    """The tables and all faults as plain JSON."""
 
     def classes(split: SurveyedSplit | None = None) -> list[dict]:
         return [

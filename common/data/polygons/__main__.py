@@ -1,12 +1,12 @@
 """Masks from polygons: `python -m common.data.polygons JSON|DIR... --out DIR`.
 
-Takes labelme's JSON files, one a picture, or COCO's, as CVAT exports it ("COCO 1.0"), and writes `masks/<stem>.png` and
-a dataset.yaml that trains: class 0 is the background. In labelme's files later shapes cover earlier ones; in COCO's,
-where the order says nothing, smaller ones cover larger ones. The label `ignore` (or `__ignore__`) is no class, its
-pixels are left out of training. `iscrowd` is painted as its class, because CVAT sets it for every object that was drawn
-with the brush; `--crowds ignore` is for files in which it means a crowd, as in COCO's own.
+Reads labelme's JSON files, one per picture, or COCO's JSON, as CVAT exports it ("COCO 1.0"). Writes `masks/<stem>.png`
+and a dataset.yaml to train on; class 0 is the background. In labelme's files later shapes cover earlier ones. In COCO's
+the order means nothing, so smaller shapes cover larger ones. Pixels with the label `ignore` (or `__ignore__`) are left
+out of training. An `iscrowd` object is painted as its class, because CVAT sets `iscrowd` for every object drawn with
+the brush; use `--crowds ignore` where it means a crowd, as in COCO's own files.
 
-A picture that only lies in labelme's JSON is unpacked to `images`, and then all others are copied there.
+A picture that exists only inside labelme's JSON is unpacked to `images`; then all other pictures are copied there.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = program.ArgumentParser(prog="python -m common.data.polygons", description="Masks and a dataset.yaml.")
+    parser = program.ArgumentParser(
+        prog="python -m common.data.polygons", description="Paint masks and write a dataset.yaml."
+    )
     parser.add_argument(
         "json", type=Path, nargs="+", metavar="JSON|DIR", help="labelme's or COCO's files, or their folder"
     )
@@ -55,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         type=_names,
         default=(),
         metavar="A,B",
-        help="the classes behind the background, in this order (default: all labels)",
+        help="the classes after the background, in this order (default: all labels)",
     )
     parser.add_argument("--name", default="", help="the data set's name (default: the folder's)")
     parser.add_argument(
-        "--crowds", choices=CROWDS, default=CROWDS[0], help="what COCO's iscrowd becomes (default: %(default)s)"
+        "--crowds", choices=CROWDS, default=CROWDS[0], help="how COCO's iscrowd is painted (default: %(default)s)"
     )
-    parser.add_argument("--boxes", action="store_true", help="COCO's boxes without an outline are objects")
+    parser.add_argument("--boxes", action="store_true", help="paint COCO's boxes that have no outline")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))

@@ -1,9 +1,9 @@
 """Outlines of objects as people draw them: labelme's JSON, one file a picture, and COCO's, as CVAT exports it.
 
 A point (x, y) lies between pixels: the box from (1, 1) to (4, 3) holds 3 x 2 of them. Shapes become COCO's
-segmentations, so that one rasteriser draws all of them, pycocotools by way of `regions.region_mask`: over random
-polygons of 30 pixels it differs from "the pixel's centre is inside" by 1 % of the area. PIL.ImageDraw, which draws the
-outline itself too and lets every object grow, differs by 8 %.
+segmentations, so that one rasteriser draws them all: pycocotools, called by `regions.region_mask`. On random polygons
+of 30 pixels it differs from "the pixel's centre is inside" by 1 % of the area. PIL.ImageDraw also draws the outline,
+which makes every object larger: it differs by 8 %.
 """
 
 import base64
@@ -44,9 +44,9 @@ class Annotated:
     Attributes:
       source: the JSON file.
       name: the picture's name in it, with slashes.
-      image: its file, from the root on, links not followed; None when it lies in the JSON.
+      image: its file as an absolute path, links not followed; None when the picture is inside the JSON.
       height, width: in pixels, of the picture that the shapes were drawn on.
-      turn: the EXIF tag by which a mask of that size becomes upright; 1 where it is so already.
+      turn: the EXIF orientation that makes a mask of that size upright; 1 where it is upright already.
       in_order: whether a shape covers those before it; otherwise smaller ones cover larger ones.
     """
 
@@ -67,12 +67,12 @@ class Annotated:
 def read_annotations(
     paths: Sequence[Path], images: Path | None = None, boxes: bool = False, quiet: bool = False
 ) -> tuple[list[Annotated], list[str]]:
-    """All pictures of the JSON files and folders (with those below) in `paths`, and the labels' names.
+    """Read all pictures of the JSON files and folders (and those below) in `paths`, and the labels' names.
 
     Args:
-      paths: JSON files, and folders with such.
+      paths: JSON files, and folders of them.
       images: the pictures' folder; by default they are looked for beside the JSON file and in CVAT's `images`.
-      boxes: whether COCO annotations that only have a box are that rectangle.
+      boxes: whether a COCO annotation that has only a box becomes that rectangle.
       quiet: no progress.
 
     Returns:
@@ -104,7 +104,7 @@ def read_annotations(
             progress.advance()
     unused = groups - {shape.label for picture in pictures for shape in picture.shapes}
     if unused:
-        say(f"{', '.join(sorted(unused))}: no class, but the supercategory of others, and without a shape", quiet)
+        say(f"{', '.join(sorted(unused))}: left out: only the supercategory of others, without a shape", quiet)
     labels = {label: None for label in labels if label not in unused}
     labels |= dict.fromkeys(sorted({s.label for p in pictures if p.in_order for s in p.shapes}))
     if not pictures:
@@ -113,7 +113,9 @@ def read_annotations(
     for picture in pictures:
         key = picture.image or picture.source
         if key in seen:
-            raise UserError(f"{picture.source}: is of {picture.image}, as is {seen[key]}; leave one of the two out")
+            raise UserError(
+                f"{picture.source}: annotates {picture.image}, and so does {seen[key]}; leave one of the two out"
+            )
         seen[key] = picture.source
     return pictures, list(labels)
 
@@ -151,7 +153,9 @@ def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> list
     folders = [images] if images else [path.parent]
     image = _find(folders, name)
     if image is None and not data.get("imageData"):
-        raise UserError(f"{path}: its picture {name} is not there; put it beside it, or name its folder by --images")
+        raise UserError(
+            f"{path}: its picture {name} is not there; put it beside the JSON file, or name its folder by --images"
+        )
     file = image or Encoded(f"{path}: imageData", embedded_picture(path))
     height, width, turn = _drawn_on(path, name, stated, file)
     found = []
@@ -198,7 +202,7 @@ def _circle(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
 
 
 def _mask(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
-    """A small picture, what labelme's assistants make, and where its corner lies."""
+    """A small mask, as labelme's AI tools make it, and the place of its corner."""
     with Image.open(io.BytesIO(base64.b64decode(shape["mask"] or "", validate=True))) as image:
         patch = np.asarray(image.convert("L")) > 0
     x, y = np.rint(points[0]).astype(int)

@@ -1,4 +1,4 @@
-"""Painting outlines as masks, and the dataset.yaml that goes with them."""
+"""Paint outlines as masks, and write their dataset.yaml."""
 
 import contextlib
 import io
@@ -31,12 +31,12 @@ CROWDS = ("class", "ignore")
 
 @dataclass(frozen=True)
 class PaintedSet:
-    """The set that was painted.
+    """A painted data set.
 
     Attributes:
       path: the dataset.yaml.
       pixels, pictures: int64 [256], per mask value: pixels that hold it, pictures that show it.
-      annotated: what went in.
+      annotated: the pictures and shapes that it was painted from.
     """
 
     path: Path
@@ -57,13 +57,13 @@ def paint_set(
 ) -> PaintedSet:
     """Paint the masks of `pictures` and write the dataset.yaml; `out` gets all of it, or stays as it was.
 
-    Into the folder of an earlier run masks are painted anew; its dataset.yaml is kept, with what was changed by hand.
+    In the folder of an earlier run masks are painted again; its dataset.yaml is kept with all changes made by hand.
 
     Args:
       pictures: as `annotations.read_annotations` gives them.
       classes: the background's name, then those of the labels.
       out: the data folder.
-      name: of the data set, by default the folder's.
+      name: the data set's; by default the folder's.
       crowds: one of CROWDS.
       quiet: no progress.
 
@@ -103,14 +103,17 @@ def paint_set(
             progress.advance()
     others = {p.relative_to(out / MASKS) for p in (out / MASKS).rglob("*.png")} - {Path(f"{s}.png") for s in stems}
     if others:
-        say(f"{out / MASKS}: {len(others)} masks are of pictures without annotations now, such as {min(others)}", quiet)
+        say(
+            f"{out / MASKS}: {len(others)} masks belong to pictures without annotations, such as {min(others)}",
+            quiet,
+        )
     return PaintedSet(out / own.DATASET_FILE, tuple(classes), pixels, shown, pictures)
 
 
 def class_names(labels: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
-    """The background's name and then the classes: `wanted` in its order, or else all `labels` that are one.
+    """List the background's name and then the classes: `wanted` in its order, or else all `labels` that are classes.
 
-    Raises UserError when there is none, or the background stands elsewhere than first.
+    Raises UserError when there is none, or when the background is not first.
     """
     names = list(wanted or (label for label in labels if label not in (*BACKGROUND, *IGNORED)))
     if not names:
@@ -208,7 +211,7 @@ def _write_picture(picture: Annotated, folder: Path, stem: str) -> None:
 
 @contextlib.contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """A hidden folder in `out`, whose files move there when the block succeeds; else nothing is left of it."""
+    """A hidden folder in `out`: its files move to `out` when the block succeeds, and are deleted otherwise."""
     busy = "painting in it; wait for it or choose another folder"
     with (
         locked(out, busy, title=f"--out {out}"),
@@ -217,7 +220,7 @@ def _staged(out: Path) -> Iterator[Path]:
         stage = Path(name)
         yield stage
         files = sorted(path for path in stage.rglob("*") if path.is_file())
-        # The card comes last: where it lies, everything is there.
+        # The card comes last: a folder that has it is complete.
         for path in sorted(files, key=lambda path: path.name == own.DATASET_FILE):
             target = out / path.relative_to(stage)
             target.parent.mkdir(parents=True, exist_ok=True)

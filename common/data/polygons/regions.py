@@ -1,6 +1,6 @@
 """COCO's instance annotations: which pictures show classes of PASCAL VOC, and their masks.
 
-`common/data/prepare/coco.py` says which rules these are and where they come from.
+`common/data/prepare/coco.py` explains the rules and names their sources.
 """
 
 from collections import defaultdict
@@ -122,6 +122,6 @@ def region_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
             raise ValueError("a point lies far outside of the picture")
         segmentation = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     inside = coco_mask.decode(segmentation)
-    if inside.max(initial=0) > 1:  # it leaves memory as it was where a compressed RLE ends early
+    if inside.max(initial=0) > 1:  # where a compressed RLE ends early, pycocotools leaves memory unset
         raise ValueError("its counts do not add up to the picture")
     return inside.astype(bool)

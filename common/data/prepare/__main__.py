@@ -1,6 +1,6 @@
-"""`python -m common.data.prepare NAME`: a public data set, fetched, unpacked, checked, and ready to train on.
+"""`python -m common.data.prepare NAME`: fetch, unpack, check and prepare a public data set for training.
 
-What is there and right is kept: stopped at any point, the same command goes on, and ends with the same files.
+Files that are right are kept. After a stop at any point the same command continues and ends with the same files.
 """
 
 import argparse
@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=DATA, metavar="DIR",
                         help="the folder that the data sets lie in (default: %(default)s)")  # fmt: skip
     parser.add_argument("--from", dest="source", choices=voc.SOURCES,
-                        help="of voc-aug: where its masks come from (default: the first, else SBD)")  # fmt: skip
-    parser.add_argument("--allow-partial", action="store_true", help="take splits that are not of the official size")
+                        help="for voc-aug: the source of its masks (default: the first, else SBD)")  # fmt: skip
+    parser.add_argument("--allow-partial", action="store_true", help="accept splits that are not of the official size")
     parser.add_argument("--workers", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
                         help="how many files to work on at once (default: as many as processors)")  # fmt: skip
     parser.add_argument("--manifest", type=Path, default=MANIFEST, metavar="FILE",
-                        help="where the files come from, for mirrors of your own (default: the suite's)")  # fmt: skip
+                        help="manifest of the files' sources, for your own mirrors (default: the suite's)")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the data sets")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Cityscapes, from the zip files that a registered person downloads: label ids become train ids, and lists are written.
 
-`_labelTrainIds.png` are grey, as cityscapesScripts (createTrainIdLabelImgs.py) writes them: programs that read one
-channel of a palette PNG would get its colours.
+`_labelTrainIds.png` are grey, as cityscapesScripts (createTrainIdLabelImgs.py) writes them. Programs that read one
+channel would get colours from a palette PNG.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""MS-COCO with the classes of PASCAL VOC: the card, and the program that paints the masks.
+"""MS-COCO with the classes of PASCAL VOC: the program that paints the masks.
 
 `python -m common.data.prepare.coco --data COCO_DIR --split train2017` reads `annotations/instances_train2017.json`
 and writes `SegmentationVOC/train2017/<stem>.png` and `lists/train2017.txt`; then `train --data COCO_DIR
@@ -6,11 +6,11 @@ and writes `SegmentationVOC/train2017/<stem>.png` and `lists/train2017.txt`; the
 
 Source: arXiv 1706.05587 section 4.3, "Pretrained on COCO": of trainval minus minival (the pictures of
 train2017) those "that have annotation regions larger than 1000 pixels and contain the classes defined in
-PASCAL VOC 2012", all other classes being background. It leaves the rest open; here
+PASCAL VOC 2012", all other classes being background. The paper leaves the rest open; here
   - a picture is kept when more than 1000 of its pixels carry one of the 20 classes, as in
     jfzhang95/pytorch-deeplab-xception (torchvision's references sum the areas of the annotations instead). The
     paper arrives at about 60K pictures; whether it counts by picture or by region is not said.
-  - where instances overlap, the smaller one is seen: it mostly lies in front (a bottle on a table, a cat on a
+  - where instances overlap, the smaller one covers the larger: it is mostly in front (a bottle on a table, a cat on a
     sofa). jfzhang95 keeps the first in the file's order, which means nothing; torchvision ignores such pixels.
   - crowds become the ignore label, below the instances: a crowd's outline runs around a group and takes in what is
     between its members. The ports paint them as their class.

@@ -14,7 +14,7 @@ DATA = Path("data")
 
 @dataclass(frozen=True)
 class Preparation:
-    """A data set that can be prepared: `entry` of the manifest is its main one, whose folder is locked."""
+    """A data set that can be prepared; `entry` is its main entry of the manifest, whose folder is locked."""
 
     run: Callable[..., PreparedSet]
     entry: str

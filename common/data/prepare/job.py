@@ -1,4 +1,4 @@
-"""Steps that all preparations share: fetching, checking pairs, counting; and their result."""
+"""The steps that all preparations share (fetch, check pairs, count), and their result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class PreparedSet:
     Attributes:
       folder: what `--data` takes.
       splits: pictures of each split.
-      following: what to type next.
+      following: the command to type next.
       notes: sentences on what else there is to know.
-      unfinished: why a part could not be had, if one could not; all else is in place.
+      unfinished: why one part is missing, if it is; all else is there.
     """
 
     folder: Path
@@ -90,10 +90,10 @@ class Job:
         problem_of: Callable[[Item], Problem | None],
         made_of: Callable[[Path], Path],
     ) -> None:
-        """Look at all `items` in parallel, by a function that can be pickled.
+        """Check all `items` in parallel, by a function that can be pickled.
 
-        `made_of` gives the folder that brings a bad file anew when it is deleted. Raises UserError that names the items
-        with a problem, and these folders.
+        `made_of` gives the folder to delete so that a bad file is made again. Raises UserError that names the bad items
+        and these folders.
         """
         found: list[Problem] = []
         with (
@@ -107,12 +107,12 @@ class Job:
             folders = " and ".join(sorted({str(made_of(problem.file)) for problem in found}))
             raise UserError(
                 f"{what}: {len(found)} of {len(items)} are not right: {some(found)}; delete {folders} and run this "
-                "again to have it anew"
+                "again to replace it"
             )
 
 
 def pair_problem(pair: Pair) -> Problem | None:
-    """Why picture and mask can't be used together, if they can't: missing, unreadable, of different sizes."""
+    """Say why picture and mask can't be used together (missing, unreadable, of different sizes); None if they can."""
     sizes = []
     for path, size_of in zip(pair, (upright_size, _stored_size), strict=True):  # as training reads the two
         try:
@@ -128,7 +128,7 @@ def pair_problem(pair: Pair) -> Problem | None:
 
 
 def made_pair_problem(pair: Pair, make: Callable[[Path], None]) -> Problem | None:
-    """`pair_problem` after the mask was made by `make(path)`, where there was none or none that is right.
+    """Make the mask by `make(path)` unless a right one is there; returns the `pair_problem` that is left.
 
     Raises UserError when the mask can't be written.
     """

@@ -19,7 +19,7 @@ SIZES = {"train": 8498, "val": 2857}
 
 
 def prepare(job: Job) -> PreparedSet:
-    """Fetch SBD and read every one of its masks."""
+    """Fetch SBD and check every mask."""
     dataset = fetch(job)
     ids = {split: read_ids(dataset / f"{split}.txt") for split in SIZES}
     job.expect(dataset, {split: len(names) for split, names in ids.items()}, SIZES)
@@ -39,12 +39,12 @@ def fetch(job: Job) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a list: one a line, or the stem of the picture that the line begins with."""
+    """Read the ids of a list. A line holds an id, or begins with the path of a picture, whose stem is the id."""
     return [Path(line.split()[0]).name.removesuffix(VOC2012.image_suffix) for _, line in list_lines(path)]
 
 
 def read_segmentation(path: Path) -> np.ndarray:
-    """Class ids, uint8 [h, w], of a .mat file in `cls`. Raises UserError when it is none."""
+    """Read the class ids, uint8 [h, w], of a .mat file in `cls`. Raises UserError when it is no mask of SBD."""
     import scipy.io
 
     try:

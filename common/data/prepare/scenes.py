@@ -13,7 +13,7 @@ COCO_SIZES = {"train2017": 118287, "val2017": 5000}
 
 
 def prepare_ade20k(job: Job) -> PreparedSet:
-    """ADE20K as it is unpacked, counted and read once."""
+    """Fetch, count and check ADE20K; training reads it as it is unpacked."""
     folder = job.fetch("ade20k") / "ADEChallengeData2016"
     card = dataclasses.replace(ADE20K, list_folders=())
     pairs = {split: read_split(card, folder, split).pairs for split in ("train", "val")}
@@ -26,7 +26,7 @@ def prepare_ade20k(job: Job) -> PreparedSet:
 
 
 def prepare_coco(job: Job) -> PreparedSet:
-    """COCO 2017 with masks and lists of the 20 VOC classes."""
+    """Fetch COCO 2017, and make masks and lists of the 20 VOC classes."""
     folder = job.fetch("coco2017")
     pictures = {split: sum(1 for _ in (folder / split).glob("*.jpg")) for split in COCO_SIZES}
     job.expect(folder, pictures, COCO_SIZES)

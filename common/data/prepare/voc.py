@@ -1,9 +1,9 @@
 """PASCAL VOC 2012, and its train_aug: the pictures of SBD and VOC's train, without VOC's val.
 
-`SegmentationClassAug` is the folder that all DeepLab programs train from. In 600 of its masks, those of VOC's train
-have a border of 255 (115 of 115), so they are VOC's own, although SBD has 2,237 of VOC's 2,913 pictures too; the others
-are SBD's, without border (485 of 485). What is built from SBD's files here follows that. The folder also holds VOC's
-val, because a reader takes its masks from one folder.
+`SegmentationClassAug` is the folder that all DeepLab programs train from. 600 of its masks were examined. The 115 of
+VOC's train have a border of 255, so they are VOC's own, although SBD has 2,237 of VOC's 2,913 pictures too. The other
+485 have no border, so they are SBD's. Masks that are built here from SBD's files follow this rule. The folder also
+holds VOC's val, because a reader takes its masks from one folder.
 """
 
 import dataclasses
@@ -37,13 +37,13 @@ TEST_PICTURES = (
 
 
 def prepare(job: Job) -> PreparedSet:
-    """VOC2012 with the lists train, val, trainval and test."""
+    """Prepare VOC2012 with the lists train, val, trainval and test."""
     folder, splits = _voc(job)
     return _prepared(job, folder, {name: len(ids) for name, ids in splits.items()}, "train")
 
 
 def prepare_augmented(job: Job, source: str | None = None) -> PreparedSet:
-    """VOC2012 with SegmentationClassAug and the list train_aug.
+    """Prepare VOC2012 with SegmentationClassAug and the list train_aug.
 
     `source` is one of SOURCES; None takes the ready-made masks, and SBD where no server has them.
     """
@@ -58,16 +58,16 @@ def prepare_augmented(job: Job, source: str | None = None) -> PreparedSet:
 
 
 def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: str | None) -> str:
-    """See to it that SegmentationClassAug is there; returns where it is from, in words.
+    """Make SegmentationClassAug unless it is there; returns its source, in words.
 
-    That is written down before it is made, so that a process that is killed leaves no masks of unknown origin.
+    The source is written down first, so that a killed process leaves no masks of unknown origin.
     """
     masks, note = folder / AUGMENTED, folder / ORIGIN
     is_there = masks.is_dir()
     origin = read_text(note).strip() if is_there and note.is_file() else ""
     if origin and source and origin != source:
         raise UserError(
-            f"{masks}: is from {origin}, not from {source}; delete it and run this again, or leave --from away"
+            f"{masks}: is from {origin}, not from {source}; delete it and run this again, or leave out --from"
         )
     if source != "sbd" and origin != "sbd":
         if not is_there:
@@ -87,7 +87,7 @@ def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: s
 
 
 def _voc(job: Job) -> tuple[Path, dict[str, list[str]]]:
-    """VOC2012's folder, and the ids of train, val and trainval; every pair of them is right."""
+    """Fetch VOC2012 and check its pairs; returns its folder, and the ids of train, val and trainval."""
     folder = job.fetch("voc2012") / FOLDER
     sweep(folder / LISTS, below=True)
     card = _card(OWN)
@@ -125,7 +125,7 @@ def _prepared(
     unfinished: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> PreparedSet:
-    """Add the test list, the one thing that is not in VOC's archive and that nothing else needs."""
+    """Add the test list. It is not in VOC's archive, and nothing else needs it."""
     unfinished = _test_list(job, folder) if unfinished is None else unfinished
     if not unfinished:
         ids = sbd.read_ids(folder / LISTS / "test.txt")
@@ -138,7 +138,7 @@ def _prepared(
 
 
 def _test_list(job: Job, folder: Path) -> str:
-    """Write the list of test's ids if it is not there; returns why it could not be had, or nothing."""
+    """Write the list of test's ids if it is not there; returns why it could not be fetched, or ""."""
     path = folder / LISTS / "test.txt"
     if path.is_file():
         return ""
@@ -171,7 +171,7 @@ def _train_aug(job: Job, folder: Path, splits: dict[str, list[str]]) -> list[str
     is_right = len(ids) == SIZES["train_aug"] and not val - masks
     if not is_right and not job.allow_partial:
         raise UserError(
-            f"{folder}: {'; '.join(texts)}; delete {folder / AUGMENTED} and run this again, with --from sbd perhaps, "
+            f"{folder}: {'; '.join(texts)}; delete {folder / AUGMENTED} and run this again, perhaps with --from sbd, "
             "or take it as it is with --allow-partial"
         )
     for text in texts:
@@ -189,7 +189,7 @@ def _listed(job: Job) -> set[str]:
 
 
 def _build_from_sbd(job: Job, folder: Path, splits: dict[str, list[str]]) -> None:
-    """Make SegmentationClassAug; masks that are there from a build that was stopped are kept."""
+    """Make SegmentationClassAug; masks of a build that was stopped are kept."""
     cls = sbd.fetch(job) / "cls"
     ids = sorted({*splits["trainval"], *(path.stem for path in cls.glob("*.mat"))})
     unfinished = folder / UNFINISHED
@@ -206,7 +206,7 @@ def _build_from_sbd(job: Job, folder: Path, splits: dict[str, list[str]]) -> Non
 
 
 def _make(mask: Path, own: Path, cls: Path) -> None:
-    """VOC's own mask where there is one, else SBD's."""
+    """Write VOC's own mask where there is one, else SBD's."""
     is_own = (own / mask.name).is_file()
     label = read_mask(own / mask.name, VOC2012) if is_own else sbd.read_segmentation(cls / f"{mask.stem}.mat")
     with atomic(mask) as temporary:

@@ -1,7 +1,7 @@
 """ADE20K, the scene parsing benchmark of 2016 (ADEChallengeData2016): 150 classes and "other".
 
-A mask's value is the class id, 1..150 in the order of objectInfo150. 0 is "other": the published checkpoints have a
-score for it, so it is a class of the network, but masks give it neither a loss nor a place in the mean, as
+A mask's value is the class id, 1..150 in the order of objectInfo150. 0 is "other". The published checkpoints have a
+score for it, so it is a class of the network. Pixels labelled 0 count neither in the loss nor in the mean IoU, as with
 research/deeplab's `ignore_label=0`. (There a predicted 0 adds a class of IoU 0 to the mean; here the mean is over the
 classes that occur in the labels.) In asahi417's program 0 is a class like the others.
 """
@@ -34,7 +34,7 @@ ADE20K = DatasetCard(
     classes=tuple(name.strip() for name in _CLASSES.split(",")),
     palette=voc_palette(151),  # the benchmark's own gives several classes the same colour
     ignored_classes=(0,),
-    # Only for lists of one's own that hold bare ids of training pictures; others name both files.
+    # Used only for a user's lists of bare ids of training pictures; other lists name both files.
     image_folder="images/training",
     mask_folders=("annotations/training",),
     list_folders=("lists", ""),

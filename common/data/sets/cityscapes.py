@@ -1,4 +1,4 @@
-"""Cityscapes: 19 train ids; fine and coarse annotations; label ids are mapped when train ids are not there."""
+"""Cityscapes: 19 train ids, fine and coarse annotations; label ids are mapped where train ids are missing."""
 
 from common.data.card import DatasetCard, Folders
 

@@ -1,3 +1,5 @@
+"""COCO with the classes of PASCAL VOC."""
+
 from common.data.card import DatasetCard
 from common.data.sets.voc import VOC2012
 
@@ -8,7 +10,7 @@ COCO = DatasetCard(
     title="COCO (VOC classes)",
     classes=VOC2012.classes,
     palette=VOC2012.palette,
-    # Only for lists of one's own that hold bare ids; the lists written here name both files.
+    # Used only for a user's lists of bare ids; the lists that this suite writes name both files.
     image_folder="train2017",
     mask_folders=(f"{MASK_FOLDER}/train2017",),
     list_folders=(LIST_FOLDER, ""),

@@ -25,7 +25,7 @@ VOC2012 = DatasetCard(
     title="VOC2012",
     classes=tuple(_CLASSES.split()),
     palette=voc_palette(21),
-    # The seed repositories' lists lie in a folder `dataset`.
+    # The original repositories keep their lists in a folder `dataset`.
     split_sizes={"train": 1464, "val": 1449, "trainval": 2913, "train_aug": 10582, "test": 1456},
     list_folders=("ImageSets/Segmentation", "dataset", ""),
 )
