@@ -1,4 +1,4 @@
-"""Unpacking archives that somebody else made: all or nothing, nothing outside the folder, and no links."""
+"""Unpack archives from others: completely or not at all, only inside the folder, and without links."""
 
 import contextlib
 import fnmatch
@@ -19,15 +19,15 @@ from common.errors import UserError
 from common.files import UNPACKING
 
 MAX_BYTES = 100 << 30  # of all members together
-MAX_RATIO = 200  # of all members to the archive; pictures and weights hardly shrink
+MAX_RATIO = 200  # of all members' size to the archive's; pictures and weights are hardly compressed
 MAX_MEMBERS = 1_000_000
 
-# What a reader of a damaged archive may raise. Trouble with writing is told apart where it is written.
+# What a reader of a damaged archive may raise. Errors of writing are caught where files are written.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 class BadArchive(UserError):
-    """The archive itself is at fault: damaged, or made to do harm."""
+    """The archive is damaged or malicious."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class Member:
 def unpack(
     archive: Path, folder: Path, *, below: str = "", members: Sequence[str] = ("*",), quiet: bool = False
 ) -> None:
-    """Lay what lies `below` a folder of the archive and matches a glob of `members` into a new `folder`.
+    """Unpack the members `below` a folder of the archive that match a glob of `members` into a new `folder`.
 
-    The globs see the name behind `below`; `*` crosses folders. What macOS adds (`__MACOSX`, `._*`) is left out. Files
-    are made with this process's own permissions. `folder` appears when all is done, or not at all.
+    Globs match the name after `below`; `*` also matches slashes. Files that macOS adds (`__MACOSX`, `._*`) are left
+    out. Files get this process's own permissions. `folder` appears only when all is unpacked.
 
     Raises:
-      BadArchive: it is cut short, damaged or encrypted; a name is absolute, has a drive letter or climbs out with
+      BadArchive: it is cut short, damaged or encrypted; a name is absolute, has a drive letter or leaves the folder by
         `..`; a chosen member is a link or a device; or it is a bomb: more than MAX_RATIO times its size, MAX_BYTES or
         MAX_MEMBERS.
       UserError: `folder` exists, the disk has no room, the name is no archive's, or nothing matches.
     """
     read = _reader(archive)
     if read is None:
-        raise UserError(f"{archive}: is no archive by its name; known are {', '.join(READERS)}")
+        raise UserError(f"{archive}: does not have the name of an archive; known are {', '.join(READERS)}")
     if folder.exists():
         raise UserError(f"{folder}: is already there; delete it to unpack {archive.name} again")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,8 +104,8 @@ def _tar(raw: IO[bytes]) -> Iterator[Member]:
         for info in archive:
             kind = TAR_KINDS.get(info.type, "a device")
             yield Member(info.name, kind, lambda info=info: archive.extractfile(info))
-        # tarfile takes a cut or a broken header for the end; the true end is a block of zeros. The padding behind it is
-        # read too, for only there does gzip compare its checksum.
+        # tarfile takes a cut or a broken header for the end; the true end is a block of zeros. The padding after it is
+        # read too, because gzip compares its checksum only at its end.
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(BLOCK)[: tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("unexpected end of data")
@@ -131,7 +131,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _path(archive: Path, name: str) -> list[str]:
-    """The folders and the name of a member, if it is one that stays inside."""
+    """Split a member's name into folders and name. Raises BadArchive when it would leave the folder."""
     name = name.replace("\\", "/")  # some Windows programs write them so
     parts = _parts(name)
     if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name:
@@ -150,7 +150,7 @@ def _is_chosen(path: list[str], below: str, members: Sequence[str]) -> bool:
 
 
 class _Room:
-    """How much may still be written: a bomb is stopped by what comes out of it, whatever its headers say."""
+    """The size that may still be written: a bomb is stopped by its real output, whatever its headers say."""
 
     def __init__(self, archive: Path, disk: Path):
         self._archive = archive

@@ -1,4 +1,4 @@
-"""One file from the first of its sources that works: resumed where it broke off, checked, renamed when it is whole."""
+"""Download one file from the first source that works: resume it, check it, and rename it when it is complete."""
 
 import contextlib
 import datetime
@@ -23,12 +23,12 @@ from common.errors import UserError
 from common.files import FETCHING, read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer or a byte
-WAITS = (1, 2, 4, 8)  # seconds before a source that failed is asked again; bytes gained start it anew
-PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone a little later
+WAITS = (1, 2, 4, 8)  # seconds before a source that failed is asked again; new bytes start the list again
+PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may pass after a short wait
 CLIENT_TIMEOUT = 1800
 BLOCK = 1 << 20
 PINNED = ".pinned.txt"  # what pip is told to compare
-DIGESTS = "digests.json"  # beside the files: what each was at its first download
+DIGESTS = "digests.json"  # beside the files: the digest of each at its first download
 
 # Packages come through their registry's own client, which knows where the registry is and how to ask it.
 CLIENTS = {
@@ -43,7 +43,7 @@ class CannotFetch(UserError):
 
 
 class Obtained(NamedTuple):
-    """A file that is there and right; `fresh` when this call brought it and only itself vouches for it."""
+    """A file that is there and right; `fresh` when this call downloaded it and there was no digest to compare."""
 
     path: Path
     source: str
@@ -61,8 +61,8 @@ def obtain(
 ) -> Obtained:
     """Bring `target` from the first of `sources` that has it, unless it is there and right.
 
-    Without `digests` the file's sha256 is recorded in digests.json beside it, and demanded from then on. The caller
-    sees to it that no other process works on the same file.
+    Without `digests` the file's sha256 is recorded in digests.json beside it, and required from then on. The caller
+    must make sure that no other process works on the same file.
 
     Raises:
       CannotFetch: no source gives the right file.
@@ -104,7 +104,7 @@ def obtain(
 
 
 def forget(target: Path) -> None:
-    """Remove a file and what was recorded of it."""
+    """Remove a file and its recorded digest."""
     target.unlink(missing_ok=True)
     _write_records(target, {target.name: None})
 
@@ -162,7 +162,7 @@ class Megabytes(Progress):
 
 
 class _SourceFailed(Exception):
-    """This source will not do; the message says why."""
+    """A source failed; the message says why."""
 
 
 def download(
@@ -176,7 +176,7 @@ def download(
 ) -> str:
     """Fetch `target` from the first source that works and whose file has no `problem_of(path)`; returns that source.
 
-    What came before a connection broke stays in `<target>.part` and is used by the next call.
+    When a connection breaks, the bytes so far stay in `<target>.part`, and the next call continues from them.
 
     Raises:
       CannotFetch: every source failed, with the reason of each.
@@ -208,12 +208,12 @@ def download(
         part.replace(target)
         _drop(part)
         return source
-    kept = f"; {part.stat().st_size} bytes are kept in {part.name} to go on from" if part.exists() else ""
+    kept = f"; {part.stat().st_size} bytes are kept in {part.name} to continue from" if part.exists() else ""
     raise CannotFetch(f"{target}: cannot be fetched; {'; '.join(reasons)}{kept}")
 
 
 def _from_url(url: str, part: Path, size: int | None, quiet: bool) -> None:
-    """GET `url` into `part`, going on where it broke off, until it is whole or nothing more is to be had."""
+    """Download `url` into `part`, continuing after breaks, until it is complete or the source gives no more."""
     failures, furthest = 0, _size(part)
     while True:
         try:
@@ -237,7 +237,8 @@ def _from_url(url: str, part: Path, size: int | None, quiet: bool) -> None:
 
 
 def _get(url: str, part: Path, size: int | None, quiet: bool) -> None:
-    """One request. What `part` holds is kept only if it is of this URL and the server says that it has not changed."""
+    """Make one request. The bytes in `part` are kept only if they are from this URL and the server says that the file
+    is the same."""
     state_file = part.with_name(part.name + ".json")
     state = read_json(state_file) or {}
     have = _size(part) if state.get("url") == url else 0
@@ -265,7 +266,7 @@ def _get(url: str, part: Path, size: int | None, quiet: bool) -> None:
         if start not in (0, have) or (start and now != state):
             if have:  # else the part is another source's, and still good
                 _drop(part)
-            raise ConnectionError("goes on with another file than the one that broke off; starting over")
+            raise ConnectionError("now has another file than the one that broke off; starting over")
         if size is not None and total not in (None, size):
             raise _SourceFailed(f"offers {total} bytes, expected {size}")
         free = shutil.disk_usage(part.parent).free
@@ -275,7 +276,7 @@ def _get(url: str, part: Path, size: int | None, quiet: bool) -> None:
             file = part.open("r+b" if start else "wb", buffering=0)
         with file, Megabytes(part.stem, total or size, quiet, start) as progress:
             with _writing(part):
-                write_json(state_file, now)  # after the part is emptied: it must never speak for another's bytes
+                write_json(state_file, now)  # after the part is emptied: it must never describe another file's bytes
             file.seek(start)
             while block := response.read1(BLOCK):
                 if size is not None and file.tell() + len(block) > size:
@@ -299,11 +300,11 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 
 
 def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> None:
-    """Let the registry's client bring the package, and take the one file that it leaves."""
+    """Download a package by its registry's client, and take the one file that it writes."""
     wanted = [package]
     with tempfile.TemporaryDirectory(prefix=FETCHING, dir=part.parent) as folder:
         if scheme == "pypi":
-            # pip runs a source package's setup.py: only of one whose digest it has compared first.
+            # pip runs a source package's setup.py, so pip must compare the package's digest first.
             wanted = ["--only-binary=:all:", package]
             if sha256:
                 (Path(folder) / PINNED).write_text(f"{package} --hash=sha256:{sha256}\n")
@@ -331,7 +332,7 @@ def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> N
 
 
 def _platform(name: str) -> list[str]:
-    """The arguments that make pip take the wheel of this file name on every machine, not the one for this machine."""
+    """The arguments that make pip take the wheel of this file name, whatever machine it runs on."""
     wheel = re.fullmatch(r".+-([a-z]+)(\d+)[^-]*-([^-.]+)[^-]*-([^-.]+)[^-]*\.whl", name)
     if not wheel or wheel[4] == "any":
         return []
@@ -379,7 +380,7 @@ OPENER = _opener()
 
 @contextlib.contextmanager
 def _writing(part: Path) -> Iterator[None]:
-    """Trouble with the disk, which no other source would mend."""
+    """Raise UserError for errors of the disk: no other source would help."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Training runs as the report draws them: their logs, thinned."""
+"""Training runs for the report: their logs, with long curves thinned."""
 
 import functools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ POINTS = 300  # of a curve; a longer one is drawn as the means of equal parts
 
 
 def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[MissingPart]]:
-    """The runs that the records' checkpoints come from, as far as their folders are there.
+    """Read the runs that wrote the records' checkpoints, where their folders are there.
 
     A run: `folder`, `model`, `changed` and `evaluations` (positions of records), `last_step`, `every` (steps a point
     stands for), lists `step`, `loss`, `pixel_loss`, `learning_rate`, and of the training batches `miou` and
@@ -51,7 +51,7 @@ def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list
 
 
 def _is_of(run_dir: Path, record: Record) -> bool:
-    """Whether the folder holds the run that the record's checkpoint was written by, and not a later one."""
+    """Whether the folder holds the run that wrote the record's checkpoint, and not a later run."""
     try:
         summary, recipe = run_folder.read_summary(run_dir), read_json(run_dir / run_folder.RECIPE)
     except UserError:
@@ -67,7 +67,7 @@ def _is_of(run_dir: Path, record: Record) -> bool:
     )
     same_start = all(summary.get(name) == record["training"].get(name) for name in ("pictures_digest", "init_digest"))
     checkpoint = run_dir / Path(record["checkpoint"]["path"]).name
-    is_there = checkpoint.with_name(f"{checkpoint.name}.index").is_file()  # earlier ones make room for later ones
+    is_there = checkpoint.with_name(f"{checkpoint.name}.index").is_file()  # training deletes earlier checkpoints
     same_weights = not is_there or _digest(checkpoint) == record["checkpoint"]["sha256"]
     return same_recipe and same_start and same_weights and log[-1]["step"] >= (record["checkpoint"]["step"] or 0)
 

@@ -1,4 +1,4 @@
-"""The folders that evaluations leave behind: what each picture scored, and their label maps."""
+"""The folders that evaluations write: the scores of each picture, and label maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Evaluated:
 
 
 def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[MissingPart]]:
-    """The evaluations whose folders hold what their records say; and what to do about the others."""
+    """Find the evaluations whose folders match their records, and say what to do about the others."""
     found: list[Evaluated] = []
     old, gone, broken = [], [], []
     for place, record in enumerate(records):
@@ -91,8 +91,8 @@ def find(records: Sequence[Record]) -> tuple[list[Evaluated], list[MissingPart]]
     unkept = [e.record for e in found if not e.has_labels]
     again = "Evaluate again to see single pictures:"
     reasons = (
-        (old, "are from before evaluations kept what each picture scored.", again),
-        (gone, "have no folder below this one, or a later evaluation took its place.",
+        (old, "were made before evaluations kept the scores of each picture.", again),
+        (gone, "have no folder below this one, or a later evaluation replaced it.",
          "Start the report where the folders lie, or evaluate again:"),
         (broken, f"have a {SCORES_FILE} that cannot be read.", again),
         (unkept, "kept scores but no label maps, which the gallery needs.", "Evaluate with --save-labels:"),

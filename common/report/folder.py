@@ -1,4 +1,4 @@
-"""The report's folder: the page's own files, its data as a script, copies of the records, small pictures."""
+"""The report's folder: the page's files, its data as a script, copies of the records, and small pictures."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> t
       Its index.html, and a sentence for each file that is no record as its run wrote it: the others are shown.
 
     Raises:
-      UserError: `out` is something else than a report.
+      UserError: `out` holds something that is not a report.
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> t
 
 
 def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: bool) -> dict[str, Any]:
-    """All that the page shows, as plain JSON; small pictures go to `assets`. Places are positions in `found`."""
+    """Collect all that the page shows as plain JSON; small pictures go to `assets`. Places are positions in `found`."""
     missing = []
     if not found:
         what = f"Records: there is none in {records.shown(records.results_dir() / 'runs')}."
@@ -104,7 +104,7 @@ def _swap(new: Path, out: Path, old: Path) -> None:
 
 
 def _check_replaceable(out: Path) -> None:
-    """Raises UserError when replacing `out` would delete what is no report."""
+    """Raise UserError when replacing `out` would delete files that are no report."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -112,7 +112,7 @@ def _check_replaceable(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     if names and (names - {INDEX, ASSETS, RECORDS} or not _is_report(out / INDEX)):
         raise UserError(
-            f"--out {out}: holds other files than a report of this suite, which would be lost; name another folder, or "
+            f"--out {out}: holds files that are no report of this suite and would be lost; name another folder, or "
             f"delete it if it is an older report"
         )
 

@@ -1,4 +1,4 @@
-"""The gallery: which pictures are shown, and their small copies, within a budget of bytes."""
+"""The gallery: choose its pictures and write their small copies within a budget of bytes."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from common.report.tables import MissingPart
 from common.words import some
 
 SIDE = 240  # pixels of a copy's longer side, at most
-PICTURES = 120  # of one data set; when there are more, those that some evaluation did worst and best
+PICTURES = 120  # of one data set; of more pictures, those with the worst and best scores
 BUDGET = 3_600_000  # bytes of all copies; the rest of the report is below 1 MB
 FOLDER = "pictures"
 
@@ -35,7 +35,7 @@ def galleries(
     `maps` (evaluation -> file), `miou` (evaluation -> number) and `present` (class ids in any of its maps).
 
     Args:
-      evaluated: whose pictures.
+      evaluated: the evaluations.
       data: the data sets' folders; the sample set's own is added where it is needed.
       assets: the folder that `pictures/` is made in.
       quiet: no progress.
@@ -53,7 +53,7 @@ def galleries(
             missing.append(
                 MissingPart(
                     "gallery",
-                    f"The pictures of {title} ({dataset}) that {len(group)} evaluations have label maps of.",
+                    f"The pictures of {title} ({dataset}), of which {len(group)} evaluations have label maps.",
                     "Name the folder of the data set:",
                     ("python -m common.report --data DIR",),
                 )
@@ -67,7 +67,8 @@ def galleries(
 
 
 def chosen_pictures(group: Sequence[Evaluated]) -> list[str]:
-    """Names of at most PICTURES pictures, the most telling first: the ends of every class in every evaluation."""
+    """Choose the names of at most PICTURES pictures; the worst and best of every class in every evaluation come
+    first."""
     every = list(dict.fromkeys(name for one in group for name in one.scores.names))
     if len(every) <= PICTURES:
         return every
@@ -77,7 +78,7 @@ def chosen_pictures(group: Sequence[Evaluated]) -> list[str]:
 
 
 def _find_split(one: Evaluated, names: Sequence[str], data: Sequence[Path]) -> Split | None:
-    """The split among the folders that has the most of the pictures; None when none has any."""
+    """Find the split that has most of the pictures among the folders; None when none has any."""
     is_sample = bool(one.record["marks"].get("sample"))
     folders = [folder for folder in data if is_sample_set(folder) == is_sample]
     if is_sample and not folders:
@@ -180,7 +181,7 @@ def _picture(
 
 
 def _read_label(path: Path) -> np.ndarray:
-    """A label map as `evaluate` wrote it: the values are class ids, whatever the card says of raw masks."""
+    """Read a label map that `evaluate` wrote: its values are class ids, whatever the card says of raw masks."""
     try:
         with Image.open(path) as image:
             return np.asarray(image).astype(np.uint8)
@@ -195,7 +196,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def label_png(label: np.ndarray, card: DatasetCard) -> bytes:
-    """uint8 class ids [h, w] as a PNG with no more colours than classes in it; black class 0 is transparent."""
+    """Encode uint8 class ids [h, w] as a PNG with the colours of its classes alone; a black class 0 is transparent."""
     ids, places = np.unique(label, return_inverse=True)
     colours = list(_colours(ids.tolist(), card))
     image = Image.fromarray(places.reshape(label.shape).astype(np.uint8), "P")

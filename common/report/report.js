@@ -8,7 +8,7 @@
 
   // ---------------------------------------------------------------- elements
 
-  /** An element; attributes that are functions listen, null and false are left out, children are nodes or text. */
+  /** Make an element. Attributes that are functions become listeners; null and false are left out; children are nodes or text. */
   function make(namespace, name, attributes, children) {
     const element = namespace ? document.createElementNS(namespace, name) : document.createElement(name);
     for (const [key, value] of Object.entries(attributes ?? {})) {
@@ -124,7 +124,7 @@
     return { node: el("label", {}, `${label} `, select), select, fill };
   }
 
-  /** What the section cannot show, and the commands that would change it. */
+  /** The parts that the section cannot show, and the commands to get them. */
   function missing(section) {
     return R.missing
       .filter((m) => m.section === section)
@@ -147,7 +147,7 @@
 
   const filter = { text: [], reproduction: "", mark: "", listeners: [] };
 
-  /** Whether something passes: its words, its reproduction, the names of its marks. */
+  /** Whether a row passes the filter, by its words, its reproduction and the names of its marks. */
   function passes(words, reproduction, markNames) {
     if (filter.reproduction && filter.reproduction !== reproduction) return false;
     if (filter.mark === "none" ? markNames.length : filter.mark && !markNames.includes(filter.mark)) return false;
@@ -207,7 +207,7 @@
     );
     const body = el("tbody", { role: "rowgroup" });
     const nothing = el("p", { class: "nothing" }, rows.length ? "The filter hides every row." : "None yet.");
-    // Roles are said aloud, since on a narrow screen the rows are cards and no table to the browser.
+    // Roles are explicit: on a narrow screen the rows are cards, which the browser does not take for a table.
     const table = el(
       "table",
       { class: "cards", role: "table" },
@@ -234,7 +234,7 @@
         const empty = (v) => v === null || v === undefined || v === "";
         visible.sort((a, b) => {
           const [x, y] = [value(a), value(b)];
-          if (empty(x) || empty(y)) return empty(x) - empty(y); // what is missing stays below
+          if (empty(x) || empty(y)) return empty(x) - empty(y); // missing values stay below
           const order =
             isNumber(x) && isNumber(y) ? x - y : String(x).localeCompare(String(y), "en", { numeric: true });
           return state.down ? -order : order;
@@ -384,7 +384,7 @@
 
   // ---------------------------------------------------------------- heat map and confusion matrix
 
-  // cividis, made to look alike with and without red-green blindness
+  // cividis, which looks alike with and without red-green blindness
   const CIVIDIS = ["00224e", "1a386f", "434e6c", "61656f", "7d7c78", "9b9476", "bcae6c", "dec958", "fee838"].map(
     (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)),
   );
@@ -441,7 +441,7 @@
       el(
         "div",
         { class: "controls" },
-        el("label", {}, only, " only classes that occur in a row shown"),
+        el("label", {}, only, " only classes that occur in a shown row"),
         el(
           "span",
           { class: "scale" },
@@ -753,7 +753,7 @@
     host.append(el("div", { class: "controls" }, loss.node, score.node), legend, charts);
     if (thinned.length) {
       const most = Math.max(...thinned.map((run) => run.every));
-      host.append(el("p", { class: "small" }, `Long curves are thinned: a point is the mean of up to ${most} steps.`));
+      host.append(el("p", { class: "small" }, `Long curves are thinned: each point is the mean of up to ${most} steps.`));
     }
 
     function draw() {
@@ -826,7 +826,7 @@
 
   // ---------------------------------------------------------------- speed and memory
 
-  /** A figure with a bar of its share of the largest one. */
+  /** A figure with a bar for its share of the largest one. */
   function bar(value, largest, text) {
     if (!isNumber(value)) return el("span", { class: "unknown" }, "not recorded");
     return el("span", { class: "bar-cell", "--part": `${((100 * value) / largest).toFixed(1)}%` }, text);
@@ -864,10 +864,10 @@
       el(
         "p",
         {},
-        "The whole evaluation from loading the network to the last picture, by its pictures: on few pictures the start weighs most. ",
-        "Peak memory is the process's so far, so evaluations that share one process (",
+        "Seconds a picture: the time from loading the network to the last picture, divided by the pictures. With few pictures the start takes most of it. ",
+        "Peak memory is that of the process so far, so it can only grow over evaluations that share one process (",
         el("code", {}, "reproduce"),
-        ") only grow.",
+        ").",
       ),
       sortable(columns, R.evaluations, { caption: "Evaluation: speed and memory", shown: (e) => e.shown() }),
     );
@@ -1090,7 +1090,7 @@
         el("figure", {}, layered(picture, null, `picture ${picture.name}`), el("figcaption", {}, "picture")),
         el("figure", {}, layered(picture, picture.label, "label"), el("figcaption", {}, "label")),
       );
-      const painted = picture.present.filter((i) => i || g.colours[0] !== "#000000"); // black background is left open
+      const painted = picture.present.filter((i) => i || g.colours[0] !== "#000000"); // a black background is not drawn
       legend.replaceChildren(
         ...painted.map((i) =>
           el("li", {}, el("span", { class: "swatch", "--fill": g.colours[i] ?? "#000" }), g.classes[i]),
@@ -1108,7 +1108,7 @@
     };
   }
 
-  /** Worst and best pictures by class of one of the evaluations, shown as far as the gallery `g` has them. */
+  /** The worst and best pictures of each class in one evaluation, where the gallery `g` has them. */
   function extremes(places, g, show) {
     const table = el("div", {});
     const pick = chooser("Evaluation", draw);
@@ -1117,7 +1117,7 @@
       "div",
       { class: "extremes" },
       el("h3", {}, "Worst and best pictures of each class"),
-      el("p", {}, "By the class's IoU in the picture, of pictures whose label holds it; label left, prediction right."),
+      el("p", {}, "Sorted by the class's IoU in pictures whose label holds the class; label left, prediction right."),
       el("div", { class: "controls" }, pick.node),
       table,
     );
@@ -1205,7 +1205,7 @@
           el(
             "table",
             { class: "wall" },
-            el("caption", {}, `${g.title}${part}: mIoU over the picture's classes below each map; a click compares it`),
+            el("caption", {}, `${g.title}${part}: below each map its mIoU over the picture's classes; click a map to compare it`),
             el(
               "thead",
               {},

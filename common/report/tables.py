@@ -22,13 +22,13 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MissingPart:
-    """Something that a section of the page cannot show.
+    """A part that a section of the page cannot show.
 
     Attributes:
-      section: id of the section.
-      what: is not there, and why.
-      how: to get it.
-      commands: that do it.
+      section: the section's id.
+      what: what is missing, and why.
+      how: how to get it.
+      commands: the commands for it.
     """
 
     section: str
@@ -38,12 +38,12 @@ class MissingPart:
 
 
 def record_file(record: Record) -> str:
-    """Where the record's copy lies in the report: its id, as far as a file name goes."""
+    """The path of the record's copy in the report, made of its id."""
     return f"records/{re.sub(r'[^A-Za-z0-9_.-]+', '_', str(record['id']))[:120]}.json"
 
 
 def evaluation(record: Record) -> dict[str, Any]:
-    """One row of the tables. Figures are the record's own; what an older record lacks is None."""
+    """One row of the tables, with the record's own figures; None for those that an older record lacks."""
     training, recipe = record.get("training") or {}, record.get("recipe") or {}
     start = Path(training["init"]).name if training.get("init") else "random" if training else None
     own = ("id", "reproduction", "title", "variant", "miou", "pixel_accuracy", "seconds", "peak_memory_mib")
@@ -67,7 +67,8 @@ def evaluation(record: Record) -> dict[str, Any]:
 
 
 def _confusion(matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """The rows and columns of classes that occur in the labels; `elsewhere` is what fell on other classes."""
+    """The rows and columns of classes that occur in the labels; `elsewhere` counts pixels predicted as other
+    classes."""
     counts = np.asarray(matrix, np.int64)
     occur = np.flatnonzero(counts.sum(axis=1))
     kept = counts[np.ix_(occur, occur)]
@@ -79,10 +80,10 @@ def _confusion(matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
 
 
 def published(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The rows of published.yaml: `paper` (per cent, or None), `repository` (text), and what stands beside them.
+    """The rows of published.yaml: `paper` (per cent, or None), `repository` (text), and our figures beside them.
 
-    `ours` is the position of the record that may stand beside the row, or None; `difference` is in points; `needs`
-    says what a missing one takes.
+    `ours` is the position of the record that may stand beside the row, or None; `difference` is in points; `needs` says
+    what a missing figure needs.
     """
     places = {record["id"]: place for place, record in enumerate(records)}
     published_rows, rows = read_published(), []

@@ -205,7 +205,7 @@ def test_what_is_gone_or_of_a_later_evaluation_is_named(here, tmp_path, monkeypa
     kept, missing = evaluations.find(stored)
     assert not kept
     assert {m.what.split(" evaluations ")[1] for m in missing} == {
-        "have no folder below this one, or a later evaluation took its place.",
+        "have no folder below this one, or a later evaluation replaced it.",
         f"have a {SCORES_FILE} that cannot be read.",
     }
 
@@ -238,7 +238,7 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     mine.mkdir()
     (mine / "thesis.tex").write_text("years")
     assert main(["--out", str(mine)]) == 2
-    assert "holds other files" in capsys.readouterr().err
+    assert "no report of this suite" in capsys.readouterr().err
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
     # Somebody else's page has the same names: a mark in it tells, not the layout.
     page = tmp_path / "page"
@@ -247,7 +247,7 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     (page / "assets/photo.jpg").write_bytes(b"mine")
     assert main(["--out", str(page), "--quiet"]) == 2
     error = capsys.readouterr().err
-    assert "holds other files than a report of this suite" in error
+    assert "holds files that are no report of this suite" in error
     assert error.count("\n") == 1
     assert (page / "assets/photo.jpg").read_bytes() == b"mine"
     assert (page / "index.html").read_text().endswith("My page</title>")
