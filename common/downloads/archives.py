@@ -32,7 +32,7 @@ class BadArchive(UserError):
 
 @dataclass(frozen=True)
 class Member:
-    """One member; `kind` is 'file', 'folder' or the name of what will not be made."""
+    """One member; `kind` is 'file', 'folder' or the name of a kind that is refused."""
 
     name: str
     kind: str

@@ -14,7 +14,7 @@ from common.results.records import PROTOCOL_FIELDS
 from common.training import run_folder
 from common.weights.checkpoint_files import digest
 
-POINTS = 300  # of a curve; a longer one is drawn as the means of equal parts
+POINTS = 300  # most points of a curve; a longer one is drawn as the means of equal parts
 
 
 def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[MissingPart]]:

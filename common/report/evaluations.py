@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
 from common.report.tables import MissingPart, Record
 
-EXTREMES = 3  # pictures at either end of a class
+EXTREMES = 3  # pictures at each end of a class
 
 
 @dataclass(frozen=True)
