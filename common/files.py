@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written stays behind, reading people's, and holding a folder against others."""
+"""Write files so that nothing half-written stays, read files that people wrote, and lock folders."""
 
 import codecs
 import contextlib
@@ -30,9 +30,9 @@ _swept: set[Path] = set()  # folders that this process has looked through for wh
 
 
 def half_written(kind: str, folder: Path) -> str:
-    """How the name of something begins that this process writes in `folder`: with `kind`, the machine and the process.
+    """The beginning of the names of unfinished files that this process writes in `folder`: `kind`, machine and process.
 
-    What killed processes of this machine have left there is removed, once for each folder.
+    Files that killed processes of this machine left there are removed, once for each folder.
     """
     here = folder.absolute()
     if here not in _swept:
@@ -123,6 +123,18 @@ def read_json(path: Path) -> Any:
         return None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not readable JSON ({brief(str(error))}); correct it or restore a copy") from None
+
+
+def refuse_foreign_json(path: Path | None, flag: str, key: str) -> None:
+    """Raise UserError, which begins with `flag`, when a file is at `path` that is no JSON object with `key`."""
+    if not path or not path.exists():
+        return
+    try:
+        found = read_json(path)
+    except (UserError, OSError):
+        found = None
+    if not isinstance(found, dict) or key not in found:
+        raise UserError(f"{flag}: {path.name} is there, and not written by this command; name another, or move it away")
 
 
 class _Strict:
@@ -246,7 +258,7 @@ def plain_folder(folder: Path) -> Iterator[Path]:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether every library takes the path for what it is: letters, digits and . _ - + = , @ ~ of ASCII."""
+    """Whether every library reads the path literally: it has only letters, digits and . _ - + = , @ ~ of ASCII."""
     return re.fullmatch(r"[A-Za-z0-9._+=,@~/-]*", str(path)) is not None
 
 

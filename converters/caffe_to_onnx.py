@@ -2,13 +2,13 @@
 
     python -m converters.caffe_to_onnx --prototxt deploy.prototxt --caffemodel net.caffemodel --out net.onnx
 
-What is named how in the result, for programs that look layers up:
+Names in the result, for programs that look up layers:
 - nodes: the Caffe layer's name. A layer that takes several nodes gives its name to the one that carries its weights or
   its operation, and `<layer>/<part>` to the others (Scale: Mul `<layer>`, Add `<layer>/bias`).
 - initialisers: `<layer>/<i>` is Caffe's blob i; constants of the conversion are `<layer>/<word>`. BatchNorm's 0 and 1
   are divided by its blob 2. Layers that share a parameter use the initialiser of the first.
-- values: the Caffe top's name. Of a top that layers change in place, that is its last state; an earlier one is
-  `<top>@<layer>`, after the layer that made it.
+- values: the Caffe top's name. If layers change a top in place, this is its last state; an earlier state is
+`<top>@<layer>`, with the layer that made it.
 - inputs: the Caffe input's or data layer's top. Outputs: the tops that no layer reads.
 """
 
@@ -34,9 +34,10 @@ from converters.caffe_text import MAX_BINARY_BYTES
 
 Shape = tuple[int, ...]
 
-# Layers that end a branch: they measure, store or swallow, and make nothing that a net's user wants.
+# Layers that end a branch: they measure, store or discard, and make no output that a user needs.
 _SINK = re.compile(r"\w*Loss|(Seg)?Accuracy|Silence|HDF5Output|MatWrite")
 # Layers that compute something else in training.
+PRODUCER = "converters.caffe_to_onnx"  # in the file that it writes
 _BY_PHASE = ("BatchNorm", "Dropout")
 
 
@@ -45,7 +46,7 @@ def convert(net: Net, input_shapes: Mapping[str | None, Shape] | None = None) ->
 
     Args:
         net: its `notes` grow by what the conversion leaves out.
-        input_shapes: shapes that go before the prototxt's, by input; the key None stands for the first input.
+        input_shapes: shapes by input, which replace the prototxt's; the key None stands for the first input.
     Returns:
         A checked model of opset 17, float32, with fixed shapes that are also stored for every value (`value_info`).
         Images are [n, c, h, w]; channel order and mean are those the Caffe net was trained with.
@@ -98,7 +99,8 @@ def _labels(net: Net) -> set[str]:
 
 
 def _without_labels(net: Net, labels: set[str]) -> list[Layer]:
-    """The layers that compute something for a user of the net, in order; `labels` grows by what is made from labels."""
+    """The layers that compute outputs for a user of the net, in order; tops that are made from labels are added to
+    `labels`."""
     kept, dropped = [], []
     for layer in net.layers:
         if is_data(layer):
@@ -130,7 +132,7 @@ def _feeds(net: Net, layers: list[Layer]) -> dict[str, Shape | None]:
 
 
 def _data_shape(layer: Layer, top: int) -> Shape | None:
-    """The shape of its top that a data layer tells, with a batch of 1, or None."""
+    """The shape of a data layer's top with a batch of 1; None if the layer does not tell it."""
 
     def field(param: str, name: str) -> int:
         return getattr(getattr(layer.proto, param, None), name, 0)
@@ -205,9 +207,7 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
 
     def model(inputs: list[onnx.ValueInfoProto], initializers: list[onnx.TensorProto]) -> onnx.ModelProto:
         made = helper.make_graph(graph.nodes, name, inputs, parts[1], initializers, value_info=value_info)
-        return helper.make_model(
-            made, opset_imports=[OPSET], ir_version=IR_VERSION, producer_name="converters.caffe_to_onnx"
-        )
+        return helper.make_model(made, opset_imports=[OPSET], ir_version=IR_VERSION, producer_name=PRODUCER)
 
     # Checked with its larger weights as inputs: the checker copies a model several times.
     large = [tensor for tensor in weights if len(tensor.raw_data) > 1024]
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="X.onnx", help="the file to write")
     parser.add_argument(
         "--input-shape", type=_named_shape, action="append", default=[], metavar="[NAME=]N,C,H,W",
-        help="goes before the prototxt's; without a name for the first input",
+        help="replaces the prototxt's; without a name, that of the first input",
     )  # fmt: skip
     add_stage(parser)
     args = parser.parse_args(arguments)
@@ -237,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    _refuse_foreign(args.out)
     net = read_net(args.prototxt, args.caffemodel, stages=args.stage)
     model = convert(net, dict(args.input_shape))
     with atomic(args.out) as temporary:
@@ -244,6 +245,12 @@ def _run(args: argparse.Namespace) -> None:
     for note in net.notes:
         print(f"note: {note}", file=sys.stderr)
     print(args.out)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise UserError when a file is at `path` that is no ONNX of this converter."""
+    if path.exists() and (not path.is_file() or PRODUCER.encode() not in path.read_bytes()[:64]):
+        raise UserError(f"--out {path}: is there, and not written by {PRODUCER}; name another, or move it away")
 
 
 def add_stage(parser: argparse.ArgumentParser) -> None:

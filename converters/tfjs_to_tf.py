@@ -1,9 +1,9 @@
-"""`python -m converters.tfjs_to_tf`: a TF.js graph model into its tensors by node name, or into a checkpoint.
+"""`python -m converters.tfjs_to_tf`: convert a TF.js graph model to its tensors by node name, or to a checkpoint.
 
 TF.js folds batch norm into the convolution before it: the kernel times gamma / sigma, then an offset
 beta - mean * gamma / sigma; a depthwise kernel may keep the factor apart. In the checkpoint gamma is that factor or 1,
-beta the offset, the mean 0 and the variance what makes variance + epsilon 1 in float32: the layer gives the same bits
-(behind a factor TensorFlow may round product and sum at once).
+beta the offset and the mean 0. The variance makes variance + epsilon equal 1 in float32, so the layer gives the same
+bits (after a factor TensorFlow may round product and sum in one step).
 """
 
 import argparse
@@ -24,8 +24,9 @@ from converters.tfjs import GraphModel, read_graph_model
 if TYPE_CHECKING:
     from common.recipe.recipe import Recipe
 
+MARK = b"converters.tfjs_to_tf"  # the comment of the .npz that it writes
 KERNEL, FACTOR, OFFSET = "kernel", "factor", "offset"
-# What a constant is to an op that reads it, by input.
+# The role of a constant for an op that reads it, by input.
 READS = {
     **dict.fromkeys(("Conv2D", "DepthwiseConv2dNative"), ("", KERNEL)),
     **dict.fromkeys(("_FusedConv2D", "FusedDepthwiseConv2dNative"), ("", KERNEL, OFFSET)),
@@ -98,7 +99,7 @@ def to_variables(model: GraphModel, layers: Sequence[Layer]) -> dict[str, np.nda
 
 
 def _parts(model: GraphModel, scopes: Sequence[str]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """Scope -> kernel, factor, offset -> array; and what has no place there."""
+    """Scope -> kernel, factor, offset -> array; and a list of constants without a place."""
     parts: dict[str, dict[str, np.ndarray]] = {scope: {} for scope in scopes}
     problems = []
     for name, roles in _roles(model).items():
@@ -114,7 +115,7 @@ def _parts(model: GraphModel, scopes: Sequence[str]) -> tuple[dict[str, dict[str
 
 
 def _roles(model: GraphModel) -> dict[str, set[str]]:
-    """Constant of floats -> what it is to the nodes that read it; to an op that is not in READS, the op's name."""
+    """Constant of floats -> its roles for the nodes that read it; for an op that is not in READS, the op's name."""
     roles: dict[str, set[str]] = {}
     for node in model.graph.node:
         for position, source in enumerate(node.input):
@@ -158,7 +159,10 @@ def _variables(layer: Layer, given: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an `.npz` atomically; unlike np.savez it takes any name, also `file`."""
+    if path.exists() and not (zipfile.is_zipfile(path) and zipfile.ZipFile(path).comment == MARK):
+        raise UserError(f"{path}: is there, and not written by this converter; name another, or move it away")
     with files.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.comment = MARK
         for name, value in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, value, allow_pickle=False)
@@ -175,7 +179,7 @@ def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="A TF.js graph model into an .npz or a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(description="Convert a TF.js graph model to an .npz or a TensorFlow checkpoint.")
     parser.add_argument(
         "model", type=Path, help="its folder, model.json, tensorflowjs_model.pb or weights_manifest.json"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.data.figures import plot_note, refuse_foreign
 from common.data.lists import open_split
 from common.errors import UserError
 from common.nets import draw_cell
@@ -66,6 +67,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         return
     if args.data and not args.receptive_field:
         raise UserError("--data: only --receptive-field reads pictures; add it, or leave --data out")
+    refuse_foreign(args.draw, f"--draw {args.draw}")
+    refuse_foreign(args.receptive_field, f"--receptive-field {args.receptive_field}")
     weights = Weights(args.checkpoint) if args.checkpoint else None
     if weights:
         recipe = reproduction.recipe_to_run(args.settings, weights)
@@ -77,7 +80,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     if recipe.cell:
         print("\n" + draw_cell.tree(recipe.cell))
     if args.draw:
-        draw_cell.draw(recipe.cell, args.draw)
+        draw_cell.draw(recipe.cell, args.draw, plot_note(args.draw))
         print(f"\n{args.draw}")
 
     from common.nets.describe import describe
@@ -93,7 +96,8 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
     pictures = _pictures(recipe, args)
     field = effective_field.effective_field(reproduction.load_network(), recipe, args.size, pictures, weights)
     of = args.checkpoint or "random weights"
-    effective_field.draw(field, f"{reproduction.title}, {recipe.variant}: {of}", args.receptive_field)
+    title = f"{reproduction.title}, {recipe.variant}: {of}"
+    effective_field.draw(field, title, args.receptive_field, plot_note(args.receptive_field))
     print(
         f"effective receptive field: {field.side:.0f} x {field.side:.0f} pixels have {effective_field.FELT:.2%} or "
         f"more of the largest gradient\n{args.receptive_field}"

@@ -13,10 +13,12 @@ from common import program
 from common.commands.options import add_data, add_inference, add_record, with_protocol
 from common.console import say
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
+from common.data.figures import add_png_note, refuse_foreign
 from common.data.lists import check_classes, no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
-from common.files import atomic, check_writable, write_text
+from common.errors import UserError
+from common.files import atomic, check_writable, refuse_foreign_json, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
 from common.inference.metrics import METRICS_FILE
@@ -71,6 +73,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     if split.card.source:
         recipe = recipe.derive(dataset=split.card.source)
     check_writable(args.out, f"--out {args.out}")
+    _refuse_foreign_results(split, args)
     check_classes(recipe, split.card)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
@@ -92,6 +95,28 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         print(args.out / PANELS_FOLDER)
     if args.trimap:
         print(args.out / trimap.PLOT)
+
+
+def _refuse_foreign_results(split: Split, args: argparse.Namespace) -> None:
+    """Raise UserError when a result would replace what no evaluation wrote.
+
+    A metrics.json of ours marks the whole folder; without one, as when an evaluation was killed, each picture is read.
+    """
+    from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE
+
+    flag, out = f"--out {args.out}", args.out
+    refuse_foreign_json(out / METRICS_FILE, flag, "per_class_iou")
+    if (out / METRICS_FILE).exists():
+        return
+    if (out / SCORES_FILE).exists():
+        raise UserError(
+            f"{flag}: {SCORES_FILE} is there, but no {METRICS_FILE}; choose another folder, or move it away"
+        )
+    refuse_foreign_json(out / records.BESIDE, flag, "digest")
+    folders = [name for name, used in ((LABELS_FOLDER, args.save_labels), (PANELS_FOLDER, args.save_results)) if used]
+    drawn = [out / folder / f"{image.stem}.png" for folder in folders for image, _ in split.pairs[: args.limit]]
+    for path in [*drawn, *([out / trimap.PLOT] if args.trimap else [])]:
+        refuse_foreign(path, flag)
 
 
 def evaluate_and_record(
@@ -146,6 +171,7 @@ def evaluate_and_record(
         if save_labels:
             with atomic(out / LABELS_FOLDER / f"{name}.png") as temporary:
                 save_label_png(temporary, label, split.card.palette)
+                add_png_note(temporary, [record_id])
 
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs it

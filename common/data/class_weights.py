@@ -18,7 +18,7 @@ from common.data.lists import open_data
 from common.data.own import black_and_white_hint
 from common.data.split import Split
 from common.errors import UserError
-from common.files import write_json
+from common.files import refuse_foreign_json, write_json
 from common.recipe.recipe import Recipe
 
 VOID = {"ignored": "masked", "background": "background"}
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    refuse_foreign_json(args.out, f"--out {args.out}", "weights")
     data = open_data(args.data)
     split = data.split(args.split or ("train" if data.card else "train_aug"), args.dataset)
     card = split.card

@@ -12,6 +12,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from common.errors import UserError
+
 PROGRAM = "deeplab-reproductions"
 RECORD = "Record"  # the key of PNG text
 _NOTE = re.compile(rf"{PROGRAM}(?: records: ([\w.+-]+(?: [\w.+-]+)*))?")
@@ -56,6 +58,12 @@ def plot_note(path: Path, records: Sequence[str] = ()) -> dict[str, str]:
 def drawn_by_us(path: Path) -> bool:
     """Whether a figure of any of these formats has a note; a file that cannot be read has none."""
     return _read_note(path) is not None
+
+
+def refuse_foreign(path: Path | None, flag: str) -> None:
+    """Raise UserError, which begins with `flag`, when a file is at `path` that this suite has not drawn."""
+    if path and path.exists() and not drawn_by_us(path):
+        raise UserError(f"{flag}: {path.name} is there, and not drawn by this suite; name another, or move it away")
 
 
 def records_of(path: Path) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from common import program
 from common.data.lists import card_by_name, read_split
 from common.data.split import NAMES
+from common.errors import UserError
 from common.files import write_text
 
 
@@ -30,11 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     data = args.data.resolve()
+    lists: dict[Path, str] = {}
     for name in NAMES:
         pairs = read_split(card_by_name(args.dataset), data, name).pairs
         lines = [" ".join(path.resolve().relative_to(data).as_posix() for path in pair) for pair in pairs]
-        write_text(args.out / f"{name}.txt", "".join(f"{line}\n" for line in lines))
-        print(f"{args.out / name}.txt: {len(lines)} pictures")
+        lists[args.out / f"{name}.txt"] = "".join(f"{line}\n" for line in lines)
+    for path, text in lists.items():
+        if path.exists() and path.read_bytes() != text.encode("utf-8", "surrogateescape"):
+            raise UserError(f"--out {args.out}: {path.name} is there, and another list; name another, or move it away")
+    for path, text in lists.items():
+        write_text(path, text)
+        print(f"{path}: {text.count(chr(10))} pictures")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from common import program
 from common.data.masks import save_label_png
 from common.data.sets.voc import VOC2012
 from common.data.split import MARKER
+from common.errors import UserError
 
 SAMPLE = "sample"  # --data sample: the drawn set
 SAMPLE_DIR = Path("data/sample")
@@ -190,7 +191,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    stranger = None if (args.out / MARKER).exists() else _stranger(args.out)
+    if stranger:
+        raise UserError(f"--out {args.out}: holds {stranger}, which is not of the sample set; name an empty folder")
     write(args.out)
+
+
+def _stranger(folder: Path) -> str:
+    """The name of a file in `folder` that no unfinished drawing left there; empty when there is none."""
+    for path in folder.rglob("*"):
+        is_list = path.suffix == ".txt" and path.is_file() and path.read_bytes().startswith(b"sample_")
+        if not (path.is_dir() or path.name.startswith("sample_") or is_list):
+            return str(path.relative_to(folder))
+    return ""
 
 
 if __name__ == "__main__":

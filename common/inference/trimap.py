@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from common import program
-from common.data.figures import plot_note
+from common.data.figures import plot_note, refuse_foreign
 from common.errors import UserError
 from common.files import atomic, read_json
 from common.inference.metrics import ConfusionMatrix
@@ -161,6 +161,7 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(f"--labels {labels}: needs {len(paths)} names with commas between them, one for each file")
     if out.suffix not in PLOT_TYPES:
         raise UserError(f"--out {out}: a plot's name ends in {', '.join(PLOT_TYPES)}")
+    refuse_foreign(out, f"--out {out}")
     evaluations = [read_evaluation(p) for p in paths]
     check_comparable(evaluations, paths)
     ids = [evaluation.get("record") or evaluation.get("id") for evaluation in evaluations]

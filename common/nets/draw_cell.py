@@ -1,6 +1,6 @@
 """The graph of a head designed in JSON, as text and as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,8 @@ def tree(cell: Sequence[Branch]) -> str:
     return "\n".join([*lines, f"{FUSION} of {', '.join(map(str, range(len(cell))))}"])
 
 
-def draw(cell: Sequence[Branch], path: Path) -> None:
-    """Write the graph to `path`, as PNG: from the features on the left to the fusion on the right."""
+def draw(cell: Sequence[Branch], path: Path, note: Mapping[str, str] | None = None) -> None:
+    """Write the graph to `path`, as PNG with the texts of `note`: features on the left, the fusion on the right."""
     from matplotlib.figure import Figure
 
     depths = {-1: 0}
@@ -53,7 +53,7 @@ def draw(cell: Sequence[Branch], path: Path) -> None:
         _arrow(axes, places, boxes, branch.input, i, "black")
         _arrow(axes, places, boxes, i, len(cell), "0.65")
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        figure.savefig(temporary, dpi=120, format="png", metadata=note)
 
 
 def _rows(cell: Sequence[Branch]) -> dict[int, float]:

@@ -5,7 +5,7 @@ It is measured twice: at the picture's pixels, and at the first features of the 
 atrous convolutions read a grid or a disc of the features (arXiv 1808.08931, figure 9).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,11 @@ def _normalised(values: np.ndarray) -> np.ndarray:
     return values / values.max() if values.max() > 0 else values
 
 
-def draw(field: EffectiveField, title: str, path: Path) -> None:
-    """Write the two maps to `path` as PNG; brightness is the square root, so that small gradients are visible."""
+def draw(field: EffectiveField, title: str, path: Path, note: Mapping[str, str] | None = None) -> None:
+    """Write the two maps to `path`, as PNG with the texts of `note`.
+
+    Brightness is the square root, so that small gradients are visible.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")
@@ -104,4 +107,4 @@ def draw(field: EffectiveField, title: str, path: Path) -> None:
         axes.set_title(f"{name}, {values.shape[1]}x{values.shape[0]}", fontsize=10)
     figure.supxlabel(f"gradient of the highest score at the centre, mean over {means}", fontsize=9)
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=120, metadata=note)

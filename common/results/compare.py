@@ -25,11 +25,11 @@ from PIL import Image
 
 from common import program
 from common.data.drawing import few_colours, sheet
-from common.data.figures import drawn_by_us, png_note
+from common.data.figures import png_note, refuse_foreign
 from common.data.lists import open_split
 from common.data.masks import colour_labels
 from common.errors import UserError
-from common.files import atomic, read_json, write_json
+from common.files import atomic, read_json, refuse_foreign_json, write_json
 from common.inference.metrics import METRICS_FILE
 from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
 from common.paths import ROOT
@@ -42,21 +42,21 @@ from common.text_table import aligned, percent
 DRAWS, PICTURES = 2000, 10
 PICTURES_FOR_INTERVALS = 30  # pictures, below which percentile intervals are too narrow
 SHEET = "changed_pictures.png"
-# What a picture is measured by: the suite's figures, of the picture alone.
+# The figures by which pictures are ranked: the suite's, computed for one picture alone.
 MEASURES = {"miou": "mean IoU over the classes in its label", "pixel_accuracy": "pixel accuracy"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluation, opened.
+    """An opened evaluation.
 
     Attributes:
-      title: what tables call it.
-      source: what messages call it.
+      title: its name in tables.
+      source: its name in messages.
       scores: of its pictures.
-      classes: names, the position being the class id; None where nothing beside the scores tells them.
-      folder: of the evaluation; None when only scores are known.
-      record: its record, when it was named by that.
+      classes: names by class id; None when nothing but the scores is known.
+      folder: the evaluation's; None when only scores are known.
+      record: its record, if it was opened by its record.
     """
 
     title: str
@@ -68,7 +68,7 @@ class Run:
 
 
 def open_run(argument: str) -> Run:
-    """A run by what the command line calls it. Raises UserError when there is none, or it kept no picture scores."""
+    """Open a run by its name on the command line. Raises UserError when there is none, or it kept no picture scores."""
     path = Path(argument)
     if path.is_dir() or path.name == METRICS_FILE:
         return _from_folder(path if path.is_dir() else path.parent)
@@ -100,7 +100,7 @@ def _from_record(path: Path) -> Run:
     record = records.read_record(path)
     again = f"`{record['command']}` writes it again"
     if not record.get("evaluation"):
-        raise UserError(f"{path}: is from before evaluations kept what each picture scored; {again}")
+        raise UserError(f"{path}: was made before evaluations kept the scores of each picture; {again}")
     places = [Path(record["evaluation"]), ROOT / record["evaluation"]]
     folder = next((place for place in places if (place / SCORES_FILE).is_file()), None)
     if folder is None:
@@ -134,15 +134,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A.
+    """The comparison of B with A.
 
     Attributes:
-      classes: that some label holds, the greatest difference first.
+      classes: those that some label holds, the greatest difference first.
       overall: mIoU and pixel accuracy.
-      changes: pictures of both runs with a labelled pixel, the one that changed most first.
+      changes: pictures of both runs with a labelled pixel, the greatest change first.
       shared: pictures in both runs.
-      left_out: pictures of A alone, and of B alone.
-      other_labels: pictures of which the runs did not count the same labels.
+      left_out: the number of pictures only in A, and only in B.
+      other_labels: the number of pictures in which the two runs counted different labels.
     """
 
     classes: list[Difference]
@@ -213,7 +213,7 @@ def as_text(comparison: Comparison, runs: tuple[Run, Run], args: argparse.Namesp
     lines += [
         "",
         f"Per cent. Interval: {100 * args.confidence:g} % of {args.draws:,} paired draws of pictures;",
-        "* where it excludes 0, if the pictures that hold the class are enough to tell",
+        "* where it excludes 0 and enough pictures hold the class",
         _differences_table(comparison.classes, "class"),
         "",
         _differences_table(comparison.overall, "overall"),
@@ -278,7 +278,7 @@ def write_sheet(changes: Sequence[Change], runs: tuple[Run, Run], args: argparse
     """Draw `--out`/changed_pictures.png: picture, label, A and B of each change.
 
     Raises:
-      UserError: a label map is not there, or the data set has not the pictures.
+      UserError: a label map is missing, or the data set does not have the pictures.
     """
     record = next((run.record for run in runs if run.record), None) or {}
     evaluated = record.get("data", {})
@@ -322,7 +322,8 @@ def _label_map(run: Run, picture: str, shape: tuple[int, ...]) -> np.ndarray:
 def _run(args: argparse.Namespace) -> None:
     if args.out and not args.data:
         raise UserError("--out: a sheet of pictures needs --data DIR, the data set that was evaluated")
-    _refuse_to_overwrite(args)
+    refuse_foreign(args.out and args.out / SHEET, f"--out {args.out}")
+    refuse_foreign_json(args.json, f"--json {args.json}", "changes_by")
     runs = open_run(args.runs[0]), open_run(args.runs[1])
     found = compare(*runs, count=args.draws, seed=args.seed, confidence=args.confidence, by=args.by)
     drawn = write_sheet(found.changes[: args.pictures], runs, args) if args.out else None
@@ -331,20 +332,6 @@ def _run(args: argparse.Namespace) -> None:
     print(as_text(found, runs, args))
     for path in filter(None, (args.json, drawn)):
         print(path)
-
-
-def _refuse_to_overwrite(args: argparse.Namespace) -> None:
-    """Raise UserError when a result would replace a file that no comparison wrote."""
-    sheet_path = args.out / SHEET if args.out else None
-    if sheet_path and sheet_path.exists() and not drawn_by_us(sheet_path):
-        raise UserError(f"--out {args.out}: {SHEET} is there, and no sheet of this suite; choose another folder")
-    if args.json and args.json.exists():
-        try:
-            found = read_json(args.json)
-        except UserError:
-            found = None
-        if not isinstance(found, dict) or "changes_by" not in found:
-            raise UserError(f"--json {args.json}: is there, and no comparison; name another file")
 
 
 def _share(text: str) -> float:
@@ -358,7 +345,7 @@ def _share(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command; returns the exit status."""
     whole = program.whole_number
     parser = program.ArgumentParser(
         prog="python -m common.results.compare",

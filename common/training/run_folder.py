@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.data.own import DATASET_FILE
 from common.errors import UserError
-from common.files import read_json, write_json, write_text
+from common.files import read_json, refuse_foreign_json, write_json, write_text
 from common.inference.metrics import METRICS_FILE
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
+from common.weights.checkpoint_files import newest_checkpoint
 
 RECIPE, SUMMARY, PICTURES = "recipe.json", "train.json", "pictures.txt"
 START = "start"  # folder of a run's step 0
@@ -34,9 +36,20 @@ def evaluation_dir(folder: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def locked(run_dir: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold `run_dir` within the block, as `files.locked`; a second process is refused."""
+    """Hold `run_dir` within the block, as `files.locked`; a second process is refused, and a folder of other files."""
+    _refuse_foreign(run_dir)
     busy = "training in it; wait for it or choose another folder"
     return files.locked(run_dir, busy, title=f"--run-dir {run_dir}")
+
+
+def _refuse_foreign(run_dir: Path) -> None:
+    """Raise UserError when a run would replace files that no run wrote: recipe.json, which comes first, is the mark."""
+    if newest_checkpoint(run_dir):
+        return
+    refuse_foreign_json(run_dir / RECIPE, f"--run-dir {run_dir}", "variant")
+    others = [name for name in (SUMMARY, LOG, VALIDATION, CURVE, PICTURES, DATASET_FILE) if (run_dir / name).exists()]
+    if others and not (run_dir / RECIPE).exists():
+        raise UserError(f"--run-dir {run_dir}: {others[0]} is there, and no run of this suite; choose another folder")
 
 
 def write_recipe(run_dir: Path, recipe: Recipe) -> None:

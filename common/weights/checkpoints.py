@@ -100,8 +100,9 @@ def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, k
 def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None = None) -> None:
     """Write arrays by variable name, and their recipe if there is one, as a V2 checkpoint, atomically.
 
-    Raises UserError when the write fails, or an array is not real and finite.
+    Raises UserError when the write fails, an array is not real and finite, or a training's checkpoint is there.
     """
+    _refuse_training(prefix)
     for name, value in values.items():
         real_array(prefix, name, value, np.asarray(value).dtype)
     if recipe:
@@ -116,6 +117,18 @@ def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None 
         )
         with tf.Session() as session:
             session.run(saved, fed)
+
+
+def _refuse_training(prefix: Path) -> None:
+    """Raise UserError when `prefix` is a checkpoint with a step, which training writes and `write` does not."""
+    if not prefix.with_name(f"{prefix.name}.index").exists():
+        return
+    try:
+        is_other = "global_step" in Weights(prefix).shapes
+    except UserError:
+        is_other = True
+    if is_other:
+        raise UserError(f"{prefix}: is there, and no converter's checkpoint; name another, or move it away")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from PIL import Image
 from common import program
 from common.console import say
 from common.data.card import DatasetCard
+from common.data.figures import note, png_note, refuse_foreign
 from common.downloads.fetch import fetch
 from common.errors import UserError
 from common.files import atomic, check_writable
@@ -20,7 +21,7 @@ from common.files import atomic, check_writable
 WEIGHTS = ("max_image_segmenter", "deeplabv3_mnv2_pascal_trainval")
 PHOTOGRAPHS = "photographs"
 OUT = Path("out/demo")
-SIDE = 513  # of the pictures that the network was trained on
+SIDE = 513  # pixels; the longer side of the pictures that the network was trained on
 SHEET = "demo.png"
 SHEET_PICTURES = 8
 PANEL = 250
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    # Here, not above: TensorFlow takes seconds that a misspelt flag need not wait for.
+    # Imported here: loading TensorFlow takes seconds, and wrong flags are reported before it.
     from common.data.lists import card_by_name
     from common.inference import prediction
 
@@ -61,6 +62,8 @@ def _run(args: argparse.Namespace) -> int:
         if args.figure and path.resolve() == args.figure.resolve():
             raise UserError(f"--figure {args.figure}: is one of the pictures and would be overwritten")
     check_writable(args.out, f"--out {args.out}")
+    refuse_foreign(args.out / SHEET, f"--out {args.out}")
+    refuse_foreign(args.figure, f"--figure {args.figure}")
     name, weights = fetch_weights(args.quiet)
     segmenter = AtTrainedSize(weights)
     sheet = _Sheet(card_by_name(segmenter.recipe.dataset))
@@ -78,9 +81,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def named_pictures(text: str) -> list[str]:
-    """The names in a text as `make demo IMAGES="..."` hands it on.
+    """Split the text of `make demo IMAGES="..."` into names.
 
-    It is one name when it names something, blanks and all; else its words are names, and quotes keep blanks in one.
+    The whole text is one name if such a file or pattern exists, blanks included. Otherwise its words are names; quotes
+    keep blanks within a name.
     """
     from common.inference.prediction import find_pictures
 
@@ -89,7 +93,7 @@ def named_pictures(text: str) -> list[str]:
     except UserError:
         try:
             return shlex.split(text) or [text]
-        except ValueError:  # a quote that is not closed belongs to a name
+        except ValueError:  # an unclosed quote is part of a name
             return [text]
     return [text]
 
@@ -102,10 +106,10 @@ def _photographs(quiet: bool) -> list[str]:
 
 
 def fetch_weights(quiet: bool = False) -> tuple[str, Path]:
-    """The manifest's name of the weights that could be had, and their checkpoint.
+    """Fetch the first weights that can be fetched; returns their name in the manifest and their checkpoint.
 
     Raises:
-      UserError: none could, with the reason of each.
+      UserError: none can be fetched; the message has the reason of each.
     """
     reasons = []
     for name, other in zip(WEIGHTS, (*WEIGHTS[1:], None), strict=True):
@@ -118,9 +122,9 @@ def fetch_weights(quiet: bool = False) -> tuple[str, Path]:
 
 
 class AtTrainedSize:
-    """A segmenter that sees each picture with its longer side resized to SIDE, as research/deeplab's own demo does.
+    """A segmenter that resizes the longer side of each picture to SIDE, as research/deeplab's own demo does.
 
-    The label map is brought back to the picture's size: a photograph of any size takes the same second.
+    The label map is resized back to the picture's size. A photograph of any size takes the same second.
     """
 
     def __init__(self, weights: Path):
@@ -149,7 +153,7 @@ class _Sheet:
         self._legend: set[int] = set()  # class ids of the pictures on the sheet
 
     def add(self, path: Path, picture: np.ndarray, label: np.ndarray) -> None:
-        """One more picture: uint8 [h, w, 3] and class ids [h, w]."""
+        """Add a picture, uint8 [h, w, 3], and its class ids [h, w]."""
         from common.data.drawing import overlay
         from common.inference.prediction import classes_line
 
@@ -167,7 +171,7 @@ class _Sheet:
 
         page = sheet(*two_a_row(self.rows, ["picture", "overlay"]), sorted(self._legend), self.card, PANEL)
         with atomic(path) as temporary:
-            page.save(temporary, quality=90)
+            page.save(temporary, quality=90, comment=note(), pnginfo=png_note())  # each format takes its own
 
 
 if __name__ == "__main__":

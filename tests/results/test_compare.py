@@ -306,13 +306,13 @@ def test_nobody_elses_file_is_overwritten(runs, tmp_path, capsys):
     notes = tmp_path / "notes.json"
     notes.write_text('{"mine": 1}')
     assert command(*runs, "--draws", "5", "--json", notes) == 2
-    assert "notes.json: is there, and no comparison" in capsys.readouterr().err
+    assert "notes.json is there, and not written by this command" in capsys.readouterr().err
     assert notes.read_text() == '{"mine": 1}'
     picture = tmp_path / program.SHEET
     Image.new("RGB", (2, 2)).save(picture)
     before = picture.read_bytes()
     assert command(*runs, "--draws", "5", "--data", "sample", "--out", tmp_path) == 2
-    assert "no sheet of this suite" in capsys.readouterr().err
+    assert "is there, and not drawn by this suite" in capsys.readouterr().err
     assert picture.read_bytes() == before
     for _ in range(2):  # its own are
         assert command(*runs, "--draws", "5", "--json", tmp_path / "found.json") == 0

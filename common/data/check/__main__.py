@@ -14,12 +14,13 @@ from common.data.card import DatasetCard
 from common.data.check.faults import find_faults
 from common.data.check.survey import survey_folder
 from common.data.check.tables import as_json, class_table, fault_list, plot_classes, split_table
+from common.data.figures import refuse_foreign
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE, locate
 from common.data.sets.cards import CARDS
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
-from common.files import write_json
+from common.files import refuse_foreign_json, write_json
 
 CHART = "class_frequencies.png"
 
@@ -37,6 +38,9 @@ def _run(args: argparse.Namespace) -> int:
     """Check the folder and print the result; returns the exit status, 2 when there are errors."""
     card, folder = find_data(args.data, args.dataset)
     chart = _chart_path(args.out, folder)
+    if args.out:  # the default folder is the suite's own
+        refuse_foreign(chart, f"--out {args.out}")
+    refuse_foreign_json(args.json, f"--json {args.json}", "stored_values")
     survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet)
     faults = find_faults(survey)
     print(f"{split_table(survey)}\n\n{class_table(survey)}\n")

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.data.check.faults import MODES, Fault
 from common.data.check.survey import Survey, SurveyedSplit
+from common.data.figures import plot_note
 from common.data.masks import IGNORE_COLOURS
 from common.files import atomic
 from common.text_table import aligned, percent
@@ -172,7 +173,7 @@ def plot_classes(path: Path, survey: Survey, rows_per_column: int = 40) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(_title(survey), fontsize=10)
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, metadata=plot_note(path))
 
 
 def _title(survey: Survey) -> str:

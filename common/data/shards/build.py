@@ -20,7 +20,7 @@ from common.data.shards.frames import frame
 from common.data.shards.index import Index, Shard, index_path, record_files, shard_name, unfinished_path
 from common.data.split import Split
 from common.errors import UserError
-from common.files import atomic, locked
+from common.files import atomic, locked, refuse_foreign_json
 from common.paths import plain_name
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -92,6 +92,8 @@ class _Build:
         try:
             return Index.read(path)
         except UserError as error:
+            if not any(match["stem"] == self._plan.split for match in record_files(self._out).values()):
+                refuse_foreign_json(path, f"--out {self._out}", "shards")
             say(f"{str(error).partition(';')[0]}; its shards are built again", self._quiet)
             self._damaged = True
             return None
