@@ -24,7 +24,7 @@ Blobs = dict[str, list[np.ndarray]]
 
 
 def embedded_blobs(path: Path, proto: Message) -> Blobs:
-    """The blobs that stand in a prototxt's own layers."""
+    """Collect the blobs inside a prototxt's own layers."""
     return {
         layer.name: [_array(path, layer.name, i, blob) for i, blob in enumerate(layer.blobs)]
         for layer in reversed([*proto.layer, *proto.layers])  # of two of one name Caffe fills the first

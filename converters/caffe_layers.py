@@ -24,20 +24,21 @@ def relu(s: Scope) -> str:
 
 
 def prelu(s: Scope) -> str:
-    """The slopes, one a channel or one for all, are stored as [c, 1, 1] (of a 4-D blob)."""
+    """PRelu. Its slopes, one per channel or one for all, are stored as [c, 1, 1] (for a 4-D blob)."""
     shape = s.shape()
     channels = 1 if s.param("prelu_param").channel_shared else shape[s.axis(1)]
     return s.node("PRelu", s.bottoms[0], s.blob(0, (channels,), (channels,) + (1,) * (len(shape) - 2)))
 
 
 def batch_norm(s: Scope) -> str:
-    """Normalise by the stored statistics: blobs 0 and 1 are sums of means and variances, blob 2 says of how many."""
+    """Normalise by the stored statistics: blobs 0 and 1 are sums of means and variances, blob 2 is how many were
+    summed."""
     p = s.param("batch_norm_param")
     if p.HasField("use_global_stats") and not p.use_global_stats:
         s.net.notes.append(f"{s.layer.name}: use_global_stats: false is for training; the stored statistics are used")
     channels = s.shape()[s.axis(1)]
     count = s.values(2, (1,))[0]
-    with np.errstate(over="ignore", invalid="ignore"):  # of damaged weights
+    with np.errstate(over="ignore", invalid="ignore"):  # with damaged weights
         scale = np.float32(1 / count if count else 0)
         mean, variance = (s.values(i, (channels,)) * scale for i in (0, 1))
     ones, zeros = s.constant("scale", np.ones(channels)), s.constant("bias", np.zeros(channels))
@@ -86,7 +87,8 @@ def bias(s: Scope) -> str:
 
 
 def eltwise(s: Scope) -> str:
-    """Operator by operator from the left; the last one is named as the layer, `<layer>/by<i>` multiplies bottom i."""
+    """Apply the operation from left to right; the last node has the layer's name, and `<layer>/by<i>` multiplies bottom
+    i."""
     p = s.param("eltwise_param")
     op = ("Mul", "Add", "Max")[p.operation]
     if len({s.shape(i) for i in range(len(s.bottoms))}) > 1:

@@ -1,4 +1,4 @@
-"""Reading a Caffe net without Caffe: a prototxt and a caffemodel, merged to one list of layers with their blobs.
+"""Read a Caffe net without Caffe: merge a prototxt and a caffemodel to one list of layers with their blobs.
 
 Both generations of the format are read, V1 (`layers`, enumerated types) and V2 (`layer`, types as strings), in text or,
 for weights, binary. As Caffe does for a TEST net, include and exclude rules are applied with phase TEST, weights are
@@ -95,11 +95,11 @@ def read_net(
     Args:
         prototxt: the net's definition, text.
         caffemodel: its weights, binary, text or HDF5; None when the prototxt itself holds them.
-        stages: of the net's state, for prototxts that are several nets in one; they are added to those that the
-            prototxt's own `state` says.
+        stages: stages of the net's state, for prototxts that hold several nets; they are added to those of the
+          prototxt's own `state`.
         rename: layers by their names in the files -> what they are called instead; `fc1_mine` also renames
             `fc1_mine_c0`.
-        blobs: the caffemodel's, where they are read already.
+        blobs: the caffemodel's, if they were read before.
     Raises:
         UserError: a file is missing, cut off, no such file at all, or inconsistent; the message names file and place.
     """
@@ -128,7 +128,7 @@ def read_net(
 
 
 def renamed(name: str, names: Mapping[str, str]) -> str:
-    """A layer's name by a table of old -> new; parts of a layer, `<old>_<part>`, go with it."""
+    """Rename a layer by a table of old -> new; parts of a layer, `<old>_<part>`, are renamed too."""
     for old, new in names.items():
         if name == old or name.startswith(f"{old}_"):
             return new + name[len(old) :]

@@ -1,4 +1,4 @@
-"""Reading a prototxt: its text, where its layers begin, and what its fields are that the schema does not know."""
+"""Read a prototxt: its text, the lines where its layers begin, and its fields that the schema does not have."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Unknown:
     name: str
     line: int
     layer: int | None
-    is_free: bool  # whether it changes nothing that a net computes
+    is_free: bool  # whether it changes no result of the net
 
 
 @dataclass
@@ -117,7 +117,7 @@ def short(reason: object) -> str:
 
 
 def _with_plain_backslashes(match: re.Match) -> str:
-    """A string whose backslashes are no escapes, as in "D:\\Users\\lab": they are written double; others stay."""
+    """Double the backslashes of a string where they are no escapes, as in "D:\\Users\\lab"; other strings stay."""
     token = match[0]
     quote, body = token[:1], token[1:-1]
     if quote not in "\"'" or "\\" not in token or len(token) < 2 or not token.endswith(quote):

@@ -8,7 +8,7 @@ Names in the result, for programs that look up layers:
 - initialisers: `<layer>/<i>` is Caffe's blob i; constants of the conversion are `<layer>/<word>`. BatchNorm's 0 and 1
   are divided by its blob 2. Layers that share a parameter use the initialiser of the first.
 - values: the Caffe top's name. If layers change a top in place, this is its last state; an earlier state is
-`<top>@<layer>`, with the layer that made it.
+  `<top>@<layer>`, with the layer that made it.
 - inputs: the Caffe input's or data layer's top. Outputs: the tops that no layer reads.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m converters.caffe_to_tf`: a released DeepLab `.caffemodel` into a checkpoint, through ONNX."""
+"""`python -m converters.caffe_to_tf`: convert a released DeepLab `.caffemodel` to a checkpoint, through ONNX."""
 
 import argparse
 import sys
@@ -38,15 +38,15 @@ def _renaming(text: str) -> tuple[str, str]:
 
 
 def by_place(names: Iterable[str], released: Iterable[str], scores: str) -> dict[str, str]:
-    """How the last layer is renamed that people call by their own data, `fc1_mine_c0` for `fc1_voc12_c0`.
+    """Rename the last layer, which people name after their own data: `fc1_mine_c0` for `fc1_voc12_c0`.
 
     Args:
-      names: layers with weights in the file.
-      released: those of the released net.
-      scores: what it calls the layer that makes its scores.
+      names: the file's layers with weights.
+      released: the released net's layers with weights.
+      scores: the released net's name of the layer that makes its scores.
 
     Returns:
-      Old -> new, empty when the file has the released net's layers, or others that leave a choice.
+      Old -> new; empty when the file has the released net's layers, or when more than one layer could be meant.
     """
     names, released = list(names), list(released)
     others, lacking = [n for n in names if n not in set(released)], [n for n in released if n not in set(names)]
@@ -60,7 +60,7 @@ def by_place(names: Iterable[str], released: Iterable[str], scores: str) -> dict
 
 
 def _without(prototxt: str, patterns: list[str]) -> str:
-    """The built-in prototxt (a layer a line) without the layers that the caffemodel need not have."""
+    """The built-in prototxt (one layer per line) without optional layers that the caffemodel lacks."""
     lines, skip = prototxt.splitlines(), [pattern(p) for p in patterns]
     return "\n".join(
         line for line in lines if not any(p.search(line.partition('"')[2].partition('"')[0]) for p in skip)
@@ -69,7 +69,7 @@ def _without(prototxt: str, patterns: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="A .caffemodel into a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(description="Convert a .caffemodel to a TensorFlow checkpoint.")
     parser.add_argument("--model", required=True, choices=MODELS, help="which released net it is")
     parser.add_argument(
         "--caffemodel", type=Path, required=True, metavar="M", help="its weights, .caffemodel or .caffemodel.h5"
@@ -119,7 +119,9 @@ def _to_onnx(args: argparse.Namespace, scores: str) -> onnx.ModelProto:
         except UserError as error:
             hint = f"; if it has another name, --rename OLD={scores}" if f"'{scores}" in str(error) else ""
             raise UserError(str(error).replace(f"{folder}/", "") + hint) from None
-    taken = [f"{old} is taken for {new}; --rename says otherwise" for old, new in rename.items() if not args.rename]
+    taken = [
+        f"{old} is taken for {new}; use --rename if that is wrong" for old, new in rename.items() if not args.rename
+    ]
     for note in [*net.notes, *taken]:
         print(f"note: {note}", file=sys.stderr)
     return model

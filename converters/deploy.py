@@ -10,7 +10,7 @@ from common.nets.backbones.units import UNITS
 
 
 class _Prototxt:
-    """Layers in order; each reads the last top unless told otherwise."""
+    """Layers in order; each reads the last top by default."""
 
     def __init__(self, name: str, size: int):
         self.lines = [

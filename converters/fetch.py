@@ -1,4 +1,4 @@
-"""`python -m converters.fetch NAME`: the weights or data of that name, fetched, checked, unpacked and converted."""
+"""`python -m converters.fetch NAME`: fetch, check, unpack and convert the weights or data of that name."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from common.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 all there, 2 wrong arguments or nothing to be had, 130 on Ctrl-C."""
+    """Run the command; returns the exit status: 0 all there, 2 wrong arguments or a failed download, 130 on Ctrl-C."""
     parser = program.ArgumentParser(
         prog="python -m converters.fetch",
         description="Fetch weights or data by their name in the manifest: resume, check, unpack, convert.",
@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: its place in weights or data)")
     parser.add_argument("--list", action="store_true", help="list the manifest")
     parser.add_argument(
-        "--no-convert", action="store_true", help="leave the files as they come; fetches what no network here reads too"
+        "--no-convert",
+        action="store_true",
+        help="leave the files as they come; also fetches weights that no network here reads",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`python -m converters.inspect FILE`: names, shapes and sums of the arrays in any weight file that is accepted."""
+"""`python -m converters.inspect FILE`: list names, shapes and sums of the arrays in a weight file."""
 
 import argparse
 import sys
@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace) -> None:
     for name, value in arrays(args.file):
         value = np.asarray(value)
         shape = "x".join(map(str, value.shape)) or "scalar"
-        with np.errstate(all="ignore"):  # what is no number is shown as that
+        with np.errstate(all="ignore"):  # sums may be nan or inf
             amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
         print(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
         count, total = count + 1, total + value.size

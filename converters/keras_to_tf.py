@@ -1,7 +1,7 @@
-"""`python -m converters.keras_to_tf`: Keras weights, by layer name, into a checkpoint under tf-slim names.
+"""`python -m converters.keras_to_tf`: convert Keras weights, by layer name, to a checkpoint with tf-slim names.
 
-Keras convolutions have biases where tf-slim's have none; in front of a batch norm a bias only
-shifts what is normalised, so the stored mean takes it up: (x + b) - m = x - (m - b), exactly.
+Keras convolutions have biases where tf-slim's have none. Before a batch norm a bias only shifts the input, so it is
+subtracted from the stored mean: (x + b) - m = x - (m - b), exactly.
 """
 
 import argparse
@@ -102,7 +102,8 @@ def convert_resnet50(layers: Layers, args: argparse.Namespace) -> tuple[dict[str
 
 
 def convert_simplified(layers: Layers, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], "Recipe"]:
-    """The whole network of deeplabv3plus_keras, or one of its base networks alone, and the recipe that it settles."""
+    """Convert the whole network of deeplabv3plus_keras, or one of its base networks alone; the weights decide parts of
+    the recipe."""
     from common.nets.network import build
     from common.tf1 import tf
     from common.weights.weights import Weights
@@ -182,7 +183,7 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Keras weights into a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(description="Convert Keras weights to a TensorFlow checkpoint.")
     parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
     parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")

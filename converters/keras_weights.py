@@ -1,4 +1,4 @@
-"""Reading Keras weights by layer name: `.h5` of Keras 2 and 3, `.npz`, and TF.js layers models."""
+"""Read Keras weights by layer name: `.h5` of Keras 2 and 3, `.npz`, and TF.js layers models."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,8 @@
 """`python -m converters.onnx_to_tf`: fill a reproduction's graph from an ONNX graph that came from Caffe.
 
-Every layer is found by its name; its stride, padding, dilation and epsilon must be those of the
-TensorFlow op that it fills; nothing may be left over on either side. Then both graphs run on one
-picture, and the checkpoint is written only when they agree.
+Every layer is found by its name. Its stride, padding, dilation and epsilon must be those of the TensorFlow op that it
+fills, and nothing may be left over on either side. Then both graphs run on one picture. The checkpoint is written only
+when they agree.
 """
 
 import argparse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # reproduction: (default variant, the ONNX node that makes its scores)
 SCORES = {"v1": ("paper", "fc8_voc12"), "v2": ("caffe", "fc1_voc12")}
-MAX_SIDE = 2049  # of the picture both graphs run on
+MAX_SIDE = 2049  # of the picture that both graphs run on
 AGREEMENT = 1e-3  # of the largest score; float32 through a hundred layers gives about 1e-5
 
 
@@ -133,7 +133,7 @@ class _Onnx:
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def weighted_layers(self) -> set[str]:
-        """Layers that hold blobs of the Caffe net; the conversion's own constants have words for numbers."""
+        """Layers that hold blobs of the Caffe net; the conversion's own constants are named by words, not numbers."""
         return {name.rpartition("/")[0] for name in self.tensors if name.rpartition("/")[2].isdigit()}
 
     def is_scale_copy(self, layer: str) -> bool:
@@ -348,13 +348,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[])
     parser.add_argument(
         "--not-loaded", metavar="REGEX", nargs="+", default=[],
-        help="variables and layers to leave out, as a classifier that the file lacks",
+        help="variables and layers to leave out, such as a classifier that the file lacks",
     )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="ONNX (from Caffe) into a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(description="Convert ONNX (from Caffe) to a TensorFlow checkpoint.")
     parser.add_argument("--onnx", type=Path, required=True, metavar="X.onnx")
     parser.add_argument("--reproduction", required=True, choices=SCORES)
     parser.add_argument("--variant", help="recipe of the reproduction (default: the one that is Caffe's network)")

@@ -1,6 +1,7 @@
-"""Reading TF.js models: weights by name from a manifest and its shards, and the graph of a graph model.
+"""Read TF.js models: weights by name from a manifest and its shards, and the graph of a graph model.
 
-A manifest is a list of groups; a group's weights lie back to back over its shards, whose borders mean nothing.
+A manifest is a list of groups. A group's weights follow each other in its shards; a weight may cross from one shard to
+the next.
 """
 
 import contextlib
@@ -113,7 +114,7 @@ def _parse(graph: bytes | dict) -> "tf.GraphDef":
 
 
 def _joined(path: Path, graph: "tf.GraphDef", weights: dict[str, np.ndarray]) -> GraphModel:
-    """Both, when they say the same of every Const."""
+    """Join graph and weights if they agree on every Const; otherwise raise UserError."""
     from common.weights.checkpoints import describe_difference
 
     if not graph.node:

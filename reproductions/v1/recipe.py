@@ -1,4 +1,4 @@
-"""DeepLab-LargeFOV's recipes: as DrSleep's TensorFlow program has it, and as the paper's Caffe solver.
+"""DeepLab-LargeFOV's recipes: those of DrSleep's TensorFlow program, and those of the paper's Caffe solver.
 
 Source: DrSleep/tensorflow-deeplab-lfov, train.py and deeplab_lfov/; arXiv 1412.7062 and 1606.00915.
 """
@@ -75,8 +75,8 @@ PAPER = ORIGINAL.derive(
     padding_pixel="mean",
     void_pixels="masked",
     init_not_loaded=("^fc8_voc12/",),
-    # As run_densecrf.sh of the released LargeFOV has it, by ports of it; 1412.7062, section 5.1 searched 50 to 100
-    # and 3 to 10.
+    # The values of run_densecrf.sh of the released LargeFOV, as its ports have them; 1412.7062, section 5.1, searched
+    # 50 to 100 and 3 to 10.
     crf_bilateral_sxy=49.0,
     crf_bilateral_srgb=5.0,
 )

@@ -124,7 +124,7 @@ VARIANTS = {
         ),
         *(DEEPLAB.derive(variant=f"table4_{name}", **how) for name, how in TABLE4.items()),
         DEEPLAB.derive(variant="cityscapes", dataset="cityscapes", num_classes=19, train_split="train_fine"),
-        # A fresh classifier of 73,728 inputs a class swings at ten times the rate: one rate for all.
+        # A new classifier with 73,728 inputs per class is unstable at ten times the rate: one rate for all layers.
         DEEPLAB.derive(variant="scratch", **SCRATCH, lr_multipliers=()),
         # The drawn sample set: 0.89 mIoU after 4 minutes on 2 cores (make reproduce-v2).
         DEEPLAB.derive(
@@ -141,7 +141,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The recipe fields that the names in a weight file settle: encoder, preprocessing, smoothing, classes."""
+    """The recipe fields that follow from the names in a weight file: encoder, preprocessing, smoothing, classes."""
     encoder = next((e for e, name in ENCODER_MARKS.items() if any(n.startswith(name) for n in shapes)), None)
     if encoder is None:
         return {}

@@ -41,7 +41,7 @@ class V3Recipe(EncoderRecipe):
 
     channel_order: Literal["rgb", "bgr"] = SLIM_PREPROCESSING["channel_order"]
     pixel_mean: tuple[float, float, float] = SLIM_PREPROCESSING["pixel_mean"]
-    # What ImageNet weights don't hold; a checkpoint of this network fills it all (`phase2`).
+    # The layers that ImageNet weights don't have; a checkpoint of this network fills all of them (`phase2`).
     init_not_loaded: tuple[str, ...] = ("/(aspp|img_pool|fusion|block[567]|logits)/",)
     initializer: Literal["glorot_uniform", "he_normal"] = "he_normal"
 
@@ -129,7 +129,7 @@ TABLES = (
     # Table 6: how that one is evaluated; the last row starts from a checkpoint of `coco`.
     *(PAPER.derive(variant=f"table6_{name}", **how) for name, how in STRATEGIES.items()),
     PAPER.derive(variant="table6_coco", init_not_loaded=(), learning_rate=1e-4, **STRATEGIES["os8_ms_flip"]),
-    # Table 8: what each choice of training is worth.
+    # Table 8: the effect of each choice in training.
     PAPER.derive(variant="table8_frozen_bn", freeze_bn=True),
     PAPER.derive(variant="table8_small_labels", loss_size="logits"),
     PAPER.derive(variant="table8_crop321", crop_size=(321, 321)),
@@ -151,7 +151,7 @@ VARIANTS = {
         ASPP,
         ASPP.derive(variant="cascade", **CASCADE),
         ASPP.derive(variant="original", **ORIGINAL),
-        # Its README's schedule: .01, .005, .001, each until the loss stops to fall.
+        # Its README's schedule: .01, .005, .001, each until the loss stops falling.
         ASPP.derive(variant="plateau", schedule="plateau"),
         PAPER,
         PAPER.derive(variant="phase2", **PHASE2),
@@ -188,7 +188,7 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The recipe fields that the names in a weight file settle: depth, head, preprocessing, classes."""
+    """The recipe fields that follow from the names in a weight file: depth, head, preprocessing, classes."""
     depth = next((d for d in UNITS if any(n.startswith(f"resnet_v1_{d}/") for n in shapes)), None)
     if depth is None:
         return {}

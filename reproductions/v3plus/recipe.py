@@ -97,7 +97,7 @@ class V3PlusRecipe(EncoderRecipe):
         "dense_prediction_cell",
     )
 
-    # Slim's MobileNetV2 for ImageNet ends in them; DeepLab's begins its head before.
+    # The last layers of slim's MobileNetV2 for ImageNet; DeepLab's head begins before them.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
 
     names: Literal["seed", "zoo"] = "seed"  # of the head's variables
@@ -158,7 +158,7 @@ class V3PlusRecipe(EncoderRecipe):
 
 @functools.cache  # said once a process
 def _started(name: str) -> str:
-    """The backbone that the seed calls `name`; says which weights it starts from there."""
+    """The backbone that the seed calls `name`; prints which weights it starts from there."""
     backbone, archive = STARTED[name]
     say(
         f"backbone={name}: is {backbone} started from the zoo's {archive}; give these weights by --init "
@@ -177,7 +177,7 @@ MODELS = {
     "model_d": {},
 }
 
-# What the seed's code does and its author did not mean; see this package's README.
+# The seed's unintended behaviour; see this package's README.
 SEED = {
     "void_pixels": "constant",
     "scale_atrous_rates": False,
@@ -298,7 +298,7 @@ VARIANTS = {
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
-            # Without the decoder scores are learnt at a sixteenth of the size: it takes longer.
+            # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.
             PASCAL.derive(
                 variant=f"sample_{name}", **SAMPLE, **model, num_steps=90 if model.get("decoder", True) else 150
             )
@@ -309,7 +309,8 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The recipe fields that names and shapes in a file settle: backbone, head, decoder, preprocessing, classes."""
+    """The recipe fields that follow from names and shapes in a file: backbone, head, decoder, preprocessing,
+    classes."""
     shapes = {n: s for n, s in shapes.items() if len(s) == 4 or not n.endswith("weights")}  # others fit no network
     settled = _backbone(shapes)
     if not settled:
@@ -359,7 +360,7 @@ _MARKS = {
 
 def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     if any(name.startswith("MobilenetV2/") for name in shapes):
-        # The last unit tells the multiplier; the first layers are rounded to eights and have channels in common.
+        # Only the last unit tells the multiplier: rounding to eights makes the first layers of several equal.
         root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))[3] / 32
         last = shapes.get("MobilenetV2/expanded_conv_16/project/weights")
         return {"backbone": "mobilenet_v2", "depth_multiplier": last[3] / 320 if last else root}

@@ -1,4 +1,4 @@
-"""The original's configuration file, as it is, into `--set` arguments."""
+"""Turn the original's unchanged configuration file into `--set` arguments."""
 
 import json
 import typing
@@ -16,7 +16,7 @@ from reproductions.v3plus_simplified.recipe import BASE, PUBLISHED_WEIGHTS, Simp
 BASE_NUMBERS = {0: "mobilenetv2", 1: "xception"}  # until January 2021
 MODES = {"train": "train", "evaluate": "evaluate", "test": "predict"}  # the command that does it here
 RESOURCES = ("pascal_voc_2012", "pascal_voc_2012_ext")
-# What the original does and this suite does not: what to do instead.
+# Values that the original supports and this suite does not, and what to do instead.
 REFUSED = {
     ("mode", "convert_to_tf_lite"): "no TensorFlow Lite file is written here; set mode to train, evaluate or test, and "
     "convert the trained network by TensorFlow's own converter",
@@ -44,16 +44,16 @@ FIELDS = {
     ("hps", "bn_scale"): "bn_scale",
     ("hps", "reduce_lr_factor"): "step_factor",
 }
-# What must be as it is in every version of the file: nothing else is done here.
+# Keys that have one value in every version of the file: no other value is supported.
 FIXED = {("hps", "val_ratio"): 0.1, ("hps", "decay"): 0, ("hps", "dtype"): "float32"}
-# Keys that stand for something else than one field, or for nothing here: paths, devices, queues.
+# Keys that stand for no single field, or have no effect here: paths, devices, queues.
 OTHERS = {
     "": ("resource_type", "resource_path", "raw_data_path", "model_loading", "multi_gpu", "num_gpus", "prepro_device",
          "eval_data_mode", "eval_result_saving", "max_queue_size", "workers", "hps", "nn_arch", "mode"),
     "hps": ("beta_1", "beta_2"),
     "nn_arch": ("depth_multiplier", ENCODER_MIDDLE_CONF),
 }  # fmt: skip
-# What an evaluation takes of the file; the numbers of the training are the weights' own.
+# The keys that an evaluation reads; the settings of training come with the weights.
 EVALUATION = (
     *SimplifiedRecipe.WEIGHT_FIELDS,
     *SimplifiedRecipe.EVALUATION_FIELDS,
@@ -65,9 +65,9 @@ EVALUATION = (
 
 
 def settings(path: Path, command: str = "train", quiet: bool = False) -> list[str]:
-    """`key=value` for each recipe field that the configuration file settles for `command`.
+    """List `key=value` for each recipe field that the configuration file sets for `command`.
 
-    Says on stderr when its `mode` means another command.
+    Prints a note to stderr when its `mode` means another command.
 
     Raises:
       UserError: the file can't be read, or a key is unknown, missing, or has a value that can't be.
@@ -99,7 +99,7 @@ def _check_keys(parts: dict[str, Any]) -> None:
             raise UserError(f"needs an object {part}")
         known = {key for where, key in (*FIELDS, *FIXED) if where == part} | set(OTHERS[part])
         for key in content.keys() - known:
-            if not key.startswith(ENCODER_MIDDLE_CONF):  # designs that wait under another name
+            if not key.startswith(ENCODER_MIDDLE_CONF):  # unused designs under other names
                 raise UserError(f"{part or 'the file'} has an unknown key {key}")
     for part, key in (("", "base_model"), ("nn_arch", ENCODER_MIDDLE_CONF)):
         if key not in parts[part]:

@@ -1,6 +1,6 @@
 """The arrays of a Keras file by the names of the network's variables.
 
-Keras names the base network's layers and numbers the others in the order in which the original made them
+Keras names the base network's layers. It numbers the others in the order in which the original made them
 (`conv2d_5`, `batch_normalization_10`): first Xception's shortcuts, then the branches of encoder_middle_conf, the
 fusion, the refinement, the scores.
 """
@@ -18,7 +18,7 @@ VARIABLES = {
     "depthwise_kernel": "depthwise_weights",
     "pointwise_kernel": "pointwise_weights",
 }
-# As Keras 2 and 3 number them, and as Keras 1 did in files that are still about.
+# The numbering of Keras 2 and 3, and that of Keras 1 in older files.
 NUMBERED = re.compile(r"(conv2d|separable_conv2d|batch_normalization|convolution2d|batchnormalization)(?:_(\d+))?")
 KERAS1 = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
 DEPTHWISE = re.compile("depthwise|dwconv")
@@ -32,11 +32,12 @@ COUNT = "normalization/count"  # how many pictures EfficientNet's mean and varia
 
 
 def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...]) -> tuple[dict[str, str], str]:
-    """Variable of the network -> `layer/variable` of the file, for all that the file has; and what may be left over.
+    """Variable of the network -> `layer/variable` of the file, for all that the file has; and arrays that may be left
+    over.
 
     Args:
-      shapes: of the file's arrays by `layer/variable`.
-      cell: the recipe's; where its operations do not fit the file, a published design that does is taken.
+      shapes: the shapes of the file's arrays by `layer/variable`.
+      cell: the recipe's cell; if its operations do not fit the file, a published design that fits is taken.
 
     Returns:
       The names, and a regular expression of arrays that the network does without: of a base network alone, those
@@ -82,7 +83,7 @@ def _number(layer: str) -> tuple[str, int]:
 
 
 def _shortcuts(numbered: dict[str, list[str]], has_all: bool, deep: bool) -> dict[str, str]:
-    """Takes the base network's own numbered layers out of `numbered`."""
+    """Remove the base network's own numbered layers from `numbered`."""
     blocks = SHORTCUTS if has_all else SHORTCUTS[: 3 if deep else 2]
     scopes = {}
     for kind, ending in (("conv2d", ""), ("batch_normalization", "_bn")):

@@ -157,7 +157,7 @@ class SimplifiedRecipe(Recipe):
         self._check_pools()
 
     def _check_pools(self) -> None:
-        """Branches are concatenated: what a pool makes smaller must come back to the features' size."""
+        """Raise UserError unless every pool's output is enlarged to the features' size: branches are concatenated."""
         for i, branch in enumerate(self.cell):
             for side, factor in zip(self.crop_size, branch.target_size_factor, strict=True):
                 features = side // self.output_stride
@@ -260,14 +260,18 @@ VARIANTS = {
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The recipe fields that names and shapes in a file settle: base network, stride, design, channels, classes."""
+    """The recipe fields that follow from names and shapes in a file: base network, stride, design, channels,
+    classes."""
     settled = _base(shapes)
     if not settled or "concat_projection/weights" not in shapes:
         return settled
     if settled["base_model"].startswith("efficientnet"):
         settled["efficientnet_input"] = "original"  # a whole model is of the original's program
     separable = [f"aspp{i}_separable/depthwise_weights" in shapes for i in range(sum(map(_is_branch, shapes)))]
-    for conf in (XCEPTION, MOBILENETV2):  # rates and inputs leave no trace: the published design of these operations
+    for conf in (
+        XCEPTION,
+        MOBILENETV2,
+    ):  # weights don't show rates and inputs, so take the published design with these operations
         if [branch.op == "conv" for branch in read_cell(conf, ENCODER_MIDDLE_CONF)] == separable:
             settled["encoder_middle_conf"] = conf
     classes = shapes["logits/weights"][3]
@@ -327,7 +331,8 @@ def _nasnet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _efficientnet_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The network with as many channels after the first convolution, and channels and units in the third row."""
+    """Find the EfficientNet with these channels after the first convolution, and these channels and units in its third
+    row."""
     from common.nets.backbones.efficientnet import SCALES, scaled_rows, stem_depth
 
     units = sum(re.fullmatch(r"block3[a-z]_dwconv/depthwise_weights", n) is not None for n in shapes)
