@@ -1,4 +1,4 @@
-"""The weights or data of one name in the manifest: fetched, checked, unpacked and converted."""
+"""Fetch, check, unpack and convert the weights or data of one entry of the manifest."""
 
 import contextlib
 import importlib.util
@@ -22,7 +22,7 @@ FOLDERS = {"weights": Path("weights"), "data": Path("data"), "lists": Path("data
 
 @dataclass(frozen=True)
 class Ready:
-    """Weights on this disk: `path` is what --checkpoint and --init take, or the file as it came without a converter."""
+    """Weights on this disk: `path` is what --checkpoint and --init take; without a converter, the file as it came."""
 
     weights: Weights
     path: Path
@@ -49,9 +49,8 @@ def fetch(
 ) -> Fetched:
     """Bring the entry `name` of the manifest into the folder `out` (default: `folder_of` it).
 
-    What is there and right is not fetched again, what is unpacked or converted not unpacked or converted again; an
-    archive may be deleted once its folder is there. With `by_hand` False the files that a person has to download,
-    and has not, are left out instead of asked for.
+    Steps that are done are not repeated; an archive may be deleted once its folder is there. With `by_hand` False,
+    missing files that a person has to download are left out; otherwise they raise UserError.
 
     Raises:
       CannotFetch: no source gives a file as the manifest or digests.json says that it is.
@@ -80,7 +79,7 @@ def folder_of(entry: Entry, root: Path | None = None) -> Path:
 
 
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold `folder` within the block, as `files.locked`; it stays, for files that a person has to put there."""
+    """Lock `folder` within the block, as `files.locked` does, and keep it: a person may have to put files there."""
     folder.mkdir(parents=True, exist_ok=True)
     busy = "at work in it; wait until it has ended, then run this again"
     return locked(folder, busy, nested=True, read_only=True)
@@ -116,12 +115,12 @@ def _bring(file: File, folder: Path, quiet: bool) -> Path:
             return unpacked
         except BadArchive as error:
             if not obtained.fresh:
-                raise BadArchive(f"{error}; delete it and run this again to fetch it anew") from None
-            forget(target)  # else its digest would be demanded of a better one
+                raise BadArchive(f"{error}; delete it and run this again to fetch it again") from None
+            forget(target)  # else its digest would be required of a better file
             sources.remove(obtained.source)
             reasons.append(f"{obtained.source}: {error}")
             if not sources:
-                raise BadArchive(f"{'; '.join(reasons)}; it was removed, run this again to fetch it anew") from None
+                raise BadArchive(f"{'; '.join(reasons)}; it was removed; run this again to fetch it again") from None
             say(reasons[-1], quiet)
 
 
@@ -132,7 +131,7 @@ def _obtain(file: File, target: Path, quiet: bool, sources: Sequence[str] | None
 
 
 def _find(weights: Weights, folder: Path) -> Path:
-    """The one file that the glob of `weights` means."""
+    """Find the one file that matches the glob of `weights`."""
     found = sorted(folder.glob(weights.path))
     if len(found) != 1:
         names = ", ".join(str(p.relative_to(folder)) for p in found) or "none"

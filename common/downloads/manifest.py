@@ -1,4 +1,4 @@
-"""The manifest of weights and data: what there is, where it lies, and what it was trained on."""
+"""The manifest of weights and data: the entries, their sources, and what weights were trained on."""
 
 import dataclasses
 import re
@@ -92,7 +92,7 @@ class Manifest:
         """The entry of that name. Raises UserError with the nearest names when there is none."""
         if name in self.entries:
             return self.entries[name]
-        # The zoo's own names end in a date that our slugs leave out.
+        # The zoo's own names end in a date; ours don't.
         meant = nearest(re.sub(r"_\d{4}_\d\d_\d\d.*", "", name), self.entries, most=3)
         raise UserError(f"{name} is not in the manifest; {meant}`python -m converters.fetch --list` shows all")
 

@@ -45,7 +45,7 @@ MEMORY_SHARE = 0.8  # share of the free memory that jobs may take together
 
 @dataclass
 class Job:
-    """One checkpoint under one protocol; `record` is there when it is done."""
+    """One checkpoint under one protocol; `record` is set when it is done."""
 
     checkpoint: KnownCheckpoint
     changes: Mapping[str, Any]
@@ -82,7 +82,7 @@ class Job:
 def jobs_of(
     checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]], published: Sequence[PublishedRow]
 ) -> list[Job]:
-    """One for the recipe's own protocol and one for each that is published of its training on this data set.
+    """List a job for the recipe's own protocol, and one for each protocol published for its training on this data set.
 
     None when its classes are not the data set's.
     """
@@ -98,7 +98,7 @@ def jobs_of(
     for changes in ({}, *reported):
         evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))
         how = evaluated.at_evaluation().protocol()
-        if any(job.protocol == how for job in found):  # the recipe's own way is among the published ones
+        if any(job.protocol == how for job in found):  # the recipe's own protocol is among the published ones
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
         job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
@@ -138,15 +138,15 @@ def missing_runs(ours: Iterable[Reproduction]) -> list[tuple[Reproduction, str]]
 
 
 def train(reproduction: Reproduction, variant: str, quiet: bool) -> None:
-    """Train a sample run, or go on with it. Raises UserError when that fails."""
+    """Train a sample run, or continue it. Raises UserError when that fails."""
     say(f"{reproduction.name} {variant}: has no checkpoint yet; training it", quiet)
     words = ["-m", reproduction.package, "reproduce", "--set", f"variant={variant}"]
     words_and_flags = [sys.executable, *words, *(["--quiet"] if quiet else [])]
     done = subprocess.run(words_and_flags, stdout=subprocess.DEVNULL, preexec_fn=end_with_parent)
     if done.returncode:
         raise UserError(
-            f"python {shlex.join(words)}: ended with status {done.returncode}; what is done stays, the same command "
-            f"goes on"
+            f"python {shlex.join(words)}: ended with status {done.returncode}; finished work is kept; the same "
+            f"command continues"
         )
 
 
@@ -190,7 +190,7 @@ def _start(job: Job, data: Path, split_name: str, split: Split) -> Job:
 
 
 def end_with_parent() -> None:
-    """In a child: be told to stop when the parent is gone, even killed (Linux alone has a way)."""
+    """In a child process: get SIGTERM when the parent ends, even when it is killed (on Linux only)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
         help="evaluations at a time, if memory allows (default: one for each core)",
     )  # fmt: skip
-    parser.add_argument("--list", action="store_true", help="only say what there is to do")
+    parser.add_argument("--list", action="store_true", help="only list what is left to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))

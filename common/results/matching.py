@@ -22,14 +22,14 @@ SAMPLE_DATA = "VOC2012"  # the data set whose classes the drawn sample set has
 def matching_record(row: PublishedRow, records: Iterable[dict]) -> dict | None:
     """The newest record that may stand beside a published number.
 
-    It is of the same data, protocol and training, from the same start and trained to its recipe's end, and has the
-    row's own marks alone. Of its recipe nothing but the protocol and what the row tells differs from a named variant.
+    It has the same data, protocol, training and initial weights; it was trained to its recipe's end and has only the
+    row's own marks. Its recipe differs from a named variant only in the protocol and in what the row states.
     """
     return max((r for r in records if matches(row, r)), key=lambda r: r["finished"], default=None)
 
 
 def matches(row: PublishedRow, record: Mapping[str, Any], protocol: Protocol | None = None) -> bool:
-    """Whether a record is of the same thing as a published row; `protocol` is the record's own unless it is given."""
+    """Whether a record measures the same as a published row; `protocol` is the record's own unless it is given."""
     recipe = record["recipe"]
     return (
         record["reproduction"] == row.table.reproduction
@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 
 def _has_start(record: Mapping[str, Any], trained: Training) -> bool:
-    """Whether the weights are the published ones, or a run's that began as the row says and came to its end."""
+    """Whether the weights are the published ones, or those of a finished run that began as the row says."""
     training = record["training"]
     if trained.weights:
         return training is None and _are_published(record, trained)
@@ -69,7 +69,7 @@ def _has_start(record: Mapping[str, Any], trained: Training) -> bool:
 
 
 def _are_published(record: Mapping[str, Any], trained: Training) -> bool:
-    """Whether the weights are those that a row names: by their place, or outside of weights/ by their variant."""
+    """Whether the weights are those that a row names: by their path in weights/, or elsewhere by their variant."""
     path, (entry, _, file) = record["checkpoint"]["path"], trained.weights.partition("/")
     if _lies_in_place(path, trained):
         return True
@@ -97,7 +97,8 @@ def _has_published_crf(record: Mapping[str, Any], row: PublishedRow) -> bool:
 
 
 def recipe_for(row: PublishedRow) -> tuple[Recipe, dict[str, Any]] | None:
-    """The variant nearest to a row's training, and the fields that must be set in it; None where it isn't ours."""
+    """The variant nearest to a row's training, and the fields that must be set in it; None where no recipe of ours
+    fits."""
     reproduction = known_reproductions().get(row.table.reproduction)
     if row.trained.foreign or reproduction is None:
         return None
@@ -114,7 +115,7 @@ def what_it_needs(row: PublishedRow) -> str:
     """The commands that a missing number needs, or the reason why there are none."""
     table, trained = row.table, row.trained
     if table.split == "test":
-        return "the test server: its labels are not public"
+        return "the test server: the labels are not public"
     if trained.private:
         return f"{trained.private}, which is not public"
     if trained.network:
@@ -136,14 +137,14 @@ def _data_arguments(row: PublishedRow) -> str:
 
 
 def _commands(row: PublishedRow) -> tuple[str, str]:
-    """The command that trains as a row says, and the one that evaluates so."""
+    """The command that trains as a row says, and the command that evaluates it."""
     name, data = row.table.reproduction, row.table.data
     recipe, changes = recipe_for(row)
     settings = " ".join([f"variant={recipe.variant}", *_settings(changes)])
     run = f"runs/{name}-{recipe.variant}-{data}" + "".join(f"-{slug(text)}" for text in _settings(changes))
     train = f"make reproduce-{name.replace('_', '-')} DATA={data} INIT={row.trained.init}"
     train += f' SET="{settings}" RUN_DIR={run}' if changes else f" SET={settings}"
-    steps = "N" if recipe.epochs else changes.get("num_steps", recipe.num_steps)  # of epochs the data tell
+    steps = "N" if recipe.epochs else changes.get("num_steps", recipe.num_steps)  # with epochs it depends on the data
     how = _settings(row.protocol.changes(recipe))
     evaluate = f"python -m reproductions.{name} evaluate --data {data} --split {row.table.split} "
     evaluate += f"--checkpoint {run}/{PREFIX}-{steps} --out out"
@@ -157,11 +158,11 @@ def _settings(changes: Mapping[str, Any]) -> list[str]:
 def reported_protocols(
     rows: Sequence[PublishedRow], reproduction: str, recipe: Recipe, split: Split, checkpoint: Path
 ) -> list[dict[str, Any]]:
-    """The changes of `recipe` that evaluate it as published.yaml reports this checkpoint on this data set.
+    """List the changes of `recipe` for every protocol that published.yaml reports of this checkpoint on this data set.
 
-    Rows of these very weights count first, then those of its training. Where there is none, and on the drawn sample
-    set, the ways are those of all rows of its reproduction on the data set (the sample set's are VOC's) that were
-    trained at its output stride; then it keeps its own size.
+    The rows of exactly these weights count first, then the rows of the same training. Where there are none, and on the
+    drawn sample set (which takes VOC's rows), all rows count that are of its reproduction and data set and were trained
+    at its output stride; then the recipe keeps its own size.
     """
     data = SAMPLE_DATA if split.is_sample else split.card.title
     ours = [row for row in rows if row.table.reproduction == reproduction and row.table.data == data and row.is_ours]

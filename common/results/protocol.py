@@ -9,16 +9,16 @@ from common.recipe.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Everything that must be equal before two numbers are compared. None is what nobody told.
+    """Everything that must be equal before two numbers are compared. None means that no source tells it.
 
     Attributes:
-      output_stride: of the evaluation; None too for v1 and v2, whose networks have but one.
+      output_stride: the evaluation's; also None for v1 and v2, whose networks have only one.
       size: 'native', or the side that pictures are padded to.
-      resize_range: least short side and greatest long side that pictures are brought to first; () for none.
-      crop: side of the one piece of each picture that was looked at; 0 for whole pictures. Ours are whole.
+      resize_range: smallest short side and largest long side that pictures are resized to first; () for none.
+      crop: side of the one crop of each picture that was evaluated; 0 for whole pictures. Ours are whole.
       scales: factors at which each picture is evaluated.
-      mirror: whether it is evaluated mirrored too.
-      fusion: how the results at several scales become one.
+      mirror: whether each picture is also evaluated mirrored.
+      fusion: how the results at several scales are combined.
       msc: scales whose scores the network itself fuses by the maximum; () for one.
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
@@ -37,7 +37,7 @@ class Protocol:
 
     @classmethod
     def of_record(cls, protocol: Mapping[str, Any]) -> Self:
-        """The protocol that a record states, as `Recipe.protocol` writes it."""
+        """Read the protocol of a record, as `Recipe.protocol` wrote it."""
         return cls(
             output_stride=protocol.get("output_stride"),
             size=protocol["eval_size"],
@@ -52,11 +52,12 @@ class Protocol:
 
     @property
     def is_ours(self) -> bool:
-        """Whether our `evaluate` can do it: whole pictures, and all of it told."""
+        """Whether our `evaluate` can do it: pictures are whole, and nothing is unknown."""
         return not self.crop and None not in (self.size, self.scales, self.mirror)
 
     def changes(self, recipe: Recipe, keep_size: bool = False) -> dict[str, Any]:
-        """The fields in which a recipe that evaluates so differs from `recipe`; with `keep_size` but for the size."""
+        """The fields to change in `recipe` so that it evaluates by this protocol; with `keep_size` the size is not
+        changed."""
         wanted = {
             "eval_output_stride": self.output_stride,
             "eval_scales": self.scales,

@@ -1,4 +1,4 @@
-"""results/published.yaml: every number that was published, as checked rows; its head says how a row is written."""
+"""results/published.yaml: every published number as a checked row; the file's head explains how to write a row."""
 
 import dataclasses
 import functools
@@ -31,9 +31,9 @@ class Training:
       fields: recipe fields that matter, with their values; a record's recipe must have them all.
       init: name of the weights that training started from; `random` is none.
       weights: published weights, by their place below weights/, which are evaluated as they are.
-      program: somebody else's own program that trained it.
-      network: a network or a data set that no recipe of ours has.
-      private: data that only their owner has.
+      program: the program of others that trained it.
+      network: a network or a data set that none of our recipes has.
+      private: data that only its owner has.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -85,19 +85,19 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """A published number: mIoU in per cent, by which protocol, of which weights.
+    """A published number: mIoU in per cent, its protocol, and the origin of its weights.
 
     Attributes:
-      table: what it shares with the other rows of its source.
+      table: the fields that all rows of its source share.
       model: what the source calls it.
       miou, pixel_accuracy: in per cent.
       multiply_adds: in thousand millions, where the source tells them.
       protocol: how it was evaluated.
-      trained: what trained it.
+      trained: where its weights come from.
       headline: whether the README shows it once there is a number of ours beside it.
-      uncertain: whether the source leaves open what the number is of.
+      uncertain: whether the source does not say clearly what the number measures.
       val_seen: whether the weights were trained on the pictures that were evaluated.
-      id: name by which `beside` of other rows finds it.
+      id: the name that `beside` of other rows refers to.
       beside: id of the row that this one measures or prints again.
       of: name of the repository, where the source names several.
     """
@@ -118,7 +118,7 @@ class PublishedRow:
 
     @property
     def marks(self) -> dict[str, Any]:
-        """The marks that a record of the same thing has."""
+        """The marks that a record of the same measurement has."""
         return {
             **({"val_seen": True} if self.val_seen else {}),
             **({"random_split": True} if self.table.split.startswith("random") else {}),
@@ -142,7 +142,7 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
 
     Raises:
       UserError: the file cannot be read, or a row misses a field, has an unknown one, one of the wrong type, or a
-        text that its data do not say; one sentence names the file, the line, the row and the field.
+        text that says more than its data; one sentence names the file, the line, the row and the field.
     """
     try:
         tables = yaml.load(read_text(path), Loader=_Loader)  # noqa: S506 (a safe loader's child)
@@ -287,7 +287,7 @@ def _default_recipe(table: Source) -> Recipe:
 
 
 def _check(row: PublishedRow, line: int, where: str) -> None:
-    """Refuse numbers that cannot be, and texts that say what the data do not."""
+    """Refuse impossible numbers, and texts that say more than the data."""
     for name in ("miou", "pixel_accuracy"):
         value = getattr(row, name)
         if value is not None and not 0 < value < 100:
@@ -333,7 +333,7 @@ NETWORKS = {
     "MobileNetV2": ("mobilenet_v2", "mobilenetv2"),
 }
 
-# What a text may say, and what the data then must; a network or program that is not ours may have it in its name.
+# If a text says this, the data must say it too; networks and programs that are not ours may have it in their name.
 CLAIMS: tuple[tuple[str, Callable[..., bool]], ...] = (
     (r"[Tt]rained at OS ?(\d+)", _has("output_stride", int)),
     (r"(?<!trained at )(?<!Trained at )\bOS ?(\d+)", lambda row, stride: row.protocol.output_stride == int(stride)),

@@ -1,4 +1,4 @@
-"""Records: what a run did and what came of it, one JSON file each in `results/runs`.
+"""Records: the settings and the results of one evaluation, one JSON file each in `results/runs`.
 
 A record carries the sha256 of its own content, so that a number changed by hand is noticed.
 """
@@ -31,7 +31,7 @@ from common.weights.weights import Weights
 SCHEMA = 2
 EVALUATIONS = ("runs", "out")  # folders of the working folder in which evaluations lie
 BESIDE = "record.json"  # in the evaluation's folder: a record that no table shows
-FEW_PICTURES = 100  # fewer give no number for the tables, but on the whole sample set
+FEW_PICTURES = 100  # fewer give no number for the tables, except on the whole sample set
 
 PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
@@ -92,15 +92,15 @@ def write_record(
 
     Args:
       reproduction: whose network it is.
-      recipe: the whole recipe; what differs from its variant, but for the protocol, is said too.
+      recipe: the whole recipe; the fields that differ from its variant are listed too, without the protocol's.
       split: the pictures.
       weights: the checkpoint.
       metrics: what `evaluation.evaluate` returned.
       seconds: the evaluation took.
       command: the command line.
       val_seen: whether the weights have seen the pictures, if the caller knows.
-      evaluation: the folder of what else it wrote.
-      keep: write it into `results/runs` whatever it is of.
+      evaluation: the folder of the evaluation's other files.
+      keep: write it into `results/runs` in any case.
     """
     untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
     protocol = metrics["protocol"]
@@ -224,7 +224,7 @@ def _read_all(paths: Iterable[Path], left_out: list[str] | None) -> list[dict[st
         try:
             record = read_record(path)
             if record["id"] in found:
-                raise UserError(f"{path}: is the record {brief(record['id'])} once more; delete one of them")
+                raise UserError(f"{path}: is a second copy of the record {brief(record['id'])}; delete one of them")
             found[record["id"]] = record
         except UserError as error:
             if left_out is None:
@@ -262,7 +262,8 @@ def dumps(data: Any) -> str:
 
 
 def shown(path: Path) -> str:
-    """Relative to the working folder when below it; the name alone otherwise: records hold no one's home."""
+    """The path relative to the working folder if it lies below it, otherwise the name alone: records must not show home
+    folders."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:

@@ -27,7 +27,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Of:
-    """A mapping with these fields, and others; those in `optional` may be left out."""
+    """A mapping with at least these fields; those in `optional` may be left out."""
 
     fields: Mapping[str, Any]
     optional: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ _PROTOCOL = Of(
     },
     optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range"),
 )
-# What earlier records don't tell.
+# Fields that earlier records don't have.
 ABSENT = {
     "code": None, "evaluation": None, "peak_memory_mib": None, "seconds": None, "cores": None, "cpu": None,
     "commit": None, "changed": [], "versions": {},

@@ -17,14 +17,14 @@ from common.text_table import markdown, percent
 README_ROWS = 10  # of measurements on real pictures
 
 METRIC = (
-    "mIoU in per cent: one confusion matrix over the split, whole pictures, label 255 removed, mean over the classes "
-    "that occur."
+    "mIoU in per cent, from one confusion matrix over the split: whole pictures, without label 255, mean over the "
+    "classes that occur."
 )
 RULE = (
-    "A number of ours stands beside a published one only when its record is of the same data, whole, by the same "
-    "protocol, of weights that were trained as the published ones from the same start to the recipe's end, or are the "
-    "published ones themselves, and has no mark that the published one has not. `results/published.yaml` holds all of "
-    "that as data. A repository's figure of a paper's network stands in the paper's line too."
+    "Our number stands beside a published one only when its record has the same data, complete, the same protocol, "
+    "and no mark that the published one lacks. Its weights must be the published ones, or trained as they were, from "
+    "the same start to the recipe's end. `results/published.yaml` states all of this as data. A repository's figure "
+    "for a paper's network also stands in the paper's row."
 )
 
 
@@ -45,7 +45,8 @@ def write_results(readme: Path | None = None) -> list[str]:
 
 
 def results_text(records: list[dict], published: list[PublishedRow]) -> str:
-    """RESULTS.md: what was measured, what stands beside published numbers, what is missing, and the sample runs."""
+    """RESULTS.md: what was measured, what is comparable with published numbers, what is missing, and the sample
+    runs."""
     ours = [matching_record(row, records) for row in published]
     parts = [
         "# Results",
@@ -59,11 +60,11 @@ def results_text(records: list[dict], published: list[PublishedRow]) -> str:
         RULE,
         *(_by_source(published, ours, reproduced=True) or ["None yet."]),
         "## What is missing, and what it takes",
-        "The published numbers without one of ours. `DATA` is the data set's folder, `INIT` the file of the weights of "
-        "that name; `make weights` lists them.",
+        "Published numbers without one of ours. `DATA` is the data set's folder. `INIT` is the file of the weights of"
+        " that name; `make weights` lists them.",
         *_by_source(published, ours, reproduced=False),
         "## Sample runs",
-        "Drawn pictures: these rows say that training, evaluation and tables work. They reproduce nothing.",
+        "The pictures are drawn. These rows show that training, evaluation and tables work; they reproduce nothing.",
         _measured(_sample(records), before=True),
         _commands(_sample(records)),
     ]
@@ -71,7 +72,7 @@ def results_text(records: list[dict], published: list[PublishedRow]) -> str:
 
 
 def readme_tables(records: list[dict], published: list[PublishedRow]) -> str:
-    """The README's results: what a person looks for first, at most `README_ROWS` measurements, and a link to all."""
+    """The README's results: the published numbers with ours, at most `README_ROWS` measurements, and a link to all."""
     headlines = [(row, ours) for row in published if row.headline and (ours := matching_record(row, records))]
     real = sorted(_real(records), key=lambda r: (len(r["marks"]), -r["data"]["images"], *record_order(r)))
     parts = [
@@ -160,7 +161,7 @@ def record_order(record: dict) -> tuple:
 
 
 def _by_source(published: Sequence[PublishedRow], ours: Sequence[dict | None], reproduced: bool) -> list[str]:
-    """A titled table for each source: of its rows with a record of ours, or of those without."""
+    """A titled table for each source: its rows with a record of ours, or its rows without one."""
     parts = []
     for source, pairs in itertools.groupby(zip(published, ours, strict=True), key=lambda pair: pair[0].table):
         chosen = [(row, record) for row, record in pairs if (record is not None) == reproduced]
@@ -196,7 +197,7 @@ def _published_sides(row: PublishedRow, published: Sequence[PublishedRow]) -> li
 
 
 def repository_figures(row: PublishedRow, published: Sequence[PublishedRow]) -> str:
-    """The figures of repositories that say they are of this row."""
+    """The repositories' figures that refer to this row."""
     found = [
         f"{published_value(other)} ({other.of or other.table.source})"
         for other in published
@@ -206,7 +207,7 @@ def repository_figures(row: PublishedRow, published: Sequence[PublishedRow]) -> 
 
 
 def published_value(row: PublishedRow) -> str:
-    """The number as it is printed, with what else its source says of it."""
+    """The number as it is printed, with the other figures of its source."""
     more = [f"pixel accuracy {row.pixel_accuracy:.2f}"] if row.pixel_accuracy is not None else []
     more += [f"{row.multiply_adds:g} G multiply-adds"] if row.multiply_adds is not None else []
     more += ["uncertain"] if row.uncertain else []
