@@ -15,8 +15,8 @@ LONGEST_LINE = 4000  # characters of what `say` says
 class Progress:
     """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr.
 
-    Both tell the time left. `at_once` shows them from the beginning, for work that takes minutes; else what is over
-    within a few seconds shows nothing.
+    Both show the time left. Work that ends within a few seconds shows nothing, unless `at_once` shows it from the
+    beginning, for work that takes minutes.
     """
 
     def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False):
@@ -30,7 +30,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=0 if at_once else 5)
 
     def advance(self, note: str = "", count: int = 1) -> None:
-        """So many more are done; `note` is shown behind the count."""
+        """Count `count` more as done; `note` is shown after the count."""
         self._done += count
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
@@ -51,7 +51,7 @@ class Progress:
 
 
 def say(text: str, quiet: bool = False) -> None:
-    """One line on stderr; stdout is for results."""
+    """Write one line to stderr; stdout is for results."""
     if not quiet:
         from tqdm import tqdm
 

@@ -16,7 +16,7 @@ LONGEST = 4000  # characters of a message, whatever a file made of it
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Answers wrong arguments in one sentence, and takes no abbreviated flags."""
+    """A parser that answers wrong arguments in one sentence and takes no abbreviated flags."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
@@ -25,12 +25,13 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"error: {printable(message, LONGEST)}; --help lists what {self.prog} takes\n")
 
     def add_subparsers(self, **kwargs: Any) -> argparse._SubParsersAction:
-        """As argparse's, with subcommands that answer for their own arguments."""
+        """Add subcommands as argparse does; each one answers for its own wrong arguments."""
         return super().add_subparsers(**{"parser_class": _Subcommand, **kwargs})
 
 
 class _Subcommand(ArgumentParser):
-    """Answers for arguments that it does not know; argparse leaves that to the parser above, which knows less."""
+    """A subcommand's parser: it answers for unknown arguments itself. argparse leaves them to the main parser, whose
+    help lacks this subcommand's flags."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
         known, others = super().parse_known_args(args, namespace)

@@ -8,7 +8,7 @@ from common.errors import brief
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Columns as wide as their widest cell; those whose number is in `left` to the left, the others to the right.
+    """Columns as wide as their widest cell. Columns whose number is in `left` are aligned left, the others right.
 
     A control character in a cell is escaped, and so is a line's end.
     """
@@ -24,9 +24,9 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
-    """A Markdown table; of `numbers` the first column is to the left, the others to the right.
+    """A Markdown table; with `numbers` the first column is aligned left, the others right.
 
-    Cells may hold code and links. A bar or a tag in one is text, and so is a line's end.
+    Cells may hold code and links. Bars, tags and line ends in them are escaped.
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in (header, rule, *rows))

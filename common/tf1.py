@@ -66,7 +66,7 @@ with _without_start_up_notes(), _without_keras():
 __all__ = ["session", "slim", "tf"]
 
 tf.disable_eager_execution()
-# With reference variables a step's updates race with gradients that still read the weights.
+# With reference variables, a step's updates can come before gradients that still read the weights.
 tf.enable_resource_variables()
 tf.logging.set_verbosity(tf.logging.ERROR)
 

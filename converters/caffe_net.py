@@ -96,7 +96,7 @@ def read_net(
         prototxt: the net's definition, text.
         caffemodel: its weights, binary, text or HDF5; None when the prototxt itself holds them.
         stages: stages of the net's state, for prototxts that hold several nets; they are added to those of the
-          prototxt's own `state`.
+            prototxt's own `state`.
         rename: layers by their names in the files -> what they are called instead; `fc1_mine` also renames
             `fc1_mine_c0`.
         blobs: the caffemodel's, if they were read before.

@@ -14,11 +14,11 @@ OVERALL = ("mIoU", "pixel accuracy")
 
 @dataclass(frozen=True)
 class Margins:
-    """The counts that IoU is made of, for pictures or sums of them: float64 [..., K] each, pixels by class.
+    """The pixel counts that IoU is made of, of pictures or of sums of pictures: float64 [..., K] each, by class.
 
     Attributes:
-      hits: label and prediction are the class.
-      labels, predictions: the label is, the prediction is.
+      hits: pixels whose label and prediction are the class.
+      labels, predictions: pixels whose label, or prediction, is the class.
     """
 
     hits: np.ndarray
@@ -68,11 +68,11 @@ class Difference:
       name: of the class, or one of OVERALL.
       a, b, difference: of all pictures; the difference is b - a.
       low, high: the interval's ends; nan where no draw has the figure.
-      pictures: that have the figure: with the class in their label.
+      pictures: how many have the figure, because their label holds the class.
       occurs: the share of the draws that have it, 0 to 1.
-      excludes_zero: whether the interval excludes 0, and there are enough pictures: so many that the probability of all
-        of them differing in the same direction by chance, 2 ** (1 - pictures), is below 1 - confidence. (The interval
-        of a class that is in one picture is a point.)
+      excludes_zero: whether the interval excludes 0 and there are enough pictures. They are enough when the probability
+        that all differ in the same direction by chance, 2 ** (1 - pictures), is below 1 - confidence. (The interval of
+        a class that is in one picture is a point.)
     """
 
     name: str
@@ -87,7 +87,7 @@ class Difference:
 
 
 def draws(pictures: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each picture is in each of `count` draws with replacement: arrays float64 [draws, pictures].
+    """Draw pictures with replacement, `count` times: arrays float64 [draws, pictures] say how often each one is drawn.
 
     A draw is `integers(pictures, size=pictures)` of numpy's default generator, one after the other.
     """
@@ -105,9 +105,9 @@ def differences(
     """Compare every class and then each of OVERALL, in this order.
 
     Args:
-      a, b: of the same pictures [pictures, K], in the same order.
+      a, b: the counts of the same pictures, [pictures, K], in the same order.
       classes: K names.
-      count, seed: of the draws, the same for both.
+      count, seed: the number and the seed of the draws, the same for both.
       confidence: of the percentile intervals, above 0 and below 1.
 
     A class that is in no label of a draw has no IoU there. The draw's mean is over the other classes, and the class's

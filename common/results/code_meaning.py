@@ -1,7 +1,7 @@
-"""The meaning of source code: its statements without what changes no result, and the names that tie them together.
+"""The meaning of source code: the parts of its statements that can change a result, and the names that connect them.
 
-Comments, docstrings, imports, type annotations, error messages and command lines are left out. A name is the same name
-whether it is written `conv2d`, `layers.conv2d` or `c` after `from layers import conv2d as c`.
+Comments, docstrings, imports, type annotations, error messages and command lines are left out. It makes no difference
+whether a name is written `conv2d`, `layers.conv2d` or `c` after `from layers import conv2d as c`.
 """
 
 import ast
@@ -50,7 +50,7 @@ class Code:
         return ast.parse(self.file(module).read_bytes())
 
     def _imports(self, module: str) -> Mapping[str, str]:
-        """The dotted names that a module's imported names stand for, wherever it imports them."""
+        """The dotted names that a module's imported names stand for; imports anywhere in the module count."""
         found = {}
         for node in ast.walk(self._tree(module)):
             for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
@@ -167,7 +167,7 @@ def is_ours(dotted: str) -> bool:
 
 
 def is_talk(dotted: str) -> bool:
-    """Whether a dotted name lies in a module that only speaks to people."""
+    """Whether a dotted name lies in a module that only writes messages for people."""
     return dotted.startswith(tuple(f"{module}." for module in TALK))
 
 
@@ -182,7 +182,7 @@ def _defined(node: ast.stmt) -> frozenset[str]:
 
 
 def _text(node: Any) -> str:
-    """A syntax tree as text; that of ast.dump is another one in every version of Python."""
+    """A syntax tree as text that is the same in every version of Python; the text of ast.dump is not."""
     if isinstance(node, list):
         return f"[{', '.join(map(_text, node))}]"
     if not isinstance(node, ast.AST):

@@ -1,4 +1,4 @@
-"""Which code made a number: a digest of the statements that an evaluation reaches."""
+"""The version of the code that made a number: a digest of the statements that an evaluation reaches."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ EVALUATION: tuple[Symbol, ...] = (
     ("common.inference.segmenter", "Segmenter"),
     ("common.reproduction", "Reproduction"),
 )
-PROGRAMS = ("__init__", "__main__", "demo")  # of a package: what starts it is not what it computes
+PROGRAMS = ("__init__", "__main__", "demo")  # modules of a package that start programs and compute nothing
 
 
 @functools.cache
@@ -33,7 +33,7 @@ def digest(module: str, root: Path) -> str:
     defined = {(name, n): s.text for name, statements in reached.items() for s in statements for n in s.defines}
     parts = set()
     for statement in (s for statements in reached.values() for s in statements):
-        # With what its names stand for: two modules may define the same name.
+        # The meaning of its names belongs to it, since two modules may define the same name.
         parts.add("\n".join([statement.text, *sorted({defined[symbol] for symbol in statement.uses & defined.keys()})]))
     return hashlib.sha256("\n\n".join(sorted(parts)).encode()).hexdigest()
 
@@ -54,7 +54,7 @@ def closure(module: str, root: Path) -> dict[str, list[Statement]]:
     while waiting:
         name, wanted = waiting.pop()
         here, statements = reached.setdefault(name, []), code.statements(name)
-        whole = not any(wanted in s.defines for s in statements)  # in doubt all of it
+        whole = not any(wanted in s.defines for s in statements)  # unclear what is used: take the whole module
         new = [s for s in statements if (whole or not s.defines or wanted in s.defines) and s not in here]
         here += new
         follow = {(m, n) for s in new for m, n in s.uses if not is_talk(f"{m}.")} - seen

@@ -1,14 +1,14 @@
-"""The marks of records: why a number is no reproduction. Every table, the report and the README take them from here."""
+"""The marks of records: reasons why a number is no reproduction. All tables, the report and the README use them."""
 
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 MARKS = {
-    "sample": "drawn pictures: the number says that the machinery works, and reproduces nothing",
+    "sample": "drawn pictures: the number shows that the programs work, and reproduces nothing",
     "val_seen": "the weights were trained on pictures that they are evaluated on",
-    "val_seen?": "the weights are from elsewhere, and nobody said whether they have seen these pictures",
-    "random_split": "train_aug and val shuffled together, one tenth of them evaluated",
+    "val_seen?": "the weights are from elsewhere, and it is not known whether they were trained on these pictures",
+    "random_split": "evaluated on one tenth of train_aug and val, shuffled together",
     "subset": "only this many pictures of the split were evaluated",
 }
 
@@ -27,5 +27,5 @@ def mark_names(marks: Mapping[str, Any]) -> dict[str, str]:
 def explanation() -> str:
     """A paragraph that explains all of them, in Markdown."""
     items = "; ".join(f"`{name}{' N' if name == 'subset' else ''}`, {why}" for name, why in MARKS.items())
-    text = f"Marks: {items}. A marked number stands beside a published one only where that has the same mark."
+    text = f"Marks: {items}. A number with a mark stands beside a published one only if that has the same mark."
     return "\n".join(textwrap.wrap(text, 120, break_on_hyphens=False))

@@ -1,4 +1,4 @@
-"""`python -m common.results.models`: what every network is made of, beside what was published of it.
+"""`python -m common.results.models`: measure every network, and compare it with published figures.
 
     python -m common.results.models [NAME ...] [--write]
     python -m reproductions.v1 describe --table
@@ -33,23 +33,23 @@ SIDE = 513  # pixels of the square input that figures are published for
 PUBLISHED_MODELS = "published_models.yaml"
 
 ABOUT = (
-    "Multiply-adds of convolutions on one picture of {size}x{size}. Receptive field in pixels; 'whole': image pooling "
-    "sees the whole picture, the convolutions what is in brackets. Parameters with the statistics of batch norm, in "
-    "brackets those that are trained. Checkpoint: the variables alone. Beside a published figure the ratio ours / "
-    "published, of the trained parameters."
+    "Multiply-adds are of convolutions on one picture of {size}x{size}. Receptive field in pixels; 'whole': image "
+    "pooling sees the whole picture, and the convolutions see what is in brackets. Parameters include the statistics "
+    "of batch norm; those in brackets are trained. Checkpoint: the size of the variables alone. Beside a published "
+    "figure stands the ratio ours / published, which for parameters is that of the trained ones."
 )
 PADDED = (
     "'padded': counted as TensorFlow 1 computes dilated convolutions, by space_to_batch on pictures enlarged to a "
-    "multiple of the rate. So the published figures must have been counted: ours are then within 1.3 % of them where "
-    "the network is the same. What is left, 0.01 to 0.24 G but for the one with a note, grows with the parameters "
-    "(about 2.6 operations each) and the sums of the shortcuts (0.6 each), as if a profiler had counted initialisers "
-    "and weight decay too."
+    "multiple of the rate. The published figures must have been counted in this way: ours are then within 1.3 % of "
+    "them where the network is the same. The rest, 0.01 to 0.24 G except for the one with a note, grows with the "
+    "parameters (about 2.6 operations each) and the sums of the shortcuts (0.6 each), as if a profiler had also "
+    "counted initialisers and weight decay."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """A network: its reproduction, what it is called, its recipe's variant and settings, its figures, published ones.
+    """A network: its reproduction, title, recipe variant and settings, its figures, and published figures.
 
     `published` is by figure, a key of `PUBLISHED`: `value`, `source` and perhaps `note`.
     """
@@ -93,7 +93,8 @@ def read_models() -> dict[str, list[dict[str, Any]]]:
 
 
 def measure_models(which: Iterable[Reproduction], size: int = SIDE, quiet: bool = False) -> list[Row]:
-    """A row for each network of these reproductions, one graph after the other; published ones of SIDE only."""
+    """Measure a row for each network of these reproductions, one graph after the other; published figures are for SIDE
+    only."""
     from common.nets.describe import measure
     from common.tf1 import tf
 
@@ -164,7 +165,7 @@ def _by_reproduction(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def as_text(rows: Sequence[Row], size: int = SIDE) -> str:
-    """The tables for a terminal, one a reproduction, each with its notes, and how to read them."""
+    """The tables for a terminal, one per reproduction, each with its notes, and an explanation."""
     parts = []
     for title, group in _by_reproduction(rows).items():
         header, lines, notes = cells(group)

@@ -40,7 +40,7 @@ PROGRAMS = {
     "keras_features": Original("tf.keras.applications without heads", "TensorFlow 2.21", "v3plus_simplified"),
 }
 
-# The README's columns: what was compared, and the word before its figure where a column has several.
+# The README's columns: the compared thing, and the word before its figure where a column has several.
 COLUMNS = {
     "variables": {"variables": ""},
     "logits": {"logits": ""},
@@ -122,7 +122,7 @@ def _checked(path: Path, record: Any) -> dict[str, Any]:
 def compared(measurements: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each thing compared: its largest difference, the tolerance of that one, cases, comparisons.
 
-    Exceptions, which have a wider tolerance or none, stand for themselves and are left out.
+    Exceptions, which have a wider tolerance or none, are listed on their own and left out here.
     """
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for m in measurements:
@@ -144,18 +144,18 @@ def _largest(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def readme_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """The README's first table: one row a program, the exceptions below it, and who measured it where."""
+    """The README's first table: one row per program, then the exceptions and the machine."""
     if not found:
         return NONE_YET
     notes = _notes(found)
     rows = [[_title(record), *(_cell(record, kinds, notes) for kinds in COLUMNS.values())] for record in found]
     parts = [
-        "The largest difference of all cases, relative to the original's values; of label maps, the pixels that are "
-        "equal. Of gradients and moving statistics the norms are compared, one number a variable.",
+        "Each cell is the largest difference of all cases, relative to the original's values; for label maps, the "
+        "share of equal pixels. Of gradients and moving statistics the norms are compared, one number per variable.",
         markdown(("equal to", *COLUMNS), rows),
         "\n".join(f"{_mark(number)} {text}  " for number, text in notes.values()),
         *_missing(found),
-        f"Measured by `make parity` ({_machine(found)}). Every case, with what is allowed: "
+        f"Measured by `make parity` ({_machine(found)}). All cases with their tolerances: "
         "[results/PARITY.md](results/PARITY.md).",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -218,7 +218,7 @@ def _title(record: Mapping[str, Any]) -> str:
 
 
 def _cell(record: Mapping[str, Any], kinds: Mapping[str, str], notes: Mapping[tuple, tuple[int, str]]) -> str:
-    """The figures of one column, with the numbers of their notes; `-` where nothing was compared."""
+    """One cell: its figures with the numbers of their notes; `-` where nothing was compared."""
     parts: list[str] = []
     several = sum(map(bool, kinds.values())) > 1
     for what, word in kinds.items():

@@ -9,7 +9,7 @@ from common.results.records import results_dir
 
 
 def markers(part: str) -> tuple[str, str]:
-    """The lines before and behind a part, such as `results`."""
+    """The lines before and after a part, such as `results`."""
     return f"<!-- {part}: begin, written by `make results` -->", f"<!-- {part}: end -->"
 
 

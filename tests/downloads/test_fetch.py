@@ -468,7 +468,7 @@ def test_a_bad_archive_leaves_nothing_to_be_held_to(server, tmp_path, run):
     code, _, err = run("thing", files=[file])
     assert code == 2
     assert "x.tgz: is cut short or damaged" in err
-    assert "it was removed, run this again" in err
+    assert "it was removed; run this again" in err
     server.files["x"] = good
     assert run("thing", files=[file])[0] == 0
     (tmp_path / "data/thing/x.tgz").write_bytes(good[:100])
