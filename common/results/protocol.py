@@ -22,6 +22,7 @@ class Protocol:
       msc: scales whose scores the network itself fuses by the maximum; () for one.
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
+      told: whether the source tells it at all.
     """
 
     output_stride: int | None = None
@@ -34,6 +35,7 @@ class Protocol:
     msc: tuple[float, ...] = ()
     crf: bool = False
     void: Literal["ignored", "background"] = "ignored"
+    told: bool = True
 
     @classmethod
     def of_record(cls, protocol: Mapping[str, Any]) -> Self:
@@ -53,7 +55,7 @@ class Protocol:
     @property
     def is_ours(self) -> bool:
         """Whether our `evaluate` can do it: pictures are whole, and nothing is unknown."""
-        return not self.crop and None not in (self.size, self.scales, self.mirror)
+        return self.told and not self.crop and None not in (self.size, self.scales, self.mirror)
 
     def changes(self, recipe: Recipe, keep_size: bool = False) -> dict[str, Any]:
         """The fields to change in `recipe` so that it evaluates by this protocol; with `keep_size` the size is not
@@ -73,6 +75,8 @@ class Protocol:
 
     def text(self) -> str:
         """`native, scale 1`, `OS 8, sides brought to 513..513, padded to 513, scales 0.5 1 + mirror`, ..."""
+        if not self.told:
+            return "not told"
         parts = [f"OS {self.output_stride}"] if self.output_stride else []
         if self.resize_range:
             parts.append(f"sides brought to {self.resize_range[0]}..{self.resize_range[1]}")

@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from typing import Any
 import yaml
 
 from common.errors import UserError, brief
-from common.files import read_text
+from common.files import Yaml, read_yaml
 from common.paths import ROOT
 from common.recipe.recipe import Recipe
 from common.recipe.values import checked
 from common.reproduction import reproductions
+from common.results.claims import unsupported
+from common.results.possible import data_fault, origin_faults, protocol_faults, training_faults
 from common.results.protocol import Protocol
 
 PUBLISHED = ROOT / "results" / "published.yaml"
@@ -95,7 +96,6 @@ class PublishedRow:
       protocol: how it was evaluated.
       trained: where its weights come from.
       headline: whether the README shows it once there is a number of ours beside it.
-      uncertain: whether the source does not say clearly what the number measures.
       val_seen: whether the weights were trained on the pictures that were evaluated.
       id: the name that `beside` of other rows refers to.
       beside: id of the row that this one measures or prints again.
@@ -110,7 +110,6 @@ class PublishedRow:
     pixel_accuracy: float | None = None
     multiply_adds: float | None = None
     headline: bool = False
-    uncertain: bool = False
     val_seen: bool = False
     id: str = ""
     beside: str = ""
@@ -145,17 +144,17 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
         text that says more than its data; one sentence names the file, the line, the row and the field.
     """
     try:
-        tables = yaml.load(read_text(path), Loader=_Loader)  # noqa: S506 (a safe loader's child)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({brief(' '.join(str(error).split()))})") from None
+        tables = read_yaml(path, _Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; restore a copy") from None
     try:
         if not isinstance(tables, list):
             raise _Wrong(1, "holds no list of tables")
-        rows = [row for table in tables for row in _rows(table)]
+        rows = [pair for table in tables for pair in _rows(table)]
         _check_links(rows)
     except _Wrong as wrong:
         raise UserError(f"{path}: {wrong}") from None
-    return rows
+    return [row for row, _ in rows]
 
 
 class _Entry(dict):
@@ -164,25 +163,25 @@ class _Entry(dict):
     line = 0
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML whose mappings know their lines; a key that stands twice is refused."""
+class _Loader(Yaml):
+    """YAML whose mappings know their lines, and have texts as keys."""
 
 
 def _entry(loader: _Loader, node: yaml.MappingNode) -> _Entry:
-    pairs = loader.construct_pairs(node, deep=True)
-    entry = _Entry()
+    entry = _Entry(loader.construct_mapping(node, deep=True))
     entry.line = node.start_mark.line + 1
-    for key, value in pairs:
-        if not isinstance(key, str) or key in entry:
-            raise ValueError(f"line {entry.line}: key {_shown(key)} stands twice, or is no text")
-        entry[key] = value
+    for key in entry:
+        if not isinstance(key, str):
+            what = f"key {_shown(key)} is no text; write it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
     return entry
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _entry)
 
 
-def _rows(raw: Any) -> list[PublishedRow]:
+def _rows(raw: Any) -> list[tuple[PublishedRow, int]]:
+    """The rows of a table, each with its line."""
     if not isinstance(raw, _Entry):
         raise _Wrong(1, f"table {_shown(raw)}: is no mapping of fields")
     where = f"table {brief(raw.get('source', 'without a source'))}"
@@ -194,10 +193,12 @@ def _rows(raw: Any) -> list[PublishedRow]:
     if table.reproduction not in known_reproductions():
         there = ", ".join(known_reproductions())
         raise _Wrong(line, f"{where}: reproduction is {_shown(table.reproduction)}; there are {there}")
+    if fault := data_fault(table.data, table.split, table.classes):
+        raise _Wrong(line, f"{where}: {fault}")
     return [_row(item, table, shared, line) for item in items]
 
 
-def _row(raw: Any, table: Source, shared: Mapping[str, Any], line: int) -> PublishedRow:
+def _row(raw: Any, table: Source, shared: Mapping[str, Any], line: int) -> tuple[PublishedRow, int]:
     raw = _mapping(raw, line, f"table {table.source}: a row")
     where = f"{table.source}, row {brief(raw.get('model', 'without a model'))}"
     if "table" in raw:
@@ -206,7 +207,8 @@ def _row(raw: Any, table: Source, shared: Mapping[str, Any], line: int) -> Publi
     for name, given in shared.items():
         own = raw.get(name, _Entry())
         if not isinstance(own, _Entry):
-            what = f"is {_shown(own)}, a text; write it as data, such as {{output_stride: 16, crf: true}}"
+            kind = "a text" if isinstance(own, str) else "no mapping of fields"
+            what = f"is {_shown(own)}, {kind}; write it as data, such as {EXAMPLES[name]}"
             raise _Wrong(raw.line, f"{where}: {name} {what}")
         merged[name] = {**given, **own}
     values = {key: value for key, value in raw.items() if key not in merged}
@@ -214,7 +216,10 @@ def _row(raw: Any, table: Source, shared: Mapping[str, Any], line: int) -> Publi
     values["protocol"] = _build(Protocol, merged["protocol"], raw.line, f"{where}: protocol")
     row = _build(PublishedRow, values, raw.line, where)
     _check(row, raw.line, where)
-    return row
+    return row, raw.line
+
+
+EXAMPLES = {"protocol": "{output_stride: 16, crf: true}", "trained": "{init: resnet_v1_101, depth: 101}"}
 
 
 def _training(raw: Mapping[str, Any], table: Source, line: int, where: str) -> Training:
@@ -234,6 +239,25 @@ def _training(raw: Mapping[str, Any], table: Source, line: int, where: str) -> T
     if training.init and training.weights:
         raise _Wrong(line, f"{where}: trained: has init and weights; published weights are trained by nobody here")
     return dataclasses.replace(training, fields=fields)
+
+
+def _faults(row: PublishedRow) -> Iterator[str]:
+    """What cannot be in a row's data, each as the end of a sentence."""
+    default, trained = _default_recipe(row.table), row.trained
+    has_stride = any(hasattr(default, name) for name in ("output_stride", "eval_output_stride"))
+    yield from (f"protocol: {fault}" for fault in protocol_faults(row.protocol, has_stride))
+    yield from (f"trained: {fault}" for fault in training_faults(default, trained.fields))
+    yield from (f"trained: {fault}" for fault in origin_faults(trained.init, trained.weights, bool(trained.foreign)))
+    if row.is_ours and hasattr(default, "eval_output_stride") and row.protocol.output_stride is None:
+        yield "protocol: output_stride is missing"
+    for name in ("miou", "pixel_accuracy"):
+        value = getattr(row, name)
+        if value is not None and not 0 < value < 100:
+            yield f"{name} is {value:g}, and needs a number of per cent, between 0 and 100"
+    if row.multiply_adds is not None and not 0 < row.multiply_adds < 1e6:
+        yield f"multiply_adds is {row.multiply_adds:g}, and needs a number of thousand millions, above 0"
+    for name, words in unsupported(row):
+        yield f"{name} says '{words}', which the row's data do not"
 
 
 def _build(cls: type, raw: Mapping[str, Any], line: int, where: str) -> Any:
@@ -287,69 +311,26 @@ def _default_recipe(table: Source) -> Recipe:
 
 
 def _check(row: PublishedRow, line: int, where: str) -> None:
-    """Refuse impossible numbers, and texts that say more than the data."""
-    for name in ("miou", "pixel_accuracy"):
-        value = getattr(row, name)
-        if value is not None and not 0 < value < 100:
-            raise _Wrong(line, f"{where}: {name} is {value:g}, and needs a number of per cent, between 0 and 100")
-    has_stride = hasattr(_default_recipe(row.table), "eval_output_stride")
-    if row.is_ours and has_stride and row.protocol.output_stride is None:
-        raise _Wrong(line, f"{where}: protocol: output_stride is missing")
-    for text, name in ((row.table.source, "source"), (row.model, "model")):
-        for pattern, says in CLAIMS:
-            for match in re.finditer(pattern, text):
-                if not says(row, *match.groups()) and match[0] not in " ".join(row.trained.foreign.values()):
-                    raise _Wrong(line, f"{where}: {name} says '{match[0]}', which the row's data do not")
+    """Refuse data that cannot be, and texts that say what the data do not."""
+    if fault := next(_faults(row), None):
+        raise _Wrong(line, f"{where}: {fault}")
 
 
-def _check_links(rows: list[PublishedRow]) -> None:
-    ids = [row.id for row in rows if row.id]
-    for row in rows:
+def _check_links(rows: list[tuple[PublishedRow, int]]) -> None:
+    """Refuse what stands twice, and a `beside` that leads nowhere."""
+    ids: set[str] = set()
+    seen: list[PublishedRow] = []
+    for row, line in rows:
         where = f"{row.table.source}, row {row.model}"
-        if row.id and ids.count(row.id) > 1:
-            raise _Wrong(None, f"{where}: id {row.id} stands twice")
+        if row.id and row.id in ids:
+            raise _Wrong(line, f"{where}: id {row.id} stands twice; give this row another")
+        if row in seen:
+            raise _Wrong(line, f"{where}: stands twice; remove one")
+        seen.append(row)
+        ids |= {row.id} - {""}
+    for row, line in rows:
+        where = f"{row.table.source}, row {row.model}"
+        if row.beside and row.beside == row.id:
+            raise _Wrong(line, f"{where}: beside is the row's own id")
         if row.beside and row.beside not in ids:
-            raise _Wrong(None, f"{where}: beside is {row.beside!r}, which is no row's id")
-
-
-def _has(name: str, kind: Callable[[str], Any]) -> Callable[..., bool]:
-    """Whether a field of the training has the value that the text says."""
-    return lambda row, *said: row.trained.fields.get(name) == kind(*said)
-
-
-def _network(row: PublishedRow, *said: str) -> bool:
-    """Whether the network that the text names is the one of the recipe's fields."""
-    values = [row.trained.fields[name] for name in ("depth", "encoder", "backbone", "base_model") if
-              name in row.trained.fields]  # fmt: skip
-    return any(value in NETWORKS[said[0]] for value in values)
-
-
-NETWORKS = {
-    "ResNet-50": (50, "res50", "resnet_v1_50", "resnet_v1_50_beta"),
-    "ResNet-101": (101, "deeplab", "res101", "resnet_v1_101", "resnet_v1_101_beta"),
-    "Xception-41": ("xception_41",),
-    "Xception-65": ("xception_65",),
-    "Xception-71": ("xception_71",),
-    "MobileNetV2": ("mobilenet_v2", "mobilenetv2"),
-}
-
-# If a text says this, the data must say it too; networks and programs that are not ours may have it in their name.
-CLAIMS: tuple[tuple[str, Callable[..., bool]], ...] = (
-    (r"[Tt]rained at OS ?(\d+)", _has("output_stride", int)),
-    (r"(?<!trained at )(?<!Trained at )\bOS ?(\d+)", lambda row, stride: row.protocol.output_stride == int(stride)),
-    (r"\bCRF\b", lambda row: row.protocol.crf),
-    (r"\bMSC\b", lambda row: bool(row.protocol.msc)),
-    (r"[Mm]irror|\bflip", lambda row: row.protocol.mirror is not False),
-    (r"\bscales\b|multi-scale", lambda row: row.protocol.scales is None or len(row.protocol.scales) > 1),
-    (r"(?:single|one) scale", lambda row: row.protocol.scales is not None and len(row.protocol.scales) == 1),
-    (r"\btest\b", lambda row: row.table.split == "test"),
-    (r"\bval seen\b", lambda row: row.val_seen),
-    (r"\bJFT\b", lambda row: "JFT" in row.trained.private),
-    (r"\b(\d+) (?:centre )?crop\b", lambda row, side: row.protocol.crop == int(side)),
-    (r"\bcrop (\d+)", lambda row, side: row.trained.fields.get("crop_size") == (int(side), int(side))),
-    (r"\bbatch (\d+)", _has("batch_size", int)),
-    (r"\bblock (\d)", _has("last_block", int)),
-    (r"\((\d), (\d), (\d)\)", _has("multi_grid", lambda *grid: tuple(map(int, grid)))),
-    (r"\((0\.\d+)\)", _has("depth_multiplier", float)),
-    (f"({'|'.join(NETWORKS)})", _network),
-)
+            raise _Wrong(line, f"{where}: beside is {row.beside!r}, which is no row's id")

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.files import write_text
 from common.results.marks import explanation, mark_names
 from common.results.matching import matching_record, what_it_needs
+from common.results.possible import inits_text
 from common.results.protocol import protocol_text
 from common.results.published import PublishedRow, read_published
 from common.results.readme import fill
@@ -24,7 +25,7 @@ RULE = (
     "Our number stands beside a published one only when its record has the same data, complete, the same protocol, "
     "and no mark that the published one lacks. Its weights must be the published ones, or trained as they were, from "
     "the same start to the recipe's end. `results/published.yaml` states all of this as data. A repository's figure "
-    "for a paper's network also stands in the paper's row."
+    "for a paper's network also stands in the paper's row, with its protocol where that differs from the paper's."
 )
 
 
@@ -60,8 +61,7 @@ def results_text(records: list[dict], published: list[PublishedRow]) -> str:
         RULE,
         *(_by_source(published, ours, reproduced=True) or ["None yet."]),
         "## What is missing, and what it takes",
-        "Published numbers without one of ours. `DATA` is the data set's folder. `INIT` is the file of the weights of"
-        " that name; `make weights` lists them.",
+        f"Published numbers without one of ours. `DATA` is the data set's folder. {inits_text()}",
         *_by_source(published, ours, reproduced=False),
         "## Sample runs",
         "The pictures are drawn. These rows show that training, evaluation and tables work; they reproduce nothing.",
@@ -197,9 +197,14 @@ def _published_sides(row: PublishedRow, published: Sequence[PublishedRow]) -> li
 
 
 def repository_figures(row: PublishedRow, published: Sequence[PublishedRow]) -> str:
-    """The repositories' figures that refer to this row."""
+    """The repositories' figures that refer to this row, each with its protocol where that differs from the row's."""
+
+    def by(other: PublishedRow) -> str:
+        differs = other.protocol != row.protocol
+        return (other.of or other.table.source) + (f", by another protocol: {other.protocol.text()}" if differs else "")
+
     found = [
-        f"{published_value(other)} ({other.of or other.table.source})"
+        f"{published_value(other)} ({by(other)})"
         for other in published
         if row.id and other.beside == row.id and not other.table.is_paper
     ]
@@ -210,7 +215,6 @@ def published_value(row: PublishedRow) -> str:
     """The number as it is printed, with the other figures of its source."""
     more = [f"pixel accuracy {row.pixel_accuracy:.2f}"] if row.pixel_accuracy is not None else []
     more += [f"{row.multiply_adds:g} G multiply-adds"] if row.multiply_adds is not None else []
-    more += ["uncertain"] if row.uncertain else []
     return f"{row.miou:.2f}" + (f" ({', '.join(more)})" if more else "")
 
 

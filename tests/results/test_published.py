@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.data.lists import card_by_name
 from common.downloads.manifest import read_manifest
 from common.errors import UserError
 from common.recipe.settings import apply_settings
@@ -56,13 +57,24 @@ def made_up(row, miou=0.5, finished="2026-01-01T00:00:00+00:00", **protocol):
                     f"runs/x/model.ckpt-{steps}",
             "step": None if trained.weights else steps,
         },
-        "training": None if trained.weights else {"init": start},
+        "training": None if trained.weights else {"init": start, **trained_on(ours)},
         "protocol": stated | protocol,
         "recipe": recipe,
         "miou": miou,
         "finished": finished,
         "crop": how.crop,
     }  # fmt: skip
+
+
+def trained_on(ours):
+    """What a run's summary tells of the pictures, which are those that the recipe names; nothing for another program's."""
+    if ours is None:
+        return {}
+    recipe = ours[0].derive(**ours[1])
+    card, split = card_by_name(recipe.dataset), recipe.train_split
+    random_train = int(0.9 * sum(card.split_sizes.get(name, 0) for name in ("train_aug", "val")))
+    images = random_train if split == "random_train" else card.split_sizes[split]
+    return {"data": f"{card.title} {split}", "split": split, "images": images, "sample": False}
 
 
 def stands(row, record):
@@ -143,8 +155,7 @@ def test_anything_else_than_the_row_says_keeps_a_record_away(rows):
     assert keeps_away(recipe__dataset="coco")
     assert keeps_away(recipe__num_classes=20)
     assert keeps_away(data__title="VOC2012 train")
-    assert keeps_away(changed=["weight_decay"])
-    assert not keeps_away(changed=["batch_size"])
+    assert keeps_away(recipe__weight_decay=0.1)  # which no row tells, but the recipe that has all that it tells
     assert keeps_away(reproduction="v3plus")
     assert keeps_away(marks={"subset": 5})
     assert keeps_away(marks={"val_seen": True})
@@ -174,10 +185,11 @@ def test_msc_crf_and_published_weights(rows):
     weights = made_up(zoo)
     other = {"checkpoint": {"path": "weights/deeplabv3_mnv2_pascal_trainval/model.ckpt", "step": None}}
     assert not matching.matches(zoo, weights | other)
-    # Outside of weights/ the variant tells which they are.
+    # Outside of weights/ nothing but their digest tells which they are.
     elsewhere = weights | {"checkpoint": {"path": "model.ckpt-30000", "step": None}}
-    assert matching.matches(zoo, elsewhere | {"variant": "mnv2_pascal_train_aug"})
-    assert not matching.matches(zoo, elsewhere | {"variant": "mnv2_pascal_trainval"})
+    assert not matching.matches(zoo, elsewhere | {"variant": "mnv2_pascal_train_aug"})
+    elsewhere["checkpoint"]["origin"] = "deeplabv3_mnv2_pascal_train_aug/model.ckpt-30000"
+    assert matching.matches(zoo, elsewhere)
     assert not matching.matches(zoo, weights | {"training": {"init": "resnet"}})
 
 
@@ -211,8 +223,9 @@ def test_what_a_missing_number_takes(rows):
     needs = {row.miou: matching.what_it_needs(row) for row in rows}
     v3 = matching.what_it_needs(named(rows, "arXiv 1706.05587 table 6", 78.51))
     assert v3 == (
-        "`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_101 SET=variant=paper` then `python -m reproductions.v3 "
-        "evaluate --data VOC2012 --split val --checkpoint runs/v3-paper-VOC2012/model.ckpt-30000 --out out --set "
+        "`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_101 SET=variant=paper "
+        "RUN_DIR=runs/v3-paper-VOC2012-resnet_v1_101` then `python -m reproductions.v3 "
+        "evaluate --data VOC2012 --split val --checkpoint runs/v3-paper-VOC2012-resnet_v1_101/model.ckpt-30000 --out out --set "
         "eval_output_stride=8`"
     )
     assert needs[64.81].startswith('`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_50 SET="variant=table3_mg111_block4')
@@ -287,7 +300,9 @@ def test_a_whole_file_is_read(tmp_path):
     path.write_text("\ufeff" + WHOLE, encoding="utf-8")
     (row,) = read_published(path)
     assert (row.model, row.miou, row.table.title, row.protocol.size) == ("m", 70.0, "VOC2012 val", "native")
-    shared = f"{HEAD}  protocol: {{output_stride: 8, crf: true}}\n  trained: {{init: a, depth: 50}}\n  rows:\n"
+    shared = (
+        f"{HEAD}  protocol: {{output_stride: 8, crf: true}}\n  trained: {{init: resnet_v1_101, depth: 50}}\n  rows:\n"
+    )
     shared += "    - {model: m, miou: 70, protocol: {crf: false}, trained: {init: null, program: theirs, depth: 101}}\n"
     path.write_text(shared, encoding="utf-8")
     (row,) = read_published(path)
@@ -319,7 +334,7 @@ def test_a_whole_file_is_read(tmp_path):
         ("miou: 70", "miou: many", "row m: miou is 'many', and needs a number"),
         ("miou: 70", "miou: 700", "miou is 700, and needs a number of per cent"),
         ("miou: 70", "miou: 70, mIoU: 3", "row m: 'mIoU' is no field; there are model, miou"),
-        ("miou: 70", "miou: 70, miou: 71", "cannot be read (line 7: key 'miou' stands twice"),
+        ("miou: 70", "miou: 70, miou: 71", "FILE: line 7: cannot be read as YAML (miou is there twice)"),
         ("miou: 70", "miou: 70, headline: 1", "headline is 1, and needs true or false"),
         ("miou: 70", "miou: 70, beside: nobody", "beside is 'nobody', which is no row's id"),
         ("size: native", "size: whole", "protocol: size is 'whole', and needs 'native' or a whole number or none"),
@@ -329,9 +344,9 @@ def test_a_whole_file_is_read(tmp_path):
         ("{output_stride: 16, ", "{", "row m: protocol: output_stride is missing"),
         ("trained: {init: resnet_v1_101}", "trained: resnet", "row m: trained is 'resnet', a text"),
         ("trained: {init: resnet_v1_101}", "trained: {}", "trained: needs one of init, weights, program"),
-        ("{init: resnet_v1_101}", "{init: a, weights: b}", "trained: has init and weights"),
-        ("{init: resnet_v1_101}", "{init: a, dept: 50}", "trained: 'dept' is neither a field of v3's recipe"),
-        ("{init: resnet_v1_101}", "{init: a, depth: 51}", "trained: depth is 51, and needs one of 50, 101, 152"),
+        ("{init: resnet_v1_101}", "{init: resnet_v1_101, weights: b}", "trained: has init and weights"),
+        ("{init: resnet_v1_101}", "{init: resnet_v1_101, dept: 50}", "trained: 'dept' is neither a field of v3's recipe"),
+        ("{init: resnet_v1_101}", "{init: resnet_v1_101, depth: 51}", "trained: depth is 51, and needs one of 50, 101, 152"),
         ("{init: resnet_v1_101}", "{init: [a]}", "trained: init is ['a'], and needs a text"),
         ("reproduction: v3\n", "reproduction: v9\n", "line 1: table s: reproduction is 'v9'; there are v1, v2, v3"),
         ("  reproduction: v3\n", "", "table s: reproduction is missing"),
@@ -341,7 +356,7 @@ def test_a_whole_file_is_read(tmp_path):
         (ROW, "    - m\n", "a row is 'm', and no mapping of fields"),
         (WHOLE, "", "FILE: line 1: holds no list of tables"),
         (WHOLE, "- a\n", "table 'a': is no mapping of fields"),
-        (WHOLE, "- {a: [}\n", "cannot be read ("),
+        (WHOLE, "- {a: [}\n", "line 1: cannot be read as YAML ("),
     ],
 )  # fmt: skip
 def test_a_fault_is_one_sentence_with_file_line_row_and_field(tmp_path, old, new, message):
@@ -415,6 +430,7 @@ def test_what_eval_all_evaluates_is_what_the_rows_report(rows):
     # Without rows of its own: all ways of v3+ on Cityscapes, at its own size.
     assert ways("v3plus", "xception65_cityscapes_train", CITYSCAPES, batch_size=4, eval_size=769) == {
         "OS 16, padded to 769, scale 1", "OS 8, padded to 769, scales 0.75 1 1.25 + mirror",
+        "OS 8, padded to 769, scales 0.75 1 1.25 1.5 1.75 2 + mirror",
     }  # fmt: skip
 
 
