@@ -5,6 +5,7 @@
 
 import argparse
 import collections
+import contextlib
 import os
 import random
 import resource
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.conftest import ROOT
 from tests.fuzz.kinds import KINDS, PROGRAMS, call, flags_of, hostile_command, write_right_files
 from tests.fuzz.mutations import damaged
 
@@ -91,8 +93,8 @@ class Fuzz:
             return f"takes {used.ru_maxrss >> 10} MiB"
         if code not in statuses or "unforeseen" in text or "Traceback" in text or "Warning:" in text:
             return f"status {code}: {said[-1500:].strip()}"
-        if code == 2 and not any(line.startswith("error") for line in text.splitlines()):
-            return f"status 2 without a sentence: {said[-500:]!r}"
+        if code == 2 and (sentences := number_of_errors(said, text)) != 1:
+            return f"status 2 with {sentences} sentences: {said[-500:]!r}"
         if any(len(line) > 6000 for line in said.splitlines()):
             return f"says {max(map(len, said.splitlines()))} characters in one line"
         if "\x1b" in text or "\x07" in text:
@@ -100,6 +102,33 @@ class Fuzz:
         if _names(place) != {"work"}:
             return f"writes outside its folder: {_names(place)}"
         return ""
+
+
+def number_of_errors(said: str, text: str) -> int:
+    """How many errors a command says that ends with status 2; `check`, whose table tells them on stdout, says one."""
+    sentences = sum(line.startswith("error: ") for line in said.splitlines())
+    return sentences or int(any(line.startswith("error") for line in text.splitlines()))
+
+
+def files_of_checkout() -> dict[str, tuple[int, int]]:
+    """Time and size of each file of the checkout, but for what Python and git keep for themselves."""
+    found = {}
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(path.relative_to(ROOT))] = (path.lstat().st_mtime_ns, path.lstat().st_size)
+    return found
+
+
+def changes_of_checkout(fuzz: Fuzz, number: int, before: dict[str, tuple[int, int]]) -> str:
+    """Which files of the checkout a trial has made, or changes whenever it runs: a person may edit others meanwhile."""
+    now = files_of_checkout()
+    changed = sorted(now.keys() - before.keys())
+    if not changed and now != before:
+        fuzz.trial(number)
+        changed = sorted(name for name, seen in files_of_checkout().items() if seen != now.get(name))
+    return f"changes the checkout: {changed[:5]}" if changed else ""
 
 
 def _names(folder: Path) -> set[str]:
@@ -138,12 +167,14 @@ def run(seed: int, trials: int, first: int = 0, only: str = "", quiet: bool = Fa
         if refused := fuzz.undamaged():
             raise RuntimeError("\n".join(refused))
         before, start = _names(Path(folder)) | {"out", "err"}, time.monotonic()
+        checkout = files_of_checkout()
         for number in range(first, first + trials):
             kind, wrong = fuzz.trial(number)
             counts[kind] += 1
             if not wrong and (strange := _names(Path(folder)) - before):
                 wrong = f"writes outside its folder: {strange}"
                 before |= strange
+            wrong, checkout = wrong or changes_of_checkout(fuzz, number, checkout), files_of_checkout()
             if wrong:
                 findings[number] = (kind, wrong)
                 if not quiet:
