@@ -1,4 +1,4 @@
-"""Folders whose names hold what patterns, shells and encodings treat apart: runs, data, checkpoints, records."""
+"""Folders whose names hold characters that are special in patterns, shells or encodings."""
 
 import json
 import os

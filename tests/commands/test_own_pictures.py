@@ -1,4 +1,4 @@
-"""Commands on a person's pictures and masks: nothing to learn or to count, turned photographs, classes said."""
+"""Commands on a person's own data: masks with nothing to learn or to count, turned photographs, names of classes."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tiny archives in the layouts of the real ones, the manifest that names them, and what is to become of them."""
+"""Tiny archives in the layouts of the real ones, their manifest, and the expected result."""
 
 import hashlib
 import io

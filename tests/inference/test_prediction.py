@@ -1,4 +1,4 @@
-"""One picture that cannot be done, and the others that are."""
+"""Prediction continues when one picture fails."""
 
 import numpy as np
 import pytest
