@@ -1,4 +1,4 @@
-"""What the text of a published row may say: its data must say the same."""
+"""Checks of a published row's texts: its data must say the same."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ known_weights = functools.cache(read_manifest)
 
 
 def inits_text() -> str:
-    """What `INIT` is in the commands that a missing number takes."""
+    """Explain `INIT` in the commands that a missing number takes."""
     keras = "; ".join(
         f"`.venv/bin/python -c 'import keras; keras.applications.{call}(include_top=False)'` fetches "
         f"`~/.keras/models/{file}`"
@@ -53,7 +53,7 @@ def is_published(name: str) -> bool:
 
 
 def data_fault(data: str, split: str, classes: int) -> str:
-    """What is wrong with a table's data set, split or classes, as the end of a sentence; empty where nothing is."""
+    """Say what is wrong with a table's data set, split or classes, as the end of a sentence; empty where nothing is."""
     cards = {card.title: card for card in CARDS.values()}
     if data not in cards and data not in OTHER_DATA:
         return f"data is {data!r}; there are {', '.join([*cards, *OTHER_DATA])}"
@@ -74,7 +74,7 @@ def _splits(dataset: str) -> tuple[str, ...]:
 
 
 def protocol_faults(protocol: Protocol, has_stride: bool) -> Iterator[str]:
-    """What is wrong with a protocol; `has_stride` is whether its networks have more than one output stride."""
+    """Say what is wrong with a protocol; `has_stride` is whether its networks have more than one output stride."""
     stride, size, sides = protocol.output_stride, protocol.size, protocol.resize_range
     if stride is not None and not has_stride:
         yield f"output_stride is {stride}; these networks have but one, so leave it out"
@@ -94,7 +94,7 @@ def protocol_faults(protocol: Protocol, has_stride: bool) -> Iterator[str]:
 
 
 def training_faults(default: Recipe, fields: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a training's fields, which are changes of the reproduction's default recipe."""
+    """Say what is wrong with a training's fields, which are changes of the reproduction's default recipe."""
     for name, value in fields.items():
         if re.match("variant$|eval_|crf|scale_fusion$|msc_scales$", name):
             yield f"{name} trains nothing; the row's protocol says how it was evaluated"
@@ -122,7 +122,7 @@ def _as_fault(error: UserError) -> str:
 
 
 def origin_faults(init: str, weights: str, foreign: bool) -> Iterator[str]:
-    """What is wrong with the names of published weights; `foreign` is whether no recipe of ours trains the row."""
+    """Say what is wrong with the names of published weights; `foreign` is whether no recipe of ours trains the row."""
     if weights and not is_published(weights):
         yield f"weights is {weights!r}, which the manifest does not have; `make weights` lists the names"
     if init and init not in WITHOUT_NAME and init not in KERAS_FILES and not is_published(init):

@@ -242,7 +242,7 @@ def _training(raw: Mapping[str, Any], table: Source, line: int, where: str) -> T
 
 
 def _faults(row: PublishedRow) -> Iterator[str]:
-    """What cannot be in a row's data, each as the end of a sentence."""
+    """List the impossible values in a row's data, each as the end of a sentence."""
     default, trained = _default_recipe(row.table), row.trained
     has_stride = any(hasattr(default, name) for name in ("output_stride", "eval_output_stride"))
     yield from (f"protocol: {fault}" for fault in protocol_faults(row.protocol, has_stride))
