@@ -28,6 +28,7 @@ KERAS_FILES = {
     "xception_weights_tf_dim_ordering_tf_kernels_notop.h5": "Xception",
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5": "MobileNetV2",
 }
+COCO_STARTS = {"v3": "resnet_v1_101"}  # what a reproduction's training on COCO starts from, where it has one
 known_weights = functools.cache(read_manifest)
 
 
@@ -121,12 +122,14 @@ def _as_fault(error: UserError) -> str:
     return re.sub(r"^(\w+)=(.*?): ", r"\1 is \2, and ", str(error))
 
 
-def origin_faults(init: str, weights: str, foreign: bool) -> Iterator[str]:
-    """Say what is wrong with the names of published weights; `foreign` is whether no recipe of ours trains the row."""
+def origin_faults(init: str, weights: str, ours: str) -> Iterator[str]:
+    """Say what is wrong with the names of published weights; `ours` is the reproduction whose recipe trains, if any."""
     if weights and not is_published(weights):
         yield f"weights is {weights!r}, which the manifest does not have; `make weights` lists the names"
     if init and init not in WITHOUT_NAME and init not in KERAS_FILES and not is_published(init):
         kinds = ", ".join([*WITHOUT_NAME, *KERAS_FILES])
         yield f"init is {init!r}, which is no name that `make weights` lists, and none of {kinds}"
-    if init == "imagenet" and not foreign:
+    if init == "coco" and ours and ours not in COCO_STARTS:
+        yield f"init is 'coco'; no recipe of {ours} makes such weights, so name those that it starts from"
+    if init == "imagenet" and ours:
         yield "init is 'imagenet'; say which weights, since a recipe of ours can start from them"

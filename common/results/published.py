@@ -247,7 +247,8 @@ def _faults(row: PublishedRow) -> Iterator[str]:
     has_stride = any(hasattr(default, name) for name in ("output_stride", "eval_output_stride"))
     yield from (f"protocol: {fault}" for fault in protocol_faults(row.protocol, has_stride))
     yield from (f"trained: {fault}" for fault in training_faults(default, trained.fields))
-    yield from (f"trained: {fault}" for fault in origin_faults(trained.init, trained.weights, bool(trained.foreign)))
+    ours = "" if trained.foreign or row.table.split == "test" else row.table.reproduction
+    yield from (f"trained: {fault}" for fault in origin_faults(trained.init, trained.weights, ours))
     if row.is_ours and hasattr(default, "eval_output_stride") and row.protocol.output_stride is None:
         yield "protocol: output_stride is missing"
     for name in ("miou", "pixel_accuracy"):
