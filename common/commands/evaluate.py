@@ -174,7 +174,8 @@ def evaluate_and_record(
                 add_png_note(temporary, [record_id])
 
     started = time.monotonic()
-    run_folder.read_summary(weights.path.parent)  # before the work: the record needs it
+    run_folder.read_summary(weights.path.parent)  # before the work: the record needs both
+    run_folder.check_untrained(weights.path.parent)
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:

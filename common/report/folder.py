@@ -74,9 +74,12 @@ def collect(found: Sequence[Record], data: Sequence[Path], assets: Path, quiet: 
     evaluated, without_folder = evaluations.find(found)
     runs, without_run = curves.training_runs(found)
     shown, without_picture = gallery.galleries(evaluated, data, assets, quiet)
-    bench = tables.bench()
+    bench, what = None, "The bench's figures: results/bench.json is not there."
+    try:
+        bench = tables.bench()
+    except UserError as error:  # the other tables are shown all the same
+        what = f"The bench's figures: {error}."
     if bench is None:
-        what = "The bench's figures: results/bench.json is not there."
         missing.append(MissingPart("speed", what, "Measure them:", ("make bench",)))
     return {
         "newest": max((record["finished"] for record in found), default=None),

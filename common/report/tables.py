@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError
 from common.files import read_json
 from common.recipe.recipe import format_value
 from common.results.marks import mark_names
@@ -111,9 +112,12 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def bench() -> dict[str, Any] | None:
     """`make bench`'s figures: `groups` of [name, [[figure, value], ...]], and what they were measured with."""
-    found = read_json(results_dir() / "bench.json")
-    if not isinstance(found, dict):
+    path = results_dir() / "bench.json"
+    found = read_json(path)
+    if found is None:
         return None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is no table of figures; measure again with `make bench`, or restore it")
     groups = [[name, list(value.items())] for name, value in found.items() if isinstance(value, dict)]
     return {
         "groups": [group for group in groups if group[0] != "versions"],

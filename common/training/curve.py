@@ -40,7 +40,7 @@ def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int, records: S
     figure, axes = pyplot.subplots(1, columns, figsize=(4.5 * columns, 3.2), layout="constrained")
     left, right, *rest = axes
     right.sharey(left)
-    left.plot([e["step"] for e in log], [e["pixel_loss"] for e in log], linewidth=0.8)
+    left.plot([e["step"] for e in log], [e.get("pixel_loss") for e in log], linewidth=0.8)
     left.set(xlabel="step", ylabel="pixel loss", yscale="log", title="per step")
     means = [values["pixel_loss"] for values in per_epoch.values()]
     right.plot([epoch + 1 for epoch in per_epoch], means, marker="o", markersize=3)

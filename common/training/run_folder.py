@@ -5,11 +5,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from common import files
+from common.console import say
 from common.data.own import DATASET_FILE
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_json, refuse_foreign_json, write_json, write_text
 from common.inference.metrics import METRICS_FILE
 from common.paths import slug
@@ -22,6 +24,14 @@ UNTRAINED = f"{START}/{METRICS_FILE}"  # what the network scored there, if that 
 CURVE = "training_curve.png"
 RUNS = Path("runs")  # where runs lie, below the working folder
 LOG, VALIDATION = "log.jsonl", "validation.jsonl"  # a JSON object a line, with its `step`
+
+
+# What other rooms take from train.json; older runs lack some.
+_SUMMARY_FIELDS: dict[str, type | UnionType] = {
+    **dict.fromkeys(("data", "split", "command", "pictures_digest"), str),
+    **dict.fromkeys(("init", "init_digest"), str | None),
+    **dict.fromkeys(("images", "val_limit"), int | None),
+}
 
 
 def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
@@ -60,9 +70,23 @@ def write_recipe(run_dir: Path, recipe: Recipe) -> None:
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The content of `train.json`; None for weights from elsewhere. Raises UserError when it is broken."""
     summary = read_json(run_dir / SUMMARY)
-    if summary is not None and not isinstance(summary, dict):
-        raise UserError(f"{run_dir / SUMMARY}: is not what a training run writes; delete it or restore it")
+    if summary is None:
+        return None
+    wrong = "is not what a training run writes; delete it or restore it"
+    if not isinstance(summary, dict):
+        raise UserError(f"{run_dir / SUMMARY}: {wrong}")
+    for name, kinds in _SUMMARY_FIELDS.items():
+        if name in summary and not isinstance(summary[name], kinds):
+            raise UserError(f"{run_dir / SUMMARY}: {name}={brief(summary[name])} {wrong}")
     return summary
+
+
+def check_untrained(run_dir: Path) -> None:
+    """Raise UserError when what the untrained network scored is there, but no score."""
+    untrained = read_json(run_dir / UNTRAINED)
+    miou = untrained.get("miou") if isinstance(untrained, dict) else None
+    if untrained is not None and not (type(miou) in (int, float) and 0 <= miou <= 1):
+        raise UserError(f"{run_dir / UNTRAINED}: has no miou from 0 to 1, which an evaluation writes; delete the file")
 
 
 UNKNOWN = "?"  # among the pictures: the run started from weights whose training pictures are unknown
@@ -80,15 +104,26 @@ def read_log(run_dir: Path, name: str = LOG) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        entry = _entry(line)
+        if entry is None:
+            if number < len(lines):  # the last line of a killed run is half-written, which is no damage
+                say(f"{path}: line {number} is damaged; it and the {len(lines) - number} lines after it are left out")
             break
         entries.append(entry)
     return entries
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A log's line; None when it is none: an object with a whole `step`, whose other values are numbers or None."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or type(entry.get("step")) is not int or entry["step"] < 0:
+        return None
+    return entry if all(value is None or type(value) in (int, float) for value in entry.values()) else None
 
 
 def rewind_log(run_dir: Path, step: int) -> None:
