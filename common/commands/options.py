@@ -29,6 +29,11 @@ def add_init(parser: argparse.ArgumentParser) -> None:
         "--init-averages", action="store_true",
         help="take each variable's moving average from --init, where the file has one (slim's ImageNet networks)",
     )  # fmt: skip
+    parser.add_argument(
+        "--val-unseen", action="store_true",
+        help="--init has not seen the pictures that the run is evaluated on: a new run remembers it (weights that "
+        "`make weights` fetched tell themselves what they have seen; others are marked val_seen?)",
+    )  # fmt: skip
 
 
 def open_init(args: argparse.Namespace) -> Weights | None:
@@ -36,6 +41,8 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     if not args.init:
         if args.init_averages:
             raise UserError("--init-averages: needs --init, which names the weights")
+        if args.val_unseen:
+            raise UserError("--val-unseen: speaks of the weights of --init; give it with --init, or leave it out")
         return None
     weights = Weights(args.init)
     if args.init_averages:

@@ -114,7 +114,7 @@ def _reproduce(
     trained = train(
         reproduction.load_network(), recipe, train_split, run_dir,
         init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
-        val_split=val_split, val_limit=args.limit,
+        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen,
     )  # fmt: skip
     if trained.stopped_by:
         return trained, recipe, "", False
@@ -127,6 +127,7 @@ def _reproduce(
         metrics, record = evaluate_and_record(
             reproduction, recipe.derive(**changes), val_split, weights, run_folder.evaluation_dir(run_dir, changes),
             limit=args.limit, save_labels=True, quiet=args.quiet, command=args.command_line, keep=args.record,
+            val_seen=False if args.val_unseen else None,
         )  # fmt: skip
         ids.append(records.read_record(record)["id"])
         shown |= record.name != records.BESIDE

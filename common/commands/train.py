@@ -72,7 +72,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     trained = train(
         reproduction.load_network(), recipe, split, run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
-        val_split=val_split, val_limit=args.limit,
+        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen,
     )  # fmt: skip
     return report_training(trained, recipe, args)
 

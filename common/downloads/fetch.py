@@ -13,19 +13,22 @@ from common.console import say
 from common.downloads.archives import BadArchive, unpack
 from common.downloads.download import CannotFetch, Obtained, forget, obtain
 from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
+from common.downloads.origin import folder_of, write_origin
 from common.errors import UserError
 from common.files import locked, sweep
 from common.paths import ROOT
 
-FOLDERS = {"weights": Path("weights"), "data": Path("data"), "lists": Path("data")}
-
 
 @dataclass(frozen=True)
 class Ready:
-    """Weights on this disk: `path` is what --checkpoint and --init take; without a converter, the file as it came."""
+    """Weights on this disk: `path` is what --checkpoint and --init take; without a converter, the file as it came.
+
+    `fresh` says that they were converted just now.
+    """
 
     weights: Weights
     path: Path
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,9 @@ def fetch(
             )
         paths = tuple(_bring(file, folder, quiet) for file in entry.files if file not in missing)
         ready = tuple(_convert(w, folder) if convert and w.convert else _as_it_came(w, folder) for w in entry.weights)
+        for made in ready:
+            write_origin(entry, made.weights, made.path, anew=made.fresh)
     return Fetched(entry, folder, paths, ready)
-
-
-def folder_of(entry: Entry, root: Path | None = None) -> Path:
-    """Where an entry lies below `root` (default: weights/ or data/)."""
-    return (root or FOLDERS[entry.kind]) / (entry.folder or entry.name)
 
 
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -147,7 +147,8 @@ def _as_it_came(weights: Weights, folder: Path) -> Ready:
 
 def _convert(weights: Weights, folder: Path) -> Ready:
     checkpoint = folder / weights.checkpoint
-    if not checkpoint.exists() and not checkpoint.with_name(checkpoint.name + ".index").exists():
+    is_there = checkpoint.exists() or checkpoint.with_name(checkpoint.name + ".index").exists()
+    if not is_there:
         names = {"path": _find(weights, folder).resolve(), "checkpoint": checkpoint.resolve()}
         words = [word.format(**names) for word in shlex.split(weights.convert)[1:]]
         module = words[1]
@@ -160,4 +161,4 @@ def _convert(weights: Weights, folder: Path) -> Ready:
         if done.returncode:
             command = shlex.join(["python", *words])
             raise UserError(f"{command}: ended with status {done.returncode}; the files are in {folder}")
-    return Ready(weights, checkpoint)
+    return Ready(weights, checkpoint, fresh=not is_there)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,19 @@ class Manifest:
     def val_seen(self, weights: Weights) -> list[str]:
         """The val splits that these weights were trained on: their scores there are no reproduction."""
         return [split for name in weights.trained_on for split in self.training_sets[name]]
+
+    def val_splits(self) -> set[str]:
+        """The val splits of which the manifest knows whether a training set contains them."""
+        contained = {split for splits in self.training_sets.values() for split in splits}
+        return contained | {f"{name.split('/')[0]}/val" for name in self.training_sets if "/" in name}
+
+    def has_seen(self, trained_on: Iterable[str], split: str) -> bool | None:
+        """Whether weights of these training sets were trained on `split`, such as `voc2012/val`; None is unknown."""
+        trained_on = set(trained_on)
+        if split in trained_on | {part for name in trained_on for part in self.training_sets.get(name, ())}:
+            return True
+        is_told = split in self.val_splits() and trained_on <= self.training_sets.keys()
+        return False if is_told or not trained_on else None
 
 
 def read_manifest(path: Path = MANIFEST) -> Manifest:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from common import program
 from common.console import say
 from common.data.lists import is_sample_set, open_data
+from common.data.same_split import split_key
 from common.data.sample import SAMPLE
 from common.data.split import Split
 from common.downloads.manifest import read_manifest
@@ -74,7 +75,7 @@ class Job:
         words = ["-m", self.checkpoint.reproduction.package, "evaluate", "--data", str(data)]
         words += ["--split", split_name, "--checkpoint", str(self.checkpoint.path)]
         words += ["--out", str(self.out), "--save-labels"]
-        if (seen := self.checkpoint.val_seen.get(f"{split.card.name}/{split.name}")) is not None:
+        if (seen := self.checkpoint.val_seen.get(split_key(split))) is not None:
             words.append("--val-seen" if seen else "--val-unseen")
         return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.console import say
-from common.downloads.fetch import folder_of
 from common.downloads.manifest import Manifest
+from common.downloads.origin import folder_of, on_disk
 from common.errors import UserError
 from common.reproduction import Reproduction
 from common.training import run_folder
@@ -24,7 +24,8 @@ class KnownCheckpoint:
       path: the checkpoint's prefix or file.
       settings: `--set` arguments: the variant, for weights from elsewhere.
       sample: whether a run on the drawn sample set trained it.
-      val_seen: `<data set>/<split>` -> whether its weights were trained on this split, where the manifest tells.
+      val_seen: `<data set>/<split>`, as `split_key` has it -> whether its weights were trained on this split; None
+        where nothing tells.
       out: folder below which its evaluations lie.
     """
 
@@ -32,7 +33,7 @@ class KnownCheckpoint:
     path: Path
     settings: tuple[str, ...]
     sample: bool
-    val_seen: Mapping[str, bool]
+    val_seen: Mapping[str, bool | None]
     out: Path
 
 
@@ -59,19 +60,14 @@ def fetched(
     reproductions: Mapping[str, Reproduction], manifest: Manifest, quiet: bool = False
 ) -> Iterator[KnownCheckpoint]:
     """The manifest's weights that are on the disk, converted if necessary, and that have scores for classes."""
-    told = {split for splits in manifest.training_sets.values() for split in splits}
     for entry in manifest.entries.values():
         for weights in entry.weights:
-            paths = _on_disk(folder_of(entry), weights.checkpoint or weights.path) if weights.variant else []
+            paths = on_disk(entry, weights) if weights.variant else []
             if len(paths) > 1:
                 say(f"{folder_of(entry)}: holds {len(paths)} files like {weights.path}; left out, keep one", quiet)
             if len(paths) != 1:
                 continue
-            path, seen = paths[0], {split: split in manifest.val_seen(weights) for split in told}
+            path = paths[0]
+            seen = {split: manifest.has_seen(weights.trained_on, split) for split in manifest.val_splits()}
             reproduction, out = reproductions[weights.reproduction], Path("out") / entry.name / path.name
             yield KnownCheckpoint(reproduction, path, (f"variant={weights.variant}",), False, seen, out)
-
-
-def _on_disk(folder: Path, pattern: str) -> list[Path]:
-    found = [*folder.glob(pattern), *folder.glob(f"{pattern}.index")] if folder.is_dir() else []
-    return sorted({path.with_suffix("") if path.suffix == ".index" else path for path in found})

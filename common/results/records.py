@@ -25,6 +25,7 @@ from common.reproduction import Reproduction
 from common.results.code_version import code_version
 from common.results.schema import ABSENT, check_record
 from common.training import run_folder
+from common.training.seen import has_seen, origin, trained_on
 from common.weights.checkpoint_files import PREFIX, newest_checkpoint, step_of
 from common.weights.weights import Weights
 
@@ -42,7 +43,13 @@ def results_dir() -> Path:
     return Path(os.environ.get("RESULTS_DIR", ROOT / "results"))
 
 
-def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None) -> dict[str, Any]:
+def marks(
+    split: Split,
+    evaluated: int,
+    weights_dir: Path,
+    val_seen: bool | None,
+    training_sets: Iterable[str] | None = None,
+) -> dict[str, Any]:
     """The reasons why a number cannot stand beside a published one; empty when there is none.
 
     `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
@@ -54,14 +61,17 @@ def marks(split: Split, evaluated: int, weights_dir: Path, val_seen: bool | None
       evaluated: how many of its pictures.
       weights_dir: the checkpoint's folder, which lists the pictures it was trained on.
       val_seen: what the user knows of it; None is nothing.
+      training_sets: of the manifest, that published weights or a run's first ones have seen; None is unknown.
     """
     found: dict[str, Any] = {}
     if split.is_sample:
         found["sample"] = True
-    trained_on = run_folder.read_pictures(weights_dir)
-    if val_seen is None and (not trained_on or run_folder.UNKNOWN in trained_on):
+    pictures = run_folder.read_pictures(weights_dir)
+    known = None if training_sets is None else has_seen(training_sets, split)
+    is_unknown = not pictures if training_sets is None else known is None
+    if val_seen is None and (is_unknown or run_folder.UNKNOWN in pictures):
         val_seen = "unknown"
-    if any(name in trained_on for name in split.ids[:evaluated]):
+    if known or any(name in pictures for name in split.ids[:evaluated]):
         val_seen = True
     if val_seen:
         found["val_seen"] = val_seen
@@ -112,9 +122,14 @@ def write_record(
         "title": reproduction.title,
         "variant": recipe.variant,
         "changed": _changed(recipe, reproduction),
-        "marks": marks(split, metrics["images"], weights.path.parent, val_seen),
+        "marks": marks(split, metrics["images"], weights.path.parent, val_seen, trained_on(weights)),
         "data": _data(split, metrics["images"]),
-        "checkpoint": {"path": shown(weights.path), "sha256": weights.digest(), "step": step_of(weights.path)},
+        "checkpoint": {
+            "path": shown(weights.path),
+            "sha256": weights.digest(),
+            "step": step_of(weights.path),
+            "origin": brought.name if (brought := origin(weights)) else None,
+        },
         "protocol": protocol,
         **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
         **({"miou_before_training": untrained["miou"]} if untrained else {}),

@@ -108,7 +108,8 @@ ABSENT = {
 }  # fmt: skip
 _TRAINING = {
     "data": TEXT, "split": TEXT, "images": WHOLE, "pictures_digest": TEXT, "sample": FLAG, "init": OrNone(TEXT),
-    "init_digest": OrNone(TEXT), "command": TEXT, "val_limit": OrNone(WHOLE),
+    "init_digest": OrNone(TEXT), "init_origin": OrNone(TEXT), "init_trained_on": OrNone(Each(TEXT, list)),
+    "init_val_unseen": FLAG, "command": TEXT, "val_limit": OrNone(WHOLE),
 }  # fmt: skip
 _RECORD = Of(
     {
@@ -117,7 +118,9 @@ _RECORD = Of(
         "changed": Each(TEXT, list),
         "marks": Each(MARK),
         "data": Of({"title": TEXT, "dataset": TEXT, "split": TEXT, "images": WHOLE}),
-        "checkpoint": Of({"path": TEXT, "sha256": TEXT, "step": OrNone(WHOLE)}),
+        "checkpoint": Of(
+            {"path": TEXT, "sha256": TEXT, "step": OrNone(WHOLE), "origin": OrNone(TEXT)}, optional=("origin",)
+        ),
         "protocol": _PROTOCOL,
         "miou": SHARE,
         "pixel_accuracy": SHARE,

@@ -14,12 +14,13 @@ from common.errors import UserError
 from common.files import read_text, write_json, write_text
 from common.recipe.recipe import Recipe, format_value
 from common.training import run_folder
+from common.training.seen import origin, trained_on
 from common.weights.checkpoint_files import newest_checkpoint, step_of
 from common.weights.weights import Weights
 
 
 def with_data_fields(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
-    """The recipe with the fields that are measured on the training pictures: steps of an epoch, 'auto' class weights."""
+    """The recipe with the fields that the training pictures decide: steps of an epoch, 'auto' class weights."""
     changes: dict[str, Any] = {}
     steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
     for name in recipe.fields_set_by_data() - {"class_weights"}:
@@ -115,12 +116,26 @@ def _summary(split: Split, init: Weights | None, command: str) -> dict:
     }
 
 
-def write_summary(run_dir: Path, split: Split, init: Weights | None, command: str, val_limit: int | None) -> None:
-    """Write the facts that records and later calls need of a new run: its data, its start, and its pictures."""
-    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | {"val_limit": val_limit})
+def write_summary(
+    run_dir: Path, split: Split, init: Weights | None, command: str, val_limit: int | None, val_unseen: bool = False
+) -> None:
+    """Write the facts that records and later calls need of a new run: its data, its start, and its pictures.
+
+    `val_unseen` is the user's word that the weights of `init` have not seen the pictures that the run is evaluated on.
+    """
+    found, before = (origin(init), trained_on(init)) if init else (None, ())
+    start = {
+        "init_origin": found.name if found else None,
+        "init_trained_on": None if before is None else list(before),
+        "init_val_unseen": val_unseen,
+    }
+    write_json(run_dir / run_folder.SUMMARY, _summary(split, init, command) | start | {"val_limit": val_limit})
     if split.card.source:  # a person's own card: predicting needs its classes and colours wherever it runs
         write_text(run_dir / DATASET_FILE, read_text(Path(split.card.source)))
-    seen = set(split.ids)
-    if init:  # what the starting weights have seen, these have too
-        seen |= run_folder.read_pictures(init.path.parent) or {run_folder.UNKNOWN}
+    seen = run_folder.read_pictures(init.path.parent) if init else set()  # these have seen it too
+    if init and before is None and not seen:
+        seen = {run_folder.UNKNOWN}
+    if val_unseen:
+        seen -= {run_folder.UNKNOWN}
+    seen |= set(split.ids)
     write_text(run_dir / run_folder.PICTURES, "".join(f"{stem}\n" for stem in sorted(seen)))

@@ -43,6 +43,7 @@ def train(
     save_start: bool = False,
     val_split: Split | None = None,
     val_limit: int | None = None,
+    val_unseen: bool = False,
     quiet: bool = False,
     command: str = "",
 ) -> Trained:
@@ -64,6 +65,7 @@ def train(
       save_start: write start/model.ckpt-0 too, the network as training finds it.
       val_split: pictures to measure mIoU on every `recipe.validation_interval` steps.
       val_limit: how many of them (all by default).
+      val_unseen: the user's word, kept with a new run, that `init` has not seen the pictures of later evaluations.
       quiet: no progress.
       command: the command line, for the records.
 
@@ -85,7 +87,7 @@ def train(
             trainer.initialise(sess, start, split, quiet)
             run_folder.write_recipe(run_dir, recipe)
             if not start.checkpoint:
-                write_summary(run_dir, split, init, command, val_limit)
+                write_summary(run_dir, split, init, command, val_limit, val_unseen)
                 if save_start:
                     trainer.save_start(sess)
             checkpoint, done = start.checkpoint, start.step
