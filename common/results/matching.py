@@ -6,24 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.data.split import Split
-from common.downloads.manifest import read_manifest
+from common.data.lists import card_by_name
+from common.data.split import NAMES, SOURCES, Split, divide
+from common.downloads.origin import origin_of
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
+from common.results.possible import COCO_STARTS
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
 from common.results.records import PROTOCOL_FIELDS
+from common.training.seen import suite_manifest
 from common.weights.checkpoint_files import PREFIX
 
-known_weights = functools.cache(read_manifest)
 SAMPLE_DATA = "VOC2012"  # the data set whose classes the drawn sample set has
 
 
 def matching_record(row: PublishedRow, records: Iterable[dict]) -> dict | None:
     """The newest record that may stand beside a published number.
 
-    It has the same data, protocol, training and initial weights; it was trained to its recipe's end and has only the
-    row's own marks. Its recipe differs from a named variant only in the protocol and in what the row states.
+    It has the same data, protocol and marks. Its weights are the published ones, or those of a finished run that began
+    as the row says and was trained on the whole split by the row's recipe.
     """
     return max((r for r in records if matches(row, r)), key=lambda r: r["finished"], default=None)
 
@@ -37,9 +39,8 @@ def matches(row: PublishedRow, record: Mapping[str, Any], protocol: Protocol | N
         and (record["data"]["title"], recipe["num_classes"]) == (row.table.title, row.table.classes)
         and (protocol or Protocol.of_record(record["protocol"])) == row.protocol
         and is_trained_by(recipe, row.trained)
-        and set(record["changed"]) <= {*row.trained.fields, *PROTOCOL_FIELDS}
         and _has_published_crf(record, row)
-        and _has_start(record, row.trained)
+        and (_are_published(record, row) if row.trained.weights else _is_run_of(record, row))
     )
 
 
@@ -55,34 +56,100 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, list) else value
 
 
-def _has_start(record: Mapping[str, Any], trained: Training) -> bool:
-    """Whether the weights are the published ones, or those of a finished run that began as the row says."""
-    training = record["training"]
-    if trained.weights:
-        return training is None and _are_published(record, trained)
-    if not trained.init:
+def _is_run_of(record: Mapping[str, Any], row: PublishedRow) -> bool:
+    """Whether the weights are those of a finished run that began as the row says and had its recipe and pictures."""
+    ours, training = recipe_for(row), record["training"]
+    if not row.trained.init:
         return True  # somebody else's: no record of ours has its `program`
-    if training is None or (trained.init not in _names(training.get("init") or "random")):
-        return False
     path, step = Path(record["checkpoint"]["path"]).name, record["checkpoint"]["step"]
-    return path.startswith(PREFIX) and step == record["recipe"]["num_steps"]
-
-
-def _are_published(record: Mapping[str, Any], trained: Training) -> bool:
-    """Whether the weights are those that a row names: by their path in weights/, or elsewhere by their variant."""
-    path, (entry, _, file) = record["checkpoint"]["path"], trained.weights.partition("/")
-    if _lies_in_place(path, trained):
-        return True
-    manifest = known_weights()
-    variants = (
-        {w.variant for w in manifest.entries[entry].weights if file in w.path} if entry in manifest.entries else ()
+    recipe = ours and ours[0].derive(**ours[1])
+    return (
+        training is not None
+        and (recipe is None or _has_recipe(record["recipe"], recipe, row) and _has_data(training, recipe))
+        and _began_from(training, row.trained.init)
+        and path.startswith(PREFIX)
+        and step == record["recipe"]["num_steps"]
     )
-    return not _names(path) & manifest.entries.keys() and record["variant"] in variants
 
 
-def _lies_in_place(path: str | Path, trained: Training) -> bool:
-    """Whether a checkpoint lies where `make weights` puts the published weights of a row."""
-    return set(trained.weights.split("/")) <= _names(path)
+# Fields that the protocol states.
+OF_PROTOCOL = ("eval_output_stride", "eval_scales", "eval_flip", "scale_fusion", "msc_scales", "crf", "eval_size")
+# Fields of an evaluation that no protocol states.
+UNSTATED = ("eval_padding", "picture_interpolation", "resize_rule", "resize_factor")
+
+
+def _has_recipe(found: Mapping[str, Any], recipe: Recipe, row: PublishedRow) -> bool:
+    """Whether a record's recipe is a row's in all but its name, the protocol, and the fields that the data decide."""
+    free = {"variant", "num_classes", *OF_PROTOCOL, "resize_range", *recipe.fields_set_by_data()}
+    free |= {name for name in found if name.startswith("crf_")}  # compared where there is a CRF
+    # A field that a record lacks is newer than its run, which did what the field's default does.
+    wanted, found = recipe.to_json(), type(recipe)(variant=recipe.variant).to_json() | found
+    # An evaluation may bring pictures to other sides than training does; its protocol states them.
+    ranges = (wanted["resize_range"], list(row.protocol.resize_range))
+    return found["resize_range"] in ranges and all(
+        _plain(found[name]) == _plain(value) for name, value in wanted.items() if name not in free
+    )
+
+
+def _has_data(training: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a run was trained on the whole split that a recipe names."""
+    card, split = card_by_name(recipe.dataset), recipe.train_split
+    size = card.split_sizes.get(split)
+    if split in NAMES:
+        size = len(divide(list(range(sum(card.split_sizes[source] for source in SOURCES))), split))
+    return (
+        training.get("data") == f"{card.title} {split}"
+        and training.get("split") == split
+        and size in (None, training.get("images"))
+        and training.get("sample") is False
+    )
+
+
+def _began_from(training: Mapping[str, Any], init: str) -> bool:
+    """Whether a run began from the weights that a row names."""
+    start = training.get("init")
+    if init == "random" or not start:
+        return init == "random" and not start
+    return _are_called({*init.split("/")}, start, training.get("init_origin"), "init_origin" in training)
+
+
+def _are_published(record: Mapping[str, Any], row: PublishedRow) -> bool:
+    """Whether the weights are those that a row names, evaluated as their variant says where no protocol states it."""
+    entry, _, file = row.trained.weights.partition("/")
+    known = suite_manifest().entries.get(entry)
+    variants = (
+        {weights.variant for weights in known.weights if weights.variant and file in weights.path} if known else ()
+    )
+    ours, recipe, checkpoint = known_reproductions()[row.table.reproduction], record["recipe"], record["checkpoint"]
+    return (
+        record["training"] is None
+        and set(record["changed"]) <= {*row.trained.fields, *PROTOCOL_FIELDS}
+        and any(all(recipe.get(n) == getattr(ours.variants[v], n) for n in UNSTATED) for v in variants)
+        and _are_called(
+            {*row.trained.weights.split("/")}, checkpoint["path"], checkpoint.get("origin"), "origin" in checkpoint
+        )
+    )
+
+
+def _are_called(names: set[str], path: str, origin: str | None, is_told: bool) -> bool:
+    """Whether weights have these names: those of the entry of the manifest that their digest tells (`origin`).
+
+    Weights that the manifest has are no others that are called so. In records from before origins were told, their
+    place below weights/ decides; for weights that the manifest does not have, any place.
+    """
+    if origin:
+        return names <= _names(origin)
+    in_place = not is_told and Path(path).parts[:1] == ("weights",)
+    return names <= _names(path) and (in_place or not any(names <= known for known in _known_names()))
+
+
+@functools.cache
+def _known_names() -> tuple[frozenset[str], ...]:
+    """The names of each weight file of the manifest."""
+    entries = suite_manifest().entries.items()
+    return tuple(
+        frozenset(_names(f"{name}/{w.checkpoint or w.path}")) for name, entry in entries for w in entry.weights
+    )
 
 
 def _names(path: str | Path) -> set[str]:
@@ -136,19 +203,35 @@ def _data_arguments(row: PublishedRow) -> str:
     return f"DATA={row.table.data}" + ("" if default else f" DATASET={dataset} SPLIT={row.table.split}")
 
 
-def _commands(row: PublishedRow) -> tuple[str, str]:
-    """The command that trains as a row says, and the command that evaluates it."""
+def _start(row: PublishedRow) -> tuple[list[str], str]:
+    """The commands that make a row's start, where it is a training on COCO, and the file or name of the start."""
+    if row.trained.init != "coco":
+        return [], row.trained.init
+    name = row.table.reproduction
+    steps = known_reproductions()[name].variants["coco"].num_steps
+    command = f"make reproduce-{name} DATA=data/coco INIT={COCO_STARTS[name]} SET=variant=coco RUN_DIR=runs/coco"
+    return [command], f"runs/coco/{PREFIX}-{steps}"  # the folder's name is the row's `init`
+
+
+def _commands(row: PublishedRow) -> list[str]:
+    """The commands that train as a row says, and the command that evaluates it."""
     name, data = row.table.reproduction, row.table.data
-    recipe, changes = recipe_for(row)
+    (first, start), (recipe, changes) = _start(row), recipe_for(row)
     settings = " ".join([f"variant={recipe.variant}", *_settings(changes)])
-    run = f"runs/{name}-{recipe.variant}-{data}" + "".join(f"-{slug(text)}" for text in _settings(changes))
-    train = f"make reproduce-{name.replace('_', '-')} DATA={data} INIT={row.trained.init}"
-    train += f' SET="{settings}" RUN_DIR={run}' if changes else f" SET={settings}"
-    steps = "N" if recipe.epochs else changes.get("num_steps", recipe.num_steps)  # with epochs it depends on the data
+    words = (slug(text) for text in (*_settings(changes), row.trained.init))  # other weights begin another run
+    run = "-".join((f"runs/{name}-{recipe.variant}-{data}", *words))
+    train = f"make reproduce-{name.replace('_', '-')} DATA={data} INIT={start}"
+    train += f' SET="{settings}"' if changes else f" SET={settings}"
+    train += f" RUN_DIR={run}"
+    steps = (
+        "N" if recipe.epochs else changes.get("num_steps", recipe.num_steps)
+    )  # the number depends on the data when the recipe counts epochs
     how = _settings(row.protocol.changes(recipe))
-    evaluate = f"python -m reproductions.{name} evaluate --data {data} --split {row.table.split} "
-    evaluate += f"--checkpoint {run}/{PREFIX}-{steps} --out out"
-    return train, evaluate + (f" --set {' '.join(how)}" if how else "")
+    out = "-".join((Path(run).name, row.table.split, *map(slug, how)))  # of its own: evaluations replace each other
+    evaluate = f".venv/bin/python -m reproductions.{name} evaluate --data {data} --split {row.table.split} "
+    evaluate += f"--checkpoint {run}/{PREFIX}-{steps} --out out/{out}"
+    evaluate += f" --set {' '.join(how)}" if how else ""
+    return [*first, train, evaluate]
 
 
 def _settings(changes: Mapping[str, Any]) -> list[str]:
@@ -162,15 +245,15 @@ def reported_protocols(
 
     The rows of exactly these weights count first, then the rows of the same training. Where there are none, and on the
     drawn sample set (which takes VOC's rows), all rows count that are of its reproduction and data set and were trained
-    at its output stride; then the recipe keeps its own size.
+    at its output stride; then the recipe keeps its own size. Rows of the test split count too: its ways of evaluation
+    can be measured on val.
     """
     data = SAMPLE_DATA if split.is_sample else split.card.title
     ours = [row for row in rows if row.table.reproduction == reproduction and row.table.data == data and row.is_ours]
-    ours = [row for row in ours if row.table.split != "test"]
     fields, stride = recipe.to_json(), getattr(recipe, "output_stride", None)
-    own = [
-        row for row in ours if row.trained.weights and set(row.trained.weights.split("/")) <= _names(str(checkpoint))
-    ]
+    origin = origin_of(checkpoint, suite_manifest())
+    called = functools.partial(_are_called, path=str(checkpoint), origin=origin and origin.name, is_told=False)
+    own = [row for row in ours if row.trained.weights and called({*row.trained.weights.split("/")})]
     own = own or [row for row in ours if not row.trained.weights and is_trained_by(fields, row.trained)]
     if split.is_sample or not own:
         others = [row for row in ours if row.trained.fields.get("output_stride", stride) == stride]
