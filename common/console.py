@@ -58,6 +58,11 @@ def say(text: str, quiet: bool = False) -> None:
         tqdm.write(printable(text, LONGEST_LINE), file=sys.stderr)
 
 
+def show(text: str) -> None:
+    """Print a result that has names from files in it: what would steer a terminal is escaped."""
+    print(printable(text, len(text)))
+
+
 class StopSignal:
     """Within the block, SIGINT and SIGTERM set `received` instead of ending the process.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from common import program
 from common.commands.options import add_data, add_inference, add_record, with_protocol
-from common.console import say
+from common.console import say, show
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
 from common.data.figures import add_png_note, refuse_foreign
 from common.data.lists import check_classes, no_class_error, open_data
@@ -82,7 +82,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     )  # fmt: skip
     for name, iou in metrics["per_class_iou"].items():
         if iou is not None:
-            print(f"{name:>15s} {iou:.4f}")
+            show(f"{name:>15s} {iou:.4f}")
     for width, band in metrics.get("trimap", {}).items():
         print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
     print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")

@@ -4,8 +4,10 @@ import argparse
 import sys
 
 from common.commands.options import add_inference, with_protocol
+from common.console import LONGEST_LINE, show
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE
+from common.errors import printable
 from common.files import check_writable
 from common.inference.prediction import classes_line, find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
@@ -49,8 +51,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
             then=lambda path, _, label: found.append(classes_line(path, label, card)),
         )  # fmt: skip
     for line in found:
-        print(line)
+        show(line)
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {printable(failure, LONGEST_LINE)}", file=sys.stderr)
     print(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
     return 2 if failures else 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
-from common.console import Progress
+from common.console import Progress, show
 from common.data.lists import open_data
 from common.data.own import black_and_white_hint
 from common.data.split import Split
@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace) -> None:
     weights = [round(float(1 - share), 8) for share in shares]
     width = max(map(len, card.classes))
     for name, share, weight in zip(card.classes, shares, weights, strict=True):
-        print(f"{name:{width}s}  share {share:.8f}  weight {weight:.8f}")
+        show(f"{name:{width}s}  share {share:.8f}  weight {weight:.8f}")
     print(f"--set class_weights={','.join(map(str, weights))}")
     if args.out:
         write_json(args.out, {"data": split.title, "images": len(split.pairs), "void": args.void, "weights": weights})

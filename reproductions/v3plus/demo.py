@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from common import program
-from common.console import say
+from common.console import LONGEST_LINE, say, show
 from common.data.card import DatasetCard
 from common.data.figures import note, png_note, refuse_foreign
 from common.downloads.fetch import fetch
-from common.errors import UserError
+from common.errors import UserError, printable
 from common.files import atomic, check_writable
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
@@ -69,10 +69,10 @@ def _run(args: argparse.Namespace) -> int:
     sheet = _Sheet(card_by_name(segmenter.recipe.dataset))
     failures = prediction.predict(segmenter, pictures, sheet.card, args.out, quiet=args.quiet, then=sheet.add)
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {printable(failure, LONGEST_LINE)}", file=sys.stderr)
     print(f"weights {weights} ({name} of common/downloads/manifest.yaml)")
     for line in sheet.found:
-        print(line)
+        show(line)
     for path in filter(None, (args.out / SHEET, args.figure) if sheet.rows else ()):
         sheet.save(path)
         print(f"sheet {path}")

@@ -1,6 +1,7 @@
 """Commands on a person's own data: masks with nothing to learn or to count, turned photographs, names of classes."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -85,3 +86,16 @@ def test_malformed_exif_stops_no_command(finds, tmp_path, capsys):
     records = ["build", "--data", str(finds), "--split", "train", "--shards", "1", "--out", str(tmp_path / "records")]
     assert tfrecord.main(records) == 0
     assert "Warning" not in capsys.readouterr().err
+
+
+def test_names_of_files_steer_no_terminal(finds, tmp_path, capsys):
+    assert train(finds, tmp_path / "run") == 0
+    (tmp_path / "p").mkdir()
+    shutil.copy(finds.parent / "photos/find_00.jpg", tmp_path / "p/a\x1b[2J.jpg")
+    (tmp_path / "p/b\x1b[2J.jpg").write_bytes(b"no picture")
+    arguments = ["--checkpoint", tmp_path / "run/model.ckpt-2", "--out", tmp_path / "out", "--quiet"]
+    assert run("predict", tmp_path / "p", *arguments) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "a\\x1b[2J.jpg: " in said.out
+    assert "b\\x1b[2J.jpg: " in said.err

@@ -163,6 +163,7 @@ SHAPES = {
                 "aaa....... aaa....... .......... .......... ........bb ........bb"),
     "clipped triangle": ([("apple", [[-4.25, 1], [4.25, 1], [0, 5.25]])],
                          ".......... aaaa...... aaa....... aa........ a........."),
+    "endless circle": ([("pear", [[0, 0], [1e200, 0]], "circle")], "bbbbbbbbbb " * 6),
     "clipped circle": ([("pear", [[0, 0], [0, 2]], "circle")], "bb........ b........."),
     "all": ([("apple", box(0, 0, 10, 6))], "aaaaaaaaaa " * 6),
     "nothing": ([], ""),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from common import program
+from common.console import show
 from common.data.card import DatasetCard
 from common.data.check.faults import find_faults
 from common.data.check.survey import survey_folder
@@ -45,7 +46,7 @@ def _run(args: argparse.Namespace) -> int:
     faults = find_faults(survey)
     print(f"{split_table(survey)}\n\n{class_table(survey)}\n")
     if faults:
-        print(f"{fault_list(faults)}\n")
+        show(f"{fault_list(faults)}\n")
     plot_classes(chart, survey)
     if args.json:
         write_json(args.json, as_json(survey, faults))

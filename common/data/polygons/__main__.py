@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from common import program
+from common.console import show
 from common.data import own
 from common.data.polygons.annotations import read_annotations
 from common.data.polygons.painting import CROWDS, PaintedSet, class_names, paint_set
@@ -24,7 +25,7 @@ def _report(made: PaintedSet) -> None:
     print(f"{len(made.annotated)} pictures; {empty} of them without shapes, all background")
     total = made.pixels.sum()
     for i, name in [*enumerate(made.classes), (own.IGNORE_LABEL, "ignored")]:
-        print(f"{name:>15s} {made.pictures[i]:7,d} pictures {made.pixels[i]:14,d} pixels {made.pixels[i] / total:7.2%}")
+        show(f"{name:>15s} {made.pictures[i]:7,d} pictures {made.pixels[i]:14,d} pixels {made.pixels[i] / total:7.2%}")
     print(made.path)
 
 

@@ -198,7 +198,8 @@ def _circle(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
     """The centre, and a point of the circle."""
     (x, y), (x_there, y_there) = points
     ys, xs = np.mgrid[:height, :width] + 0.5
-    return _rle((xs - x) ** 2 + (ys - y) ** 2 <= (x_there - x) ** 2 + (y_there - y) ** 2)
+    with np.errstate(over="ignore"):  # infinity, for a point far away, is as right
+        return _rle((xs - x) ** 2 + (ys - y) ** 2 <= (x_there - x) ** 2 + (y_there - y) ** 2)
 
 
 def _mask(points: np.ndarray, shape: dict, height: int, width: int) -> dict:
