@@ -327,7 +327,6 @@
   function publishedTable() {
     const ours = (p) => (p.ours === null ? null : R.evaluations[p.ours]);
     const signed = (v) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(2)}`;
-    const uncertain = (p) => (p.uncertain ? el("small", {}, "uncertain") : null);
     const columns = [
       { title: "model", value: (p) => p.model },
       { title: "data", value: (p) => p.data },
@@ -336,12 +335,12 @@
         title: "paper",
         value: (p) => p.paper,
         number: true,
-        cell: (p) => (p.paper === null ? null : [p.paper.toFixed(2), uncertain(p)]),
+        cell: (p) => (p.paper === null ? null : p.paper.toFixed(2)),
       },
       {
         title: "repository",
         value: (p) => (p.repository === "-" ? null : p.repository),
-        cell: (p) => [p.repository === "-" ? DASH : p.repository, p.paper === null ? uncertain(p) : null],
+        cell: (p) => p.repository === "-" ? DASH : p.repository,
       },
       {
         title: "ours",

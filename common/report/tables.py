@@ -99,7 +99,6 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "protocol": row.protocol.text(),
                 "paper": row.miou if table.is_paper else None,
                 "repository": repository_figures(row, published_rows) if table.is_paper else value,
-                "uncertain": row.uncertain,
                 "ours": places[ours["id"]] if ours else None,
                 "difference": round(100 * ours["miou"] - row.miou, 4) if ours else None,
                 "needs": "" if ours else what_it_needs(row),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.files import write_text
+from common.recipe.recipe import METRIC
 from common.results.marks import explanation, mark_names
 from common.results.matching import matching_record, what_it_needs
 from common.results.possible import inits_text
@@ -17,10 +18,6 @@ from common.text_table import markdown, percent
 
 README_ROWS = 10  # of measurements on real pictures
 
-METRIC = (
-    "mIoU in per cent, from one confusion matrix over the split: whole pictures, without label 255, mean over the "
-    "classes that occur."
-)
 RULE = (
     "Our number stands beside a published one only when its record has the same data, complete, the same protocol, "
     "and no mark that the published one lacks. Its weights must be the published ones, or trained as they were, from "
@@ -52,7 +49,7 @@ def results_text(records: list[dict], published: list[PublishedRow]) -> str:
     parts = [
         "# Results",
         "Written by `make results` from `results/runs/*.json` and `results/published.yaml`; changes by hand are lost.",
-        METRIC,
+        f"mIoU in per cent: {METRIC}.",
         explanation(),
         "## Measured on real pictures",
         _measured(_real(records)),
@@ -86,8 +83,8 @@ def readme_tables(records: list[dict], published: list[PublishedRow]) -> str:
         header = ("model", "data", "protocol", "paper", "repository", "ours", "difference", "source")
         parts += ["**Published, and reproduced here** (mIoU, per cent)", markdown(header, rows)]
     parts.append(
-        "All numbers with their sources, records and commands, the sample runs, and what each published number "
-        "without one of ours takes: [results/RESULTS.md](results/RESULTS.md)."
+        "All numbers with their sources, records and commands, the sample runs, and the commands that each "
+        "missing number needs: [results/RESULTS.md](results/RESULTS.md)."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -52,11 +52,12 @@ LARGE = {
 
 
 def measurements() -> Iterator[Measurement]:
-    """Every comparison with each of NETWORKS; the LARGE ones are long tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        written_by_keras(Path(folder), NETWORKS)
-        for file in NETWORKS:
-            yield from features_of(Path(folder), file)
+    """Every comparison with each network; the LARGE ones are written one after the other, and are long tests."""
+    for networks in (NETWORKS, *({file: about} for file, about in LARGE.items())):
+        with tempfile.TemporaryDirectory() as folder:
+            written_by_keras(Path(folder), networks)
+            for file in networks:
+                yield from features_of(Path(folder), file)
 
 
 def recipe_of(file: str) -> Recipe:

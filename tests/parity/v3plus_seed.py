@@ -22,12 +22,12 @@ ROUNDINGS = 8  # of the input, that are tried at the most
 HALF_A_UNIT = 6e-8  # in the last place of a float32, relative
 DRAWN = 6  # pictures
 NEAR_ZERO = (
-    "The smallest norms hang on the signs of scores near zero, and half a unit in the last place of the input moves "
+    "The smallest norms depend on the signs of scores near zero, so half a unit in the last place of the input changes "
     "them. The comparison takes the best of up to eight such roundings of the input."
 )
 OWN_ROUNDING = (
-    "Ours against ours: half a unit in the last place of the input moves our own norms by this much, at output "
-    "stride 8 and on some shapes at 16. No original can be met closer."
+    "If our own input changes by half a unit in the last place, our norms change by this much, at output stride 8 and "
+    "on some shapes at 16. No comparison can be closer."
 )
 # Networks whose gradient norms are shown against themselves: changes of the recipe, height and width of the pictures.
 SENSITIVE = {
@@ -129,7 +129,7 @@ def _best_first(tried: list[Measurement]) -> list[Measurement]:
 
 
 def rounding_alone(name: str) -> list[Measurement]:
-    """How far half a unit in the last place of the input moves the norms of our own gradients, with oneDNN and without."""
+    """How far half a unit in the last place of the input moves our own gradient norms, with oneDNN and without."""
     both = {
         arithmetic(): moved_by_rounding(name),
         "without oneDNN": without_onednn(f"v3plus_seed.moved_by_rounding({name!r})"),

@@ -63,11 +63,12 @@ def made_up(row, miou=0.5, finished="2026-01-01T00:00:00+00:00", **protocol):
         "miou": miou,
         "finished": finished,
         "crop": how.crop,
+        "told": how.told,
     }  # fmt: skip
 
 
 def trained_on(ours):
-    """What a run's summary tells of the pictures, which are those that the recipe names; nothing for another program's."""
+    """The pictures in the summary of a run of ours, which its recipe names; nothing for another program's."""
     if ours is None:
         return {}
     recipe = ours[0].derive(**ours[1])
@@ -80,7 +81,7 @@ def trained_on(ours):
 def stands(row, record):
     """Whether a record may stand beside a row; what no record of ours can tell of itself is told here."""
     whole = Protocol.of_record({**record["protocol"], "scales": record["protocol"]["scales"] or ()})
-    told = dict(vars(whole), crop=record["crop"], scales=whole.scales or None)
+    told = dict(vars(whole), crop=record["crop"], told=record["told"], scales=whole.scales or None)
     return matching.matches(row, record, protocol=Protocol(**told))
 
 
@@ -224,9 +225,9 @@ def test_what_a_missing_number_takes(rows):
     v3 = matching.what_it_needs(named(rows, "arXiv 1706.05587 table 6", 78.51))
     assert v3 == (
         "`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_101 SET=variant=paper "
-        "RUN_DIR=runs/v3-paper-VOC2012-resnet_v1_101` then `python -m reproductions.v3 "
-        "evaluate --data VOC2012 --split val --checkpoint runs/v3-paper-VOC2012-resnet_v1_101/model.ckpt-30000 --out out --set "
-        "eval_output_stride=8`"
+        "RUN_DIR=runs/v3-paper-VOC2012-resnet_v1_101` then `.venv/bin/python -m reproductions.v3 "
+        "evaluate --data VOC2012 --split val --checkpoint runs/v3-paper-VOC2012-resnet_v1_101/model.ckpt-30000 "
+        "--out out/v3-paper-VOC2012-resnet_v1_101-val-eval_output_stride_8 --set eval_output_stride=8`"
     )
     assert needs[64.81].startswith('`make reproduce-v3 DATA=VOC2012 INIT=resnet_v1_50 SET="variant=table3_mg111_block4')
     assert "depth=50" in needs[64.81]
@@ -345,8 +346,8 @@ def test_a_whole_file_is_read(tmp_path):
         ("trained: {init: resnet_v1_101}", "trained: resnet", "row m: trained is 'resnet', a text"),
         ("trained: {init: resnet_v1_101}", "trained: {}", "trained: needs one of init, weights, program"),
         ("{init: resnet_v1_101}", "{init: resnet_v1_101, weights: b}", "trained: has init and weights"),
-        ("{init: resnet_v1_101}", "{init: resnet_v1_101, dept: 50}", "trained: 'dept' is neither a field of v3's recipe"),
-        ("{init: resnet_v1_101}", "{init: resnet_v1_101, depth: 51}", "trained: depth is 51, and needs one of 50, 101, 152"),
+        ("{init: resnet_v1_101}", "{init: random, dept: 50}", "trained: 'dept' is neither a field of v3's recipe"),
+        ("{init: resnet_v1_101}", "{init: random, depth: 51}", "trained: depth is 51, and needs one of 50, 101, 152"),
         ("{init: resnet_v1_101}", "{init: [a]}", "trained: init is ['a'], and needs a text"),
         ("reproduction: v3\n", "reproduction: v9\n", "line 1: table s: reproduction is 'v9'; there are v1, v2, v3"),
         ("  reproduction: v3\n", "", "table s: reproduction is missing"),
@@ -450,12 +451,13 @@ def test_the_sample_runs_are_few_enough_for_half_an_hour(rows):
 
 def test_the_commands_that_a_missing_number_takes_are_understood(rows):
     """Their settings are read as `--set` reads them, and give the row's training and protocol."""
-    count = 0
+    count, outs = 0, {}
     for row in rows:
         found = re.findall(r"`([^`]*)`", matching.what_it_needs(row))
         if not row.is_ours or row.trained.weights or not found:
             continue
-        train, evaluate = (shlex.split(command) for command in found)
+        *first, train, evaluate = (shlex.split(command) for command in found)
+        assert len(first) == (row.trained.init == "coco")
         variants = reproductions()[row.table.reproduction].variants
         settings = next(word for word in train if word.startswith("SET=")).removeprefix("SET=").split()
         recipe = apply_settings(variants, next(iter(variants)), settings)
@@ -463,5 +465,26 @@ def test_the_commands_that_a_missing_number_takes_are_understood(rows):
         how = evaluate[evaluate.index("--set") + 1 :] if "--set" in evaluate else []
         evaluated = apply_settings(variants, recipe, how).at_evaluation()
         assert Protocol.of_record(evaluated.protocol()) == row.protocol, found
+        assert evaluate[0] == ".venv/bin/python"  # where `make` installs
+        outs.setdefault(evaluate[evaluate.index("--out") + 1], set()).add(found[-1])
         count += 1
     assert count > 90
+    assert all(len(commands) == 1 for commands in outs.values())  # none replaces another's result
+
+
+def test_a_start_on_coco_names_the_training_that_makes_it(rows):
+    row = named(rows, "arXiv 1706.05587 table 6", 82.70)
+    first, train, _ = re.findall(r"`([^`]*)`", matching.what_it_needs(row))
+    assert first == "make reproduce-v3 DATA=data/coco INIT=resnet_v1_101 SET=variant=coco RUN_DIR=runs/coco"
+    assert "INIT=runs/coco/model.ckpt-30000 " in train
+    record = made_up(row)
+    record["training"]["init"] = "runs/coco/model.ckpt-30000"
+    assert matching.matches(row, record)
+
+
+def test_a_start_that_is_one_of_several_files_is_met_by_that_file(rows):
+    row = named(rows, "github DrSleep/tensorflow-deeplab-lfov README", 57)
+    record = made_up(row)
+    for name, meets in (("init", True), ("pretrained", False)):
+        record["training"]["init"] = f"weights/deeplab_lfov/model.ckpt-{name}"
+        assert matching.matches(row, record) == meets
