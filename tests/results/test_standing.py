@@ -13,9 +13,11 @@ from common.downloads.origin import on_disk, origin_of, write_origin
 from common.reproduction import reproductions
 from common.results import eval_all, known, matching, records
 from common.results.published import read_published
+from common.training.run_folder import read_pictures
 from common.training.start import write_summary
 from common.weights import checkpoints
 from common.weights.weights import Weights
+from tests.helpers.tiny import run
 
 TITLE = "arXiv 1706.05587 table 6"
 ZOO = "tensorflow/models research/deeplab model zoo"
@@ -79,14 +81,14 @@ def evaluated(reproduction, recipe, weights, split=None, **options):
     return records.read_record(path)
 
 
-def trained(row, init, train_split=None, run="runs/x", val_unseen=False, **changes):
+def trained(row, init, train_split=None, run_dir="runs/x", val_unseen=False, **changes):
     """The record of a run that trains as a row says, but for `changes` and the pictures, and is evaluated so."""
     reproduction = reproductions()[row.table.reproduction]
     nearest, settings = matching.recipe_for(row)
     recipe = nearest.derive(**{**settings, **row.protocol.changes(nearest), **changes})
     split = train_split or split_of(recipe.dataset, recipe.train_split)
-    write_summary(Path(run), split, init, "python -m reproductions.v3 train", None, val_unseen)
-    weights = weights_of(Path(run, f"model.ckpt-{recipe.num_steps}"), recipe)
+    write_summary(Path(run_dir), split, init, "python -m reproductions.v3 train", None, val_unseen)
+    weights = weights_of(Path(run_dir, f"model.ckpt-{recipe.num_steps}"), recipe)
     return evaluated(reproduction, recipe, weights)
 
 
@@ -103,8 +105,8 @@ def test_a_run_by_the_printed_command_fills_its_row(rows, folder):
 
 def test_a_run_from_a_fetched_run_s_weights_knows_too(rows, folder):
     row = named(rows, TITLE, 77.21)
-    trained(row, fetched("resnet_v1_101"), run="runs/first")
-    again = trained(row, Weights(Path("runs/first/model.ckpt-30000")), run="runs/second")
+    trained(row, fetched("resnet_v1_101"), run_dir="runs/first")
+    again = trained(row, Weights(Path("runs/first/model.ckpt-30000")), run_dir="runs/second")
     assert again["marks"] == {}
     assert not matching.matches(row, again)  # from other weights than the row's
 
@@ -113,9 +115,9 @@ def test_weights_that_have_seen_val_are_marked_in_runs_too(rows, folder):
     """The user's word does not change that; another file in their place is unknown."""
     row, weights = named(rows, TITLE, 77.21), fetched("deeplabv3_pascal_trainval")
     assert trained(row, weights)["marks"] == {"val_seen": True}
-    assert trained(row, weights, run="runs/said", val_unseen=True)["marks"] == {"val_seen": True}
+    assert trained(row, weights, run_dir="runs/said", val_unseen=True)["marks"] == {"val_seen": True}
     other = weights_of(weights.path, value=1)
-    assert trained(row, other, run="runs/other")["marks"] == {"val_seen": "unknown"}
+    assert trained(row, other, run_dir="runs/other")["marks"] == {"val_seen": "unknown"}
 
 
 def test_weights_from_elsewhere_are_known_by_the_users_word(rows, folder):
@@ -123,10 +125,25 @@ def test_weights_from_elsewhere_are_known_by_the_users_word(rows, folder):
     row = named(rows, TITLE, 77.21)
     mine = weights_of(Path("mine/model.ckpt"))
     assert trained(row, mine)["marks"] == {"val_seen": "unknown"}
-    record = trained(row, mine, run="runs/y", val_unseen=True)
+    record = trained(row, mine, run_dir="runs/y", val_unseen=True)
     assert record["marks"] == {}
     assert record["training"]["init_val_unseen"] is True
     assert not matching.matches(row, record)
+
+
+def test_train_takes_the_users_word(sample_set, tmp_path, capsys):
+    """And with no weights to speak of it is refused."""
+    arguments = ["train", "--data", sample_set, "--quiet", "--set", "num_steps=1"]
+    assert run("train", "--data", sample_set, "--run-dir", tmp_path / "no", "--val-unseen") == 2
+    assert "--val-unseen: speaks of the weights of --init" in capsys.readouterr().err
+    assert run(*arguments, "--run-dir", tmp_path / "first") == 0
+    (tmp_path / "first/pictures.txt").unlink()  # as weights from elsewhere
+    (tmp_path / "first/train.json").unlink()
+    init = tmp_path / "first/model.ckpt-1"
+    for flags, unknown in (((), True), (("--val-unseen",), False)):
+        run_dir = tmp_path / f"second{len(flags)}"
+        assert run(*arguments[:4], "--init", init, *flags, *arguments[4:], "--run-dir", run_dir) == 0
+        assert ("?" in read_pictures(run_dir)) is unknown
 
 
 def test_what_runs_are_trained_on_decides(rows, folder):
@@ -134,8 +151,8 @@ def test_what_runs_are_trained_on_decides(rows, folder):
     few = split_of("voc2012", "train_aug", count=12)
     others = [split_of("voc2012", "train"), few, Split(few.card, "train_aug", few.pairs, True)]
     for i, split in enumerate(others):
-        assert not matching.matches(row, trained(row, init, split, run=f"runs/{i}")), split.title
-    assert matching.matches(row, trained(row, init, run="runs/whole"))
+        assert not matching.matches(row, trained(row, init, split, run_dir=f"runs/{i}")), split.title
+    assert matching.matches(row, trained(row, init, run_dir="runs/whole"))
 
 
 @pytest.mark.parametrize(
@@ -235,8 +252,8 @@ def test_two_printed_commands_have_two_run_folders(rows):
         needs = matching.what_it_needs(row)
         if needs.startswith("`make reproduce"):
             words = shlex.split(needs.split("`")[-4])  # the training; a row from COCO has another one before it
-            (run,) = (word for word in words if word.startswith("RUN_DIR="))
-            others = tuple(word for word in words if word != run)
-            assert folders.setdefault(run, others) == others
-            assert run.removeprefix("RUN_DIR=") + "/model.ckpt-" in needs
+            (folder,) = (word for word in words if word.startswith("RUN_DIR="))
+            others = tuple(word for word in words if word != folder)
+            assert folders.setdefault(folder, others) == others
+            assert folder.removeprefix("RUN_DIR=") + "/model.ckpt-" in needs
     assert len(folders) > 40
