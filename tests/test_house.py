@@ -88,6 +88,54 @@ def test_packages_keep_to_themselves():
     assert not strangers, "\n".join(strangers)
 
 
+def test_data_knows_no_network():
+    """`nets` stands above `data`, for drawing; what data reads is the same whatever network it is for."""
+    strangers = [m for m, others in imports().items() if room_of(m) == "data" if any(map(is_of_nets, others))]
+    assert not [m for m in strangers if m.startswith("common.")], strangers
+
+
+def is_of_nets(module: str) -> bool:
+    return module.startswith("common.nets")
+
+
+def test_one_door_to_tensorflow():
+    """`common/tf1.py` alone imports TensorFlow and what stands on it; nothing but tests imports tests."""
+    doors = {"tensorflow", "tf_slim", "keras", "tests"}
+    others = []
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                names = [str(getattr(argument, "value", "")) for argument in node.args[:1]]
+            else:
+                continue
+            if any(name.split(".")[0] in doors for name in names):
+                others.append(path.relative_to(ROOT).as_posix())
+    assert set(others) == {"common/tf1.py"}
+
+
+def test_a_name_has_one_origin_in_a_module():
+    """The digest of an evaluation's code follows names through a module's imports, wherever they stand in it."""
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        origins: dict[str, str] = {}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                module = getattr(node, "module", None)
+                if module or alias.asname:
+                    name, origin = alias.asname or alias.name, f"{module}.{alias.name}"
+                    assert origins.setdefault(name, origin) == origin, f"{path}: {name} has two origins"
+
+
+def test_what_reproductions_compute_lies_in_their_modules():
+    """`__init__` says what a reproduction is; the digest of its code leaves it out."""
+    for path in (ROOT / "reproductions").glob("*/__init__.py"):
+        code = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        assert not [node for node in code if isinstance(node, ast.FunctionDef | ast.Lambda | ast.For | ast.If)], path
+
+
 def test_no_circle_of_imports():
     graph, done, path = imports(), set(), []
 

@@ -4,6 +4,7 @@ Example e of a run (e = step * batch + position) is picture `order(e)` under aug
 `numbers(e)`. Both depend on (seed, e) alone, so a resumed run reads the same batches as a run that never stopped.
 """
 
+import contextlib
 from typing import Self
 
 import numpy as np
@@ -47,8 +48,10 @@ class TrainingBatches:
             batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
             iterator = tf.data.make_initializable_iterator(batches)
             self._next = iterator.get_next()
-            self._session = tf.Session(graph=graph)
-            self._session.run(iterator.initializer)
+            with contextlib.ExitStack() as opened:
+                self._session = opened.enter_context(contextlib.closing(tf.Session(graph=graph)))
+                self._session.run(iterator.initializer)
+                opened.pop_all()
 
     def __iter__(self) -> Self:
         return self
@@ -89,9 +92,9 @@ class TrainingBatches:
 def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
     """Resize into a range, scale, mirror and crop one preprocessed picture [h, w, 3] and its label [h, w, 1].
 
-    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A picture smaller than the crop
-    is padded with the mean and the ignore label, unless the recipe has others: below and to the right, or for a centred
-    crop on all sides.
+    `numbers` are four uniform draws in [0, 1): scale, mirror, crop's row, crop's column. A smaller picture is padded
+    with the mean and the ignore label, unless the recipe has others: below and to the right, or for a centred crop on
+    all sides.
     """
     if recipe.resize_range:
         image = bring_into_range(image, recipe.resize_range, recipe)

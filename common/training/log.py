@@ -26,10 +26,12 @@ class RunLog:
     def __init__(self, run_dir: Path, graph: tf.Graph | None, steps_per_epoch: float):
         self._run_dir, self._steps_per_epoch = run_dir, steps_per_epoch
         self._entries = run_folder.read_log(run_dir)  # of the epoch that a run that goes on is in, and before
-        self._resources = contextlib.ExitStack()
-        plain = self._resources.enter_context(plain_folder(run_dir))
-        self._events = tf.summary.FileWriter(str(plain), graph=graph)
-        self._lines = (run_dir / run_folder.LOG).open("a", encoding="utf-8")
+        with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
+            plain = opened.enter_context(plain_folder(run_dir))
+            self._events = tf.summary.FileWriter(str(plain), graph=graph)
+            opened.callback(self._events.close)
+            self._lines = opened.enter_context((run_dir / run_folder.LOG).open("a", encoding="utf-8"))
+            self._resources = opened.pop_all()
 
     def write_step(self, step: int, figures: Mapping[str, float | None], seconds: float) -> None:
         """Write the figures of one update, and how many seconds it took; of an epoch that it ends, their means."""
@@ -60,8 +62,6 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._events.close()
         self._resources.close()
 
 

@@ -14,7 +14,7 @@ REPRODUCTION = Reproduction(
     module="reproductions.v3plus_simplified.model",
     last_layer="^logits/",
     fields_from_weights=fields_from_weights,
-    keras_names=lambda shapes, recipe: keras_names(shapes, recipe.cell),
+    keras_names=keras_names,
     not_in_weights=("encoder_middle_conf",),
     config_settings=settings,
 )

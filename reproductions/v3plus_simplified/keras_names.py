@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, read_cell
-from reproductions.v3plus_simplified.recipe import MOBILENETV2, XCEPTION
+from reproductions.v3plus_simplified.recipe import MOBILENETV2, XCEPTION, SimplifiedRecipe
 
 VARIABLES = {
     "kernel": "weights",
@@ -31,13 +31,13 @@ LEFT_OVER = (
 COUNT = "normalization/count"  # how many pictures EfficientNet's mean and variance were measured on
 
 
-def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...]) -> tuple[dict[str, str], str]:
+def keras_names(shapes: Mapping[str, tuple[int, ...]], recipe: SimplifiedRecipe) -> tuple[dict[str, str], str]:
     """Variable of the network -> `layer/variable` of the file, for all that the file has; and arrays that may be left
     over.
 
     Args:
       shapes: the shapes of the file's arrays by `layer/variable`.
-      cell: the recipe's cell; if its operations do not fit the file, a published design that fits is taken.
+      recipe: if the operations of its cell do not fit the file, a published design that fits is taken.
 
     Returns:
       The names, and a regular expression of arrays that the network does without: of a base network alone, those
@@ -66,7 +66,7 @@ def keras_names(shapes: Mapping[str, tuple[int, ...]], cell: tuple[Branch, ...])
         scopes |= _shortcuts(numbered, has_all="block14_sepconv1" in layers, deep="block5_sepconv1" in layers)
     whole = any(numbered.values())
     if whole:
-        scopes |= _head(numbered, cell)
+        scopes |= _head(numbered, recipe.cell)
     named = {}
     for layer, scope in scopes.items():
         depthwise = set(layers[layer]) == {"kernel"} and DEPTHWISE.search(layer)  # Keras 3 has no name of its own

@@ -18,8 +18,8 @@ from tests.parity.measurement import Measurement, arithmetic, by_each, by_larges
 CASES = golden_cases.load("lfov")
 ALIKE = 3  # steps that oneDNN's rounding leaves alike
 NEAR_TIES = (
-    "With oneDNN near-ties of the max pools flip, and Adam makes whole steps of them; TF_ENABLE_ONEDNN_OPTS=0 gives "
-    "the original's losses."
+    "With oneDNN a max pool may take the other of two nearly equal values, and Adam turns this small change into a "
+    "full step. TF_ENABLE_ONEDNN_OPTS=0 gives the original's losses."
 )
 
 

@@ -67,7 +67,7 @@ def answers(case: str) -> Answers:
         config = Path(folder) / "conf.json"
         config.write_text(str(CASES[case]["config"]))
         recipe = apply_settings(VARIANTS, "xception", settings(config))
-    names, _ = keras_names(theirs(case), recipe.cell)
+    names, _ = keras_names(theirs(case), recipe)
     about = parsed(CASES[case]["input"])
     size = about["seed"], about["height"], about["width"], about["batch"]
     with tf.Graph().as_default(), session() as sess:
