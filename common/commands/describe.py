@@ -98,9 +98,11 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
     of = args.checkpoint or "random weights"
     title = f"{reproduction.title}, {recipe.variant}: {of}"
     effective_field.draw(field, title, args.receptive_field, plot_note(args.receptive_field))
+    spread = "" if weights else "; random weights spread it over the whole picture"
     print(
-        f"effective receptive field: {field.side:.0f} x {field.side:.0f} pixels have {effective_field.FELT:.2%} or "
-        f"more of the largest gradient\n{args.receptive_field}"
+        f"effective receptive field: {field.side:.0f} x {field.side:.0f} pixels (a square of as many as have "
+        f"{effective_field.FELT:.2%} or more of the largest gradient{spread})"
+        f"\n{args.receptive_field}"
     )
 
 

@@ -74,7 +74,9 @@ def test_from_the_command_line(trained_tiny, sample_set, tmp_path, capsys):
     figure = tmp_path / "field.png"
     given = ["describe", "--size", 65, "--receptive-field", figure, "--limit", 2]
     assert tiny.run(*given) == 0
-    assert "effective receptive field: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "effective receptive field: " in said
+    assert "pixels (a square of as many as have 4.55% or more of the largest gradient" in said
     assert min(Image.open(figure).size) > 300
     random, _ = figure.read_bytes(), figure.unlink()
     assert tiny.run(*given, "--checkpoint", trained_tiny, "--data", sample_set) == 0
