@@ -12,6 +12,7 @@ a draw holds is left out of that draw's mean, and its own interval is over the o
 """
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import sys
@@ -89,11 +90,21 @@ def _from_folder(folder: Path) -> Run:
 
 def _find_record(name: str) -> Path:
     runs = results_dir() / "runs"
-    found = [p for p in sorted(runs.glob("*.json")) if name in (p.stem, p.stem[-10:])]
+    found = [p for p in sorted(runs.glob("*.json")) if name in (p.stem, p.stem[-10:])] or _find_beside(name)
     if len(found) != 1:
         what = f"is the end of {len(found)} ids" if found else f"is no record in {runs}, no folder and no file"
         raise UserError(f"{name}: {what}; name a record by its id or the last ten characters of it")
     return found[0]
+
+
+def _find_beside(name: str) -> list[Path]:
+    """The records of this id that lie beside their evaluations, below `runs/` and `out/`; broken ones are left out."""
+    found = []
+    for path in sorted(path for folder in records.EVALUATIONS for path in Path(folder).glob(f"**/{records.BESIDE}")):
+        with contextlib.suppress(UserError):
+            record_id = records.read_record(path)["id"]
+            found += [path] if name in (record_id, record_id[-10:]) else []
+    return found
 
 
 def _from_record(path: Path) -> Run:

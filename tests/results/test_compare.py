@@ -374,3 +374,23 @@ def test_figures_that_do_not_exist_are_none_in_json(tmp_path):
     assert found[-1]["b"] is None
     assert found[-1]["low"] is None
     assert not any(isinstance(v, float) and math.isnan(v) for c in found for v in c.values())
+
+
+def test_a_record_beside_its_evaluation_is_found_by_its_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = {"runs/x/evaluation": "tiny-small-x-0123456789", "out/y": "tiny-small-y-abcdef0123", "out/broken": None}
+    for folder in ids:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "record.json").write_text("{}")
+
+    def read_record(path):
+        if ids[path.parent.as_posix()] is None:
+            raise UserError(f"{path}: is broken")
+        return {"id": ids[path.parent.as_posix()]}
+
+    monkeypatch.setattr(program.records, "read_record", read_record)
+    monkeypatch.setattr(program, "_from_record", lambda path: path.as_posix())
+    assert program.open_run("0123456789") == "runs/x/evaluation/record.json"
+    assert program.open_run("tiny-small-y-abcdef0123") == "out/y/record.json"
+    with pytest.raises(UserError, match="is no record in"):
+        program.open_run("9999999999")
