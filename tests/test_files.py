@@ -91,3 +91,18 @@ def test_a_value_in_a_message():
     assert brief("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
     assert printable("one\ntwo\x07", 100) == "one\ntwo\\x07"
     assert len(printable("x" * 500, 100)) == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- table: &a x\n  rows: [*a, *a]\n", "line 2: .*alias"),
+        ("# " + "x" * LARGEST_YAML, "characters, more than"),
+    ],
+)
+def test_published_numbers_are_read_as_any_other_yaml(tmp_path, text, message):
+    from common.results.published import read_published
+
+    (tmp_path / "published.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"published\.yaml: .*{message}|published\.yaml: {message}"):
+        read_published(tmp_path / "published.yaml")
