@@ -16,7 +16,7 @@ ORIGINS = "origins.json"  # beside weights: which entry brought each of them
 
 @dataclass(frozen=True)
 class Origin:
-    """What the manifest tells of a weight file.
+    """A weight file as the manifest states it.
 
     Attributes:
       name: the entry and the file, such as `xception_65/model.ckpt`; a published row names either of them.
