@@ -1,18 +1,17 @@
 """Which values the data of a published row can have: by the recipes' ranges, the manifest and the data sets' cards."""
 
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from common.data.sets.cards import CARDS
-from common.downloads.manifest import read_manifest
+from common.data.split import NAMES
 from common.errors import UserError
 from common.recipe.ranges import check_range
 from common.recipe.recipe import Recipe
 from common.results.protocol import Protocol
+from common.training.seen import suite_manifest
 
-RANDOM_SPLITS = ("random_train", "random_val")  # common/data/random_split.py
 OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
 # Data sets that others evaluated on and that nothing here reads, with their classes.
 OTHER_DATA = {"PASCAL-Context": 60, "PASCAL-Person-Part": 7, "COCO-Stuff 10k": 182, "COCO-Stuff 164k": 182}
@@ -29,7 +28,6 @@ KERAS_FILES = {
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5": "MobileNetV2",
 }
 COCO_STARTS = {"v3": "resnet_v1_101"}  # what a reproduction's training on COCO starts from, where it has one
-known_weights = functools.cache(read_manifest)
 
 
 def inits_text() -> str:
@@ -49,7 +47,7 @@ def inits_text() -> str:
 def is_published(name: str) -> bool:
     """Whether the manifest has these weights: `entry`, or `entry/file` where the entry has several."""
     entry, _, file = name.partition("/")
-    entries = known_weights().entries
+    entries = suite_manifest().entries
     return entry in entries and any(file in weights.path for weights in entries[entry].weights)
 
 
@@ -70,7 +68,7 @@ def data_fault(data: str, split: str, classes: int) -> str:
 
 def _splits(dataset: str) -> tuple[str, ...]:
     card = CARDS[dataset]
-    own = RANDOM_SPLITS if dataset == "voc2012" else ()
+    own = NAMES if dataset == "voc2012" else ()
     return tuple(dict.fromkeys([*OFFICIAL_SPLITS, *card.split_sizes, *card.folders, *own]))
 
 
