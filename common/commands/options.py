@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from common.console import say
 from common.data.card import DatasetCard
 from common.data.own import training_settings
 from common.data.sample import SAMPLE
 from common.errors import UserError
-from common.recipe.recipe import Recipe
+from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
@@ -78,6 +79,10 @@ def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     )
     parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
+    parser.add_argument(
+        "--precision", choices=get_args(field_types(Recipe)["precision"]),
+        help="what the network computes in (default: the recipe's, fp32)",
+    )  # fmt: skip
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -88,8 +93,8 @@ def _scales(text: str) -> tuple[float, ...]:
 
 
 def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe with the protocol that `--scales`, `--flip` and `--crf` ask for."""
-    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf}
+    """The recipe with the protocol that `--scales`, `--flip`, `--crf` and `--precision` ask for."""
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision}
     return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
 
 

@@ -44,7 +44,7 @@ class Segmenter:
             self._scale = tf.placeholder_with_default(1.0, [])
             self._mirror = tf.placeholder_with_default(False, [])
             self._build(network)
-            self._session = session(graph)
+            self._session = session(graph, recipe.precision)
             if weights is None:
                 self._session.run(tf.global_variables_initializer())
             else:

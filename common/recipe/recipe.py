@@ -127,6 +127,9 @@ class Recipe:
     top_k_percent_pixels: float = 1.0
     hard_example_mining_step: int = 0
 
+    # What convolutions and the like compute in, in training and at evaluation; variables and losses stay float32.
+    precision: Literal["fp32", "bf16"] = "fp32"
+
     # Optimisation. A learning-rate multiplier goes to the variables its regular expression matches first.
     optimizer: Literal["momentum", "adam", "sgd"] = "momentum"
     momentum: float = 0.9
@@ -318,6 +321,7 @@ class Recipe:
             "flip": self.eval_flip,
             "scale_fusion": None if self.is_single_pass else self.scale_fusion,
             "crf": self.crf_parameters(),
+            **({"precision": self.precision} if self.precision != "fp32" else {}),
             "metric": METRIC,
         }
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from common.errors import UserError
 from common.recipe.ranges import check_range
@@ -54,6 +55,14 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
     if "num_steps" in changes and "epochs" not in changes:
         changes["epochs"] = 0
     return recipe.derive(**changes) if changes else recipe
+
+
+def with_newer_fields(stored: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """A stored recipe, as JSON, with all fields of `recipe`'s kind.
+
+    A field that the stored one lacks is newer than its run, which did what the field's default does.
+    """
+    return type(recipe)(variant=recipe.variant).to_json() | stored
 
 
 def check_settings(variants: Mapping[str, Recipe], settings: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from common.data.split import NAMES, SOURCES, Split, divide
 from common.downloads.origin import origin_of
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
+from common.recipe.settings import with_newer_fields
 from common.results.possible import COCO_STARTS
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
@@ -82,8 +83,7 @@ def _has_recipe(found: Mapping[str, Any], recipe: Recipe, row: PublishedRow) -> 
     """Whether a record's recipe is a row's in all but its name, the protocol, and the fields that the data decide."""
     free = {"variant", "num_classes", *OF_PROTOCOL, "resize_range", *recipe.fields_set_by_data()}
     free |= {name for name in found if name.startswith("crf_")}  # compared where there is a CRF
-    # A field that a record lacks is newer than its run, which did what the field's default does.
-    wanted, found = recipe.to_json(), type(recipe)(variant=recipe.variant).to_json() | found
+    wanted, found = recipe.to_json(), with_newer_fields(found, recipe)
     # An evaluation may bring pictures to other sides than training does; its protocol states them.
     ranges = (wanted["resize_range"], list(row.protocol.resize_range))
     return found["resize_range"] in ranges and all(

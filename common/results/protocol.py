@@ -22,6 +22,7 @@ class Protocol:
       msc: scales whose scores the network itself fuses by the maximum; () for one.
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
+      precision: in which the network computes.
       told: whether the source tells it at all.
     """
 
@@ -35,6 +36,7 @@ class Protocol:
     msc: tuple[float, ...] = ()
     crf: bool = False
     void: Literal["ignored", "background"] = "ignored"
+    precision: Literal["fp32", "bf16"] = "fp32"
     told: bool = True
 
     @classmethod
@@ -50,6 +52,7 @@ class Protocol:
             msc=tuple(protocol.get("msc_scales", ())),
             crf=protocol.get("crf") is not None,
             void="background" if protocol.get("void") else "ignored",
+            precision=protocol.get("precision", "fp32"),
         )
 
     @property
@@ -67,6 +70,7 @@ class Protocol:
             "scale_fusion": self.fusion,
             "msc_scales": self.msc or (1.0,),
             "crf": self.crf,
+            "precision": self.precision,
         }
         if not keep_size:
             wanted |= {"resize_range": self.resize_range, "eval_size": self.size}
@@ -91,6 +95,8 @@ class Protocol:
             parts.append("scores fused by the maximum")
         if self.void == "background":
             parts.append("void as background")
+        if self.precision != "fp32":
+            parts.append(self.precision)
         mirror = {True: " + mirror", False: "", None: ", mirror not told"}[self.mirror]
         return ", ".join(parts) + mirror + (" + CRF" if self.crf else "")
 

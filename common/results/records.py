@@ -49,12 +49,13 @@ def marks(
     weights_dir: Path,
     val_seen: bool | None,
     training_sets: Iterable[str] | None = None,
+    precisions: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The reasons why a number cannot stand beside a published one; empty when there is none.
 
     `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
-    weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `subset`: how
-    many pictures of the split were evaluated.
+    weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `bf16`: trained or
+    evaluated in it; `subset`: how many pictures of the split were evaluated.
 
     Args:
       split: what is evaluated.
@@ -62,6 +63,7 @@ def marks(
       weights_dir: the checkpoint's folder, which lists the pictures it was trained on.
       val_seen: what the user knows of it; None is nothing.
       training_sets: of the manifest, that published weights or a run's first ones have seen; None is unknown.
+      precisions: in which the network was trained and evaluated.
     """
     found: dict[str, Any] = {}
     if split.is_sample:
@@ -77,6 +79,8 @@ def marks(
         found["val_seen"] = val_seen
     if split.name in NAMES:
         found["random_split"] = True
+    if "bf16" in precisions:
+        found["bf16"] = True
     official = split.card.split_sizes.get(split.name, len(split.pairs))
     if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
         found["subset"] = evaluated
@@ -115,6 +119,7 @@ def write_record(
     untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
     protocol = metrics["protocol"]
     run_id = record_id(reproduction, recipe, split, weights, metrics["images"], protocol)
+    precisions = {recipe.precision, (weights.recipe() or {}).get("precision")}
     record = {
         "schema": SCHEMA,
         "id": run_id,
@@ -122,7 +127,7 @@ def write_record(
         "title": reproduction.title,
         "variant": recipe.variant,
         "changed": _changed(recipe, reproduction),
-        "marks": marks(split, metrics["images"], weights.path.parent, val_seen, trained_on(weights)),
+        "marks": marks(split, metrics["images"], weights.path.parent, val_seen, trained_on(weights), precisions),
         "data": _data(split, metrics["images"]),
         "checkpoint": {
             "path": shown(weights.path),

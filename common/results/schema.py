@@ -85,6 +85,7 @@ SCALES = Kind("a list of scales", lambda v: isinstance(v, list) and all(_is_numb
 SIZE = Kind("'native' or a side in pixels", lambda v: v == "native" or (WHOLE.test(v) and v > 0))
 SIDES = Kind("a list of two sides", lambda v: isinstance(v, list) and len(v) in (0, 2) and all(map(WHOLE.test, v)))
 MARK = Kind("true, 'unknown' or a number of pictures", lambda v: v is True or v == "unknown" or WHOLE.test(v))
+PRECISION = Kind("fp32 or bf16", lambda v: v in ("fp32", "bf16"))
 FUSION = Kind("a way to fuse scales", lambda v: v in (None, "mean_probability", "max_logits"))
 VERSIONS = Each(TEXT)
 
@@ -98,8 +99,9 @@ _PROTOCOL = Of(
         "output_stride": OrNone(WHOLE),
         "msc_scales": SCALES,
         "resize_range": SIDES,
+        "precision": PRECISION,
     },
-    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range"),
+    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision"),
 )
 # Fields that earlier records don't have.
 ABSENT = {

@@ -13,6 +13,7 @@ from common.data.split import Split
 from common.errors import UserError
 from common.files import read_text, write_json, write_text
 from common.recipe.recipe import Recipe, format_value
+from common.recipe.settings import with_newer_fields
 from common.training import run_folder
 from common.training.seen import origin, trained_on
 from common.weights.checkpoint_files import newest_checkpoint, step_of
@@ -84,10 +85,8 @@ def checkpoint_to_resume(run_dir: Path, resume: bool) -> Path | None:
 
 def _refuse_other_run(run_dir: Path, checkpoint: Path, recipe: Recipe, split: Split, init: Weights | None) -> None:
     """Raise UserError when the run in the folder has another recipe, data set or start."""
-    # A field that the run's recipe lacks is newer than the run, which did what its default does.
-    defaults, now = type(recipe)(variant=recipe.variant).to_json(), recipe.to_json()
-    stored = Weights(checkpoint).recipe() or {}
-    stored = defaults | stored if stored else stored
+    stored, now = Weights(checkpoint).recipe() or {}, recipe.to_json()
+    stored = with_newer_fields(stored, recipe) if stored else stored
     changes = [f"{k} {format_value(stored.get(k))} -> {format_value(v)}" for k, v in now.items() if stored.get(k) != v]
     summary, started = run_folder.read_summary(run_dir) or {}, _summary(split, init, "")
     for key in ("data", "pictures_digest", *(("init_digest",) if init else ())):

@@ -83,7 +83,7 @@ def train(
         if not start.checkpoint:
             refuse_nothing_to_learn(recipe, split)
         trainer = Trainer(network, recipe, run_dir, keep)
-        with session(graph) as sess, validation:
+        with session(graph, recipe.precision) as sess, validation:
             trainer.initialise(sess, start, split, quiet)
             run_folder.write_recipe(run_dir, recipe)
             if not start.checkpoint:
