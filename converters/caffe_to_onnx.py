@@ -23,6 +23,7 @@ import onnx
 from onnx import helper
 
 from common import program
+from common.console import say
 from common.errors import UserError
 from common.files import atomic
 from common.words import NAMED, some
@@ -243,7 +244,7 @@ def _run(args: argparse.Namespace) -> None:
     with atomic(args.out) as temporary:
         temporary.write_bytes(model.SerializeToString())
     for note in net.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     print(args.out)
 
 

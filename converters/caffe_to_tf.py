@@ -10,6 +10,7 @@ import onnx
 from google.protobuf import text_format
 
 from common import program
+from common.console import say
 from common.errors import UserError
 from converters.caffe_blobs import read_blobs
 from converters.caffe_net import read_net, renamed
@@ -123,7 +124,7 @@ def _to_onnx(args: argparse.Namespace, scores: str) -> onnx.ModelProto:
         f"{old} is taken for {new}; use --rename if that is wrong" for old, new in rename.items() if not args.rename
     ]
     for note in [*net.notes, *taken]:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     return model
 
 

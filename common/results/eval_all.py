@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common import program
-from common.console import say
+from common.console import say, show
 from common.data.lists import is_sample_set, open_data
 from common.data.same_split import split_key
 from common.data.sample import SAMPLE
@@ -55,6 +55,7 @@ class Job:
     sha256: str
     memory: int  # MiB, as the last such evaluation took
     record: dict[str, Any] | None = None
+    keep: bool = False  # put its record among the tables' whatever it is of
     state: str = "was there"
     process: subprocess.Popen | None = field(default=None, repr=False)
     errors: IO[str] | None = field(default=None, repr=False)  # a file: a pipe that nobody reads fills up
@@ -77,12 +78,14 @@ class Job:
         words += ["--out", str(self.out), "--save-labels"]
         if (seen := self.checkpoint.val_seen.get(split_key(split))) is not None:
             words.append("--val-seen" if seen else "--val-unseen")
-        return [sys.executable, *words, "--quiet", *(["--set", *settings] if settings else [])]
+        words += ["--quiet", *(["--record"] if self.keep else [])]
+        return [sys.executable, *words, *(["--set", *settings] if settings else [])]
 
 
 def jobs_of(
-    checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]], published: Sequence[PublishedRow]
-) -> list[Job]:
+    checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]], published: Sequence[PublishedRow],
+    keep: bool = False,
+) -> list[Job]:  # fmt: skip
     """List a job for the recipe's own protocol, and one for each protocol published for its training on this data set.
 
     None when its classes are not the data set's.
@@ -102,17 +105,18 @@ def jobs_of(
         if any(job.protocol == how for job in found):  # the recipe's own protocol is among the published ones
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
-        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory)
+        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory, keep=keep)
         job.record = _record_of(job, done, code, split)
         found.append(job)
     return found
 
 
 def _record_of(job: Job, done: Sequence[dict[str, Any]], code: str, split: Split) -> dict[str, Any] | None:
-    """The job's record among those of the tables, or beside its evaluation."""
+    """The job's record among those of the tables, or beside its evaluation where that will do."""
     beside = []
-    with contextlib.suppress(UserError):  # there is none, or it is broken: it is evaluated again
-        beside = [records.read_record(job.out / records.BESIDE)]
+    if not job.keep:
+        with contextlib.suppress(UserError):  # there is none, or it is broken: it is evaluated again
+            beside = [records.read_record(job.out / records.BESIDE)]
     return next((r for r in (*done, *beside) if _is_of(r, job, code, split)), None)
 
 
@@ -237,6 +241,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
         help="evaluations at a time, if memory allows (default: one for each core)",
     )  # fmt: skip
+    parser.add_argument(
+        "--record", action="store_true",
+        help="put every record into results/runs (or RESULTS_DIR/runs), as --record of evaluate does",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="only list what is left to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
@@ -251,7 +259,7 @@ def _run(args: argparse.Namespace) -> int:
     broken = []
     for reproduction, variant in missing_runs(ours.values()) if on_sample else ():
         if args.list:
-            print(f"to train        {reproduction.name} {variant}")
+            show(f"to train        {reproduction.name} {variant}")
             continue
         try:
             train(reproduction, variant, args.quiet)
@@ -271,19 +279,19 @@ def _run(args: argparse.Namespace) -> int:
     jobs = []
     for checkpoint in checkpoint_list:
         try:
-            jobs += jobs_of(checkpoint, split, done, published)
+            jobs += jobs_of(checkpoint, split, done, published, args.record)
         except UserError as error:
             broken.append(str(error))
     if args.list:
         for job in jobs:
-            print("has its record" if job.record else "to evaluate   ", job.title)
+            show(f"{'has its record' if job.record else 'to evaluate   '} {job.title}")
         return program.report_failures(left_out)
     run(jobs, (data.folder, args.split, split), args.jobs, args.quiet)
     left_out = write_results()
-    print(summary(jobs, records.read_records(left_out=[]), split))
+    show(summary(jobs, records.read_records(left_out=[]), split))
     failed = sum(job.state.startswith("failed") for job in jobs)
     for error in broken:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
     if failed or broken:
         raise UserError(
             f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be made or read; the "

@@ -89,6 +89,21 @@ def test_everything_is_evaluated_once(two_runs, results_dir, capsys):
     assert capsys.readouterr().out.count("was there") == 6
 
 
+def test_records_beside_evaluations_are_not_enough_for_record(two_runs, results_dir, monkeypatch):
+    for name in runs_of(results_dir):  # as if no table were to show them
+        record = json.loads((results_dir / "runs" / name).read_text())
+        Path(record["evaluation"], records.BESIDE).write_text((results_dir / "runs" / name).read_text())
+        (results_dir / "runs" / name).unlink()
+    for flags, waiting in ([], 2), (["--record"], 6):
+        done = []
+        monkeypatch.setattr(
+            eval_all, "run", lambda jobs, where, *_, done=done: done.extend((j, j.command(*where)) for j in jobs)
+        )
+        eval_all.main(["--quiet", *flags])
+        assert sum(job.record is None for job, _ in done) == waiting
+        assert all(("--record" in command) == bool(flags) for _, command in done)
+
+
 def test_other_code_is_another_number(two_runs, results_dir, monkeypatch, capsys):
     monkeypatch.setattr(eval_all, "code_version", lambda module: "later")
     assert eval_all.main(["--list"]) == 0
