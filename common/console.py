@@ -12,6 +12,15 @@ LOG_EVERY_SECONDS = 10
 LONGEST_LINE = 4000  # characters of what `say` says
 
 
+_hushed = False
+
+
+def hush(quiet: bool) -> None:
+    """Show no progress at all from now on, or show it again."""
+    global _hushed
+    _hushed = quiet
+
+
 class Progress:
     """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr.
 
@@ -21,10 +30,10 @@ class Progress:
 
     def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False):
         self._what, self._total, self._done, self._begun = what, total, done, done
-        self._quiet, self._bar = quiet, None
+        self._quiet, self._bar = quiet or _hushed, None
         self._start = time.monotonic()
         self._last = self._start - (LOG_EVERY_SECONDS if at_once else 0)
-        if not quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr.isatty():
             from tqdm import tqdm  # here and in `say`: commands that show nothing need not wait for it
 
             self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=0 if at_once else 5)

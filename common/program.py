@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from common.console import hush
 from common.errors import UserError, printable
 
 LONGEST = 4000  # characters of a message, whatever a file made of it
@@ -20,6 +21,12 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        """Parse as argparse does; with `--quiet` no progress is shown, however deep the work lies."""
+        parsed = super().parse_args(args, namespace)
+        hush(getattr(parsed, "quiet", False))
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message, LONGEST)}; --help lists what {self.prog} takes\n")

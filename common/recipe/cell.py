@@ -14,6 +14,8 @@ from common.files import read_text
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
 LARGEST_KERNEL = 99  # pixels, of a side
+LARGEST_PAIR = 1000  # of rates and the like
+MOST_BRANCHES = 100
 PAIRS = ("rate", "grid_size", "target_size_factor")
 # By design: the keys of a branch besides `op` and `input`, and which of them an operation must have.
 KEYS_OF_DESIGN = {
@@ -67,6 +69,8 @@ def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, .
         raise UserError(f"{design}: is not JSON ({brief(str(error))}); give the file or its text") from None
     if not isinstance(config, list) or not config:
         raise UserError(f"{design}: needs a list of branches")
+    if len(config) > MOST_BRANCHES:
+        raise UserError(f"{design}: has {len(config):,} branches; take {MOST_BRANCHES} at most")
     return tuple(_branch(i, entry, design) for i, entry in enumerate(config))
 
 
@@ -92,8 +96,12 @@ def _branch(index: int, entry: Any, design: str) -> Branch:
     pairs = {}
     for key in PAIRS:
         pair = entry.get(key, [1, 1])
-        if not isinstance(pair, list) or len(pair) != 2 or not all(_is_whole(n) and n > 0 for n in pair):
-            refuse(f"has {key} {brief(pair)}; it must be [height, width]")
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(_is_whole(n) and 1 <= n <= LARGEST_PAIR for n in pair)
+        ):
+            refuse(f"has {key} {brief(pair)}; it must be [height, width], numbers from 1 to {LARGEST_PAIR}")
         pairs[key] = tuple(pair)
     return Branch(entry["op"], source, kernel, **pairs)
 

@@ -51,8 +51,6 @@ class EncoderRecipe(Recipe):
                 f"batch_size={self.batch_size}: live batch norm has nothing to normalise by in one picture (image "
                 f"pooling would give its own mean back); take batch_size=2 or more, or freeze_bn=true"
             )
-        if min((*self.atrous_rates, *self.multi_grid), default=1) < 1:
-            raise UserError("atrous_rates and multi_grid need rates of at least 1")
         if self.batch_norm_decay is not None and not 0 <= self.batch_norm_decay < 1:
             raise UserError(f"batch_norm_decay={self.batch_norm_decay}: must be at least 0 and below 1")
 

@@ -1,4 +1,7 @@
-"""The least and the greatest numbers that a field of a recipe takes, whatever the other fields are."""
+"""The least and the greatest numbers that a field of a recipe takes, whatever the other fields are.
+
+The greatest ones are far beyond every network that trains: they tell a slip of the hand before it takes the memory.
+"""
 
 import math
 from typing import Any
@@ -10,7 +13,6 @@ _COUNTS = (
     "num_classes",
     "num_steps",
     "batch_size",
-    "grad_update_every",
     "step_size",
     "plateau_patience",
 )
@@ -39,21 +41,38 @@ RANGES = {
     "seed": (0, 2**31 - 1),
     "crf_iterations": (0, 1000),
     "ignore_label": (0, 255),
+    "grad_update_every": (1, 10_000),
+    **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
+    **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
+    **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
 }
-ABOVE_ZERO = ("learning_rate", "min_scale", "pixel_scale", "adam_epsilon")
+ABOVE_ZERO = (
+    "learning_rate",
+    "min_scale",
+    "pixel_scale",
+    "adam_epsilon",
+    "depth_multiplier",
+    "mv2_depth_multiplier",
+)
+MOST_ENTRIES = 300  # of a list; classes are 255 at the most
 
 
 def check_range(name: str, value: Any) -> None:
     """Raise UserError for a field's value that is wrong whatever the other fields are."""
     numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > MOST_ENTRIES:
+        raise UserError(
+            f"{name}={brief(format_value(value))}: has {len(numbers):,} entries; take {MOST_ENTRIES} at most"
+        )
     if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
         raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
     if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
         raise UserError(f"{name}={brief(format_value(value))}: must be finite")
     least, most = RANGES.get(name, (-math.inf, math.inf))
-    if name in RANGES and not least <= value <= most:
-        limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise UserError(f"{name}={value}: must be {limits}")
+    if name in RANGES and not all(least <= n <= most for n in numbers):
+        limits = f"at most {most}" if least == -math.inf else f"from {least} to {most}"
+        limits = f"at least {least}" if most == math.inf else limits
+        raise UserError(f"{name}={brief(format_value(value))}: must be {limits}")
     if name in INTERVALS and value != EPOCH and value < INTERVALS[name]:
         raise UserError(f"{name}={value}: must be at least {INTERVALS[name]}, or -1 for an epoch")
     if name in ABOVE_ZERO and value <= 0:

@@ -47,8 +47,6 @@ class V1Recipe(Recipe):
         super().validate()
         if not 0 < self.keep_prob <= 1:
             raise UserError(f"keep_prob={self.keep_prob}: must be above 0 and at most 1")
-        if self.atrous_rate < 1:
-            raise UserError(f"atrous_rate={self.atrous_rate}: must be at least 1")
 
 
 ORIGINAL = V1Recipe(variant="original")

@@ -57,10 +57,10 @@ class V2Recipe(Recipe):
         super().validate()
         if self.msc_scales[:1] != (1.0,) or min(self.msc_scales) <= 0:
             raise UserError("msc_scales: must start with 1 and hold factors above 0")
-        if not self.atrous_rates or min(self.atrous_rates) < 1:
-            raise UserError("atrous_rates: needs rates of at least 1")
-        if len(self.multi_grid) not in (0, 3) or min(self.multi_grid, default=1) < 1:
-            raise UserError("multi_grid: needs a factor of at least 1 for each of 3 units, or none")
+        if not self.atrous_rates:
+            raise UserError("atrous_rates: needs one rate or more")
+        if len(self.multi_grid) not in (0, 3):
+            raise UserError("multi_grid: needs a factor for each of 3 units, or none")
 
     def protocol(self) -> dict[str, Any]:
         inputs = {"msc_scales": list(self.msc_scales)} if len(self.msc_scales) > 1 else {}

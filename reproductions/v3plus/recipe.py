@@ -142,8 +142,6 @@ class V3PlusRecipe(EncoderRecipe):
         super().validate()
         if len(self.multi_grid) not in (0, 3):
             raise UserError("multi_grid: needs a factor for each of 3 convolutions, or none")
-        if self.depth_multiplier <= 0 or self.aspp_depth < 1:
-            raise UserError("depth_multiplier and aspp_depth must be above 0")
         if self.cell and self.output_stride == 32:
             raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
 

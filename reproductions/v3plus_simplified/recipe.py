@@ -142,11 +142,6 @@ class SimplifiedRecipe(Recipe):
 
     def validate(self) -> None:
         super().validate()
-        for name in ("reduction_size", "concat_channels", "conv_rate_multiplier"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
-        if self.mv2_depth_multiplier <= 0:
-            raise UserError(f"mv2_depth_multiplier={self.mv2_depth_multiplier}: must be above 0")
         for name in ("dropout_rate", "bn_momentum", "base_bn_momentum"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")

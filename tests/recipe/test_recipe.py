@@ -56,7 +56,7 @@ def test_settings_are_parsed_by_the_fields_type():
         ("weight_decay_on=(", "is not a regular expression"),
         ('lr_multipliers=[["(", 2]]', "is not a regular expression"),
         ("msc_scales=.5,1", "must start with 1"),
-        ("atrous_rates=0", "at least 1"),
+        ("atrous_rates=0", "atrous_rates=0: must be from 1 to 1000"),
         ("eval_scales=0", "needs factors from"),
         ("variant=deeplab_mcs", "did you mean deeplab_msc"),
         ("num_steps", "key=value"),
@@ -182,7 +182,10 @@ def test_a_stored_variant_that_is_no_plain_name_is_refused(name):
     ("resize_range=200000,300000", r"resize_range=200000,300000: the pictures alone need 480 GB of memory; take less"),
     ("crf_iterations=1000000000", r"crf_iterations=1000000000: must be from 0 to 1000"),
     ("num_steps=" + "9" * 4000, r"num_steps=9+\.\.\.9*: is too large; no number of a recipe is beyond"),
-    ("eval_scales=" + "17," * 100_000, r"eval_scales=[0-9.,]+: needs factors"),
+    ("eval_scales=" + "17," * 100_000, r"eval_scales=[0-9.,]+: has 100,000 entries; take 300 at most"),
+    ("atrous_rates=6,1000000000", "atrous_rates=6,1000000000: must be from 1 to 1000"),
+    ("multi_grid=1,2,5000", "multi_grid=1,2,5000: must be from 1 to 1000"),
+    ("grad_update_every=1000000", "grad_update_every=1000000: must be from 1 to 10000"),
     ("batch_size=" + "x" * 1_000_000, r"batch_size=x+\.\.\.: needs a whole number"),
 ])  # fmt: skip
 def test_sizes_that_no_machine_holds(setting, message):

@@ -153,7 +153,7 @@ def test_live_batch_norm_at_batch_1_is_refused_with_the_reason(sample_set, tmp_p
     ("settings", "message"),
     [
         ({"multi_grid": (1, 2)}, "multi_grid=1,2: needs a factor for each of 3 units"),
-        ({"multi_grid": (0, 1, 1)}, "rates of at least 1"),
+        ({"multi_grid": (0, 1, 1)}, "multi_grid=0,1,1: must be from 1"),
         ({"batch_norm_decay": 1.0}, "below 1"),
         ({"output_stride": 4}, "output_stride=4: needs"),
         ({"plateau_factors": (0.0,)}, "plateau_factors"),

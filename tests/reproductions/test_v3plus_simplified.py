@@ -292,6 +292,8 @@ def pool(kernel, factor):
         ({"encoder_middle_conf": [conv(-1), conv(1)]}, "branch 1 reads input 1"),
         ({"encoder_middle_conf": [conv(-1), conv(-2)]}, "branch 1 reads input -2"),
         ({"encoder_middle_conf": [conv(-1), conv(0, op="convolution")]}, "branch 1 has no op that is known"),
+        ({"encoder_middle_conf": [conv(-1, rate=[10**9, 1])]}, "branch 0 has rate"),
+        ({"encoder_middle_conf": [conv(-1)] * 101}, "has 101 branches; take 100 at most"),
         ({"encoder_middle_conf": [conv(-1, kernel=0)]}, "branch 0 has kernel 0"),
         ({"encoder_middle_conf": [conv(-1, rate=[1])]}, "branch 0 has rate"),
         ({"encoder_middle_conf": [conv(-1, dilation=2)]}, "branch 0 has unknown keys: dilation"),
