@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-GROUND = ("errors", "paths", "files", "console", "program", "parallel", "text_table", "words", "tf1")
+GROUND = ("errors", "paths", "files", "console", "program", "parallel", "plots", "text_table", "words", "tf1")
 
 # From the ground up: a room may import what stands above it in this list, and nothing below.
 ROOMS = {

@@ -20,8 +20,9 @@ import numpy as np
 from common import program
 from common.data.figures import plot_note, refuse_foreign
 from common.errors import UserError
-from common.files import atomic, read_json
+from common.files import read_json
 from common.inference.metrics import ConfusionMatrix
+from common.plots import save_plot
 
 PLOT = "trimap.png"
 PLOT_TYPES = (".png", ".pdf", ".svg")
@@ -103,8 +104,7 @@ def plot(path: Path, evaluations: Sequence[dict[str, Any]], labels: Sequence[str
         axes.set_xticks(ticks)
     axes.grid(alpha=0.3)
     figure.legend(axes.lines, names, loc="outside lower center", fontsize=10)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata=plot_note(path, records))
+    save_plot(figure, path, plot_note(path, records), dpi=110)
     pyplot.close(figure)
 
 

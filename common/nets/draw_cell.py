@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.files import atomic
+from common.plots import save_plot
 from common.recipe.cell import Branch
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def draw(cell: Sequence[Branch], path: Path, note: Mapping[str, str] | None = No
     for i, branch in enumerate(cell):
         _arrow(axes, places, boxes, branch.input, i, "black")
         _arrow(axes, places, boxes, i, len(cell), "0.65")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata=note)
+    save_plot(figure, path, note, dpi=120, kind="png")
 
 
 def _rows(cell: Sequence[Branch]) -> dict[int, float]:

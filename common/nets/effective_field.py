@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import atomic
 from common.nets.network import Network, build
 from common.nets.pictures import preprocess
 from common.nets.receptive_field import ops_between
+from common.plots import save_plot
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from common.weights import checkpoints
@@ -106,5 +106,4 @@ def draw(field: EffectiveField, title: str, path: Path, note: Mapping[str, str] 
         axes.imshow(np.sqrt(values), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"{name}, {values.shape[1]}x{values.shape[0]}", fontsize=10)
     figure.supxlabel(f"gradient of the highest score at the centre, mean over {means}", fontsize=9)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, metadata=note)
+    save_plot(figure, path, note, dpi=120, kind="png")

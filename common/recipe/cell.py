@@ -112,8 +112,8 @@ def _is_whole(value: Any) -> bool:
 
 def given_cell(value: str, design: str = DENSE_PREDICTION_CELL) -> str:
     """The JSON text that a recipe stores; `value` is the text or the path of its file."""
-    if not value or value.lstrip().startswith("["):
-        return value
+    if not isinstance(value, str) or not value or value.lstrip().startswith("["):
+        return value  # what is no text is refused with the other fields
     path = Path(value)
     name = f"{design}={brief(value)}"
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.data.figures import plot_note
-from common.files import atomic
+from common.plots import save_plot
 from common.recipe.recipe import Recipe
 from common.training import epochs, run_folder
 
@@ -50,8 +50,7 @@ def plot_training_curve(run_dir: Path, recipe: Recipe, pictures: int, records: S
     for each in axes:
         each.grid(alpha=0.3)
     path = run_dir / run_folder.CURVE
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata=plot_note(path, records))
+    save_plot(figure, path, plot_note(path, records), dpi=110)
     pyplot.close(figure)
     return path
 

@@ -204,3 +204,11 @@ def test_none_is_a_list_without_a_number():
 def test_a_number_that_no_float_holds():
     with pytest.raises(UserError, match="learning_rate=1000.*: needs a number"):
         checked("learning_rate", float, 10**400)
+
+
+@pytest.mark.parametrize("value", [[1], 5, None, {"a": 1}])
+def test_a_stored_cell_of_another_type_is_refused(value):
+    from reproductions.v3plus.recipe import V3PlusRecipe
+
+    with pytest.raises(UserError, match="model.ckpt-5: dense_prediction_cell"):
+        V3PlusRecipe.from_json({"variant": "x", "dense_prediction_cell": value}, "model.ckpt-5")

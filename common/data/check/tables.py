@@ -11,7 +11,7 @@ from common.data.check.faults import MODES, Fault
 from common.data.check.survey import Survey, SurveyedSplit
 from common.data.figures import plot_note
 from common.data.masks import IGNORE_COLOURS
-from common.files import atomic
+from common.plots import save_plot
 from common.text_table import aligned, percent
 
 FILES_OF_A_KIND = 20  # files printed of each kind of fault
@@ -163,8 +163,6 @@ def plot_classes(path: Path, survey: Survey, rows_per_column: int = 40) -> None:
         )
         axes.tick_params(axis="x", labelsize=8)
         axes.set_yticks(places, [f"{c.name}  {c.class_id}" for c in part], fontsize=8)
-        for label in axes.get_yticklabels():
-            label.set_parse_math(False)
         for place, row in enumerate(part):
             text = f" {_percent(row.share)}" if row.pixels else " none"
             axes.text(row.pixels or least / 3, place, text, va="center", fontsize=7, color="0.25")
@@ -172,8 +170,7 @@ def plot_classes(path: Path, survey: Survey, rows_per_column: int = 40) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(_title(survey), fontsize=10)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata=plot_note(path))
+    save_plot(figure, path, plot_note(path), dpi=110)
 
 
 def _title(survey: Survey) -> str:
