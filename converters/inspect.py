@@ -32,11 +32,9 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         for layer, blobs in read_blobs(path).items():
             yield from ((f"{layer}/{i}", blob) for i, blob in enumerate(blobs))
     elif path.suffix == ".onnx":
-        from onnx import numpy_helper
+        from converters.onnx_to_tf import array_of, load_onnx
 
-        from converters.onnx_to_tf import load_onnx
-
-        yield from ((t.name, numpy_helper.to_array(t)) for t in load_onnx(path).graph.initializer)
+        yield from ((tensor.name, array_of(tensor, path)) for tensor in load_onnx(path).graph.initializer)
     else:
         from common.weights.weights import Weights
 

@@ -19,7 +19,7 @@ import onnx
 from onnx import numpy_helper
 
 from common import program
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.words import NAMED, some
@@ -69,6 +69,15 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise UserError(f"{path}: is not a readable ONNX file (it has no nodes)")
     return model
+
+
+def array_of(tensor: onnx.TensorProto, source: str | Path) -> np.ndarray:
+    """The values of an initializer. Raises UserError when its bytes don't fill its shape; `source` begins it."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:  # numpy's and protobuf's own
+        name, reason = brief(tensor.name), brief(_line(error))
+        raise UserError(f"{source}: its array {name} is damaged ({reason}); fetch or convert the file again") from None
 
 
 def convert(
@@ -130,7 +139,7 @@ class _Onnx:
 
     def blob(self, layer: str, index: int) -> np.ndarray | None:
         tensor = self.tensors.get(f"{layer}/{index}")
-        return None if tensor is None else numpy_helper.to_array(tensor)
+        return None if tensor is None else array_of(tensor, self.source)
 
     def weighted_layers(self) -> set[str]:
         """Layers that hold blobs of the Caffe net; the conversion's own constants are named by words, not numbers."""

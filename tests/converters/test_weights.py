@@ -359,3 +359,15 @@ def test_inspect_refuses_in_one_sentence(tmp_path, monkeypatch, capsys, name):
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert name in printed.err
+
+
+def test_an_onnx_array_that_does_not_fill_its_shape_is_one_sentence(tmp_path, monkeypatch, capsys):
+    tensor = numpy_helper.from_array(np.ones(3, np.float32), "w")
+    tensor.dims[0] = 4
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])], "g", [], [helper.make_tensor_value_info("y", 1, [3])], [tensor]
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "w.onnx")
+    status, printed = listing(tmp_path / "w.onnx", monkeypatch, capsys)
+    assert status == 2
+    assert f"{tmp_path}/w.onnx: its array w is damaged" in printed.err
