@@ -48,7 +48,7 @@ def checkout(tmp_path):
     """A folder with the Makefile and a Python that writes down its arguments."""
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-oracles.txt"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-oracles.lock"):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"
     stub.write_text(STUB)
