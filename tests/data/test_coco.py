@@ -170,6 +170,20 @@ def test_masks_list_and_summary(folder, capfd):
     assert not list(folder.rglob(".writing*"))
 
 
+def test_a_list_of_somebody_else_stays(folder, capfd):
+    mine = folder / "lists/train2017.txt"
+    mine.parent.mkdir()
+    mine.write_text("my/own.jpg my/own.png\n")
+    assert prepare(folder) == 2
+    assert mine.read_text() == "my/own.jpg my/own.png\n"
+    assert f"{mine}: is there, and another list" in capfd.readouterr().err
+    mine.unlink()
+    assert prepare(folder) == 0
+    mine.write_text(mine.read_text().split("\n")[0] + "\n")  # as a run with more --min-pixels leaves it
+    assert prepare(folder) == 0
+    assert len(mine.read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("images", ["images/train2017", "val2014"])
 def test_layouts_and_splits(tmp_path, images):
     split = Path(images).name

@@ -161,6 +161,16 @@ def test_voc2012(run, tmp_path):
     assert (tmp_path / LISTS / "trainval.txt").read_text().split() == trainval
 
 
+def test_a_list_of_somebody_else_stays(run, server, tmp_path):
+    assert run("voc2012")[0] == 0
+    mine = tmp_path / LISTS / "train_aug.txt"
+    mine.write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n")
+    code, _, err = run("voc-aug")
+    assert code == 2
+    assert "train_aug.txt: is there, and another list" in err
+    assert mine.read_text() == "/JPEGImages/a.jpg /SegmentationClassAug/a.png\n"
+
+
 @pytest.mark.parametrize("source", voc.SOURCES)
 def test_train_aug(run, server, tmp_path, source):
     code, out, _ = run("voc-aug", "--from", source)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from common.data.lists import read_split
 from common.data.masks import read_mask
-from common.data.prepare.job import Job, Pair, PreparedSet, made_pair_problem
+from common.data.prepare.job import Job, Pair, PreparedSet, made_pair_problem, write_list
 from common.data.sets.cityscapes import CITYSCAPES
-from common.files import atomic, sweep, write_text
+from common.files import atomic, sweep
 
 LABEL_IDS, TRAIN_IDS = "_labelIds.png", "_labelTrainIds.png"
 LISTS = CITYSCAPES.list_folders[0]
@@ -49,7 +49,7 @@ def prepare(job: Job) -> PreparedSet:
     if "train_extra" in pairs:
         lists["train"] = [*pairs["train_fine"], *pairs["train_extra"]]
     for split, found in lists.items():
-        write_text(folder / LISTS / f"{split}.txt", "".join(_line(pair, folder) for pair in found))
+        write_list(folder / LISTS / f"{split}.txt", [_line(pair, folder) for pair in found])
     missing = [split for split in SPLITS if split not in pairs]
     note = f"without leftImg8bit_trainextra.zip and gtCoarse.zip there is no {', '.join(missing)}"
     return PreparedSet(
@@ -78,4 +78,4 @@ def _make(mask: Path) -> None:
 
 def _line(pair: Pair, folder: Path) -> str:
     image, mask = (path.relative_to(folder).as_posix() for path in pair)
-    return f"{image} {mask}\n"
+    return f"{image} {mask}"

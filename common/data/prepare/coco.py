@@ -30,9 +30,10 @@ from common import program
 from common.console import Progress, say
 from common.data.masks import read_mask, save_label_png
 from common.data.polygons.regions import Picture, paint, read_pictures
+from common.data.prepare.job import write_list
 from common.data.sets.coco import COCO, LIST_FOLDER, MASK_FOLDER
 from common.errors import UserError
-from common.files import atomic, write_text
+from common.files import atomic
 from common.parallel import parallel_map
 from common.words import some
 
@@ -80,12 +81,12 @@ def prepare(
             if _labelled(counts) > min_pixels:
                 pixels += counts
                 image = to_pictures / picture.image.relative_to(data_dir)
-                lines.append(f"{image.as_posix()} {picture.mask.relative_to(out).as_posix()}\n")
+                lines.append(f"{image.as_posix()} {picture.mask.relative_to(out).as_posix()}")
             progress.advance()
     if not lines:
         raise UserError(f"{annotations}: no picture has more than {min_pixels} labelled pixels; lower --min-pixels")
     list_path = out / LIST_FOLDER / f"{split}.txt"
-    write_text(list_path, "".join(lines))
+    write_list(list_path, lines)
     too_small = len(pictures) - len(lines)
     return CocoMasks(list_path, len(lines), without_class, too_small, pixels[: len(COCO.classes)], int(pixels[255]))
 

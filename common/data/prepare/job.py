@@ -12,6 +12,7 @@ from common.data.masks import upright_size
 from common.downloads import fetch as downloads
 from common.downloads.manifest import Manifest
 from common.errors import UserError
+from common.files import read_text, write_text
 from common.parallel import parallel_map
 from common.words import some
 
@@ -27,6 +28,18 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file} {self.reason}"
+
+
+def write_list(path: Path, lines: Sequence[str]) -> None:
+    """Write a split's list over that of an earlier run, which was smaller or larger.
+
+    Raises UserError when another list is there.
+    """
+    if path.exists():
+        before, after = set(read_text(path, "cannot be read as a list").splitlines()), set(lines)
+        if not (before <= after or after <= before):
+            raise UserError(f"{path}: is there, and another list; move it away, and run this again")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 @dataclass(frozen=True)

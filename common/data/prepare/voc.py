@@ -16,7 +16,7 @@ from common.data.card import DatasetCard
 from common.data.lists import read_split
 from common.data.masks import read_mask, save_label_png
 from common.data.prepare import sbd
-from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem
+from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem, write_list
 from common.data.sets.voc import VOC2012
 from common.downloads.archives import BadArchive
 from common.downloads.download import CannotFetch
@@ -52,7 +52,7 @@ def prepare_augmented(job: Job, source: str | None = None) -> PreparedSet:
     unfinished = _test_list(job, folder)
     ids = _train_aug(job, folder, splits)
     _check_pairs(job, folder, AUGMENTED, [*ids, *splits["val"]])
-    write_text(folder / LISTS / "train_aug.txt", "".join(f"{name}\n" for name in ids))
+    write_list(folder / LISTS / "train_aug.txt", ids)
     counts = {name: len(names) for name, names in splits.items()} | {"train_aug": len(ids)}
     return _prepared(job, folder, counts, "train_aug", unfinished, (f"{AUGMENTED} is from {origin}",))
 
@@ -96,7 +96,7 @@ def _voc(job: Job) -> tuple[Path, dict[str, list[str]]]:
     job.expect(folder, {name: len(ids) for name, ids in splits.items()}, SIZES)
     _check_pairs(job, folder, OWN, splits["trainval"])
     if not (folder / LISTS / "trainval.txt").is_file():
-        write_text(folder / LISTS / "trainval.txt", "".join(f"{name}\n" for name in splits["trainval"]))
+        write_list(folder / LISTS / "trainval.txt", splits["trainval"])
     return folder, splits
 
 
@@ -148,7 +148,7 @@ def _test_list(job: Job, folder: Path) -> str:
         return f"{path}: the list is missing ({error}); all else is in place"
     if not found:
         return f"{path}: the list is missing, list.zip holds no test.txt; all else is in place"
-    write_text(path, "".join(f"{name}\n" for name in sbd.read_ids(found[0])))
+    write_list(path, sbd.read_ids(found[0]))
     return ""
 
 
