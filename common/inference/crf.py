@@ -23,7 +23,7 @@ from common.data.masks import read_image, save_label_png
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
 from common.files import atomic
-from common.inference.permutohedral import PermutohedralLattice
+from common.inference.permutohedral import PermutohedralLattice, blocks
 
 MIN_PROBABILITY = 1e-5  # pydensecrf clips here, so that the energy of probability 0 is finite
 TOLERANCE = 1e-2  # saved probabilities and their sums may be wrong by this: half precision and resizing round them
@@ -81,15 +81,19 @@ def dense_crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParam
         raise ValueError(f"image: needs uint8 [h, w, 3], got {image.dtype} {list(image.shape)}")
     if probabilities.ndim != 3 or probabilities.shape[:2] != image.shape[:2] or 0 in probabilities.shape:
         raise ValueError(f"probabilities: needs [h, w, classes] of {image.shape[:2]}, got {list(probabilities.shape)}")
-    log_unary = np.log(np.clip(probabilities, MIN_PROBABILITY, 1), dtype=np.float32)
-    log_unary = log_unary.reshape(-1, probabilities.shape[2])
     kernels = _kernels(image, parameters)
-    marginals = _softmax(log_unary.copy())
-    for _ in range(parameters.iterations):
-        scores = log_unary.copy()
-        for kernel in kernels:  # Potts: a label gains from the pixels that share it
-            scores += kernel.filter(marginals)
-        marginals = _softmax(scores)
+    log_unary = np.clip(probabilities, MIN_PROBABILITY, 1).astype(np.float32, copy=False)
+    log_unary = np.log(log_unary, out=log_unary).reshape(-1, probabilities.shape[2])
+    marginals = np.empty_like(log_unary)
+    lattices = []
+    for step in range(parameters.iterations + 1):
+        if step:
+            lattices = [kernel.blurred(marginals) for kernel in kernels]
+        for number, block in enumerate(blocks(len(marginals))):
+            scores = log_unary[block].copy()
+            for kernel, lattice in zip(kernels, lattices, strict=bool(step)):
+                scores += kernel.sliced(lattice, number)  # Potts: a label gains from the pixels that share it
+            marginals[block] = _softmax(scores)
     return marginals.reshape(probabilities.shape)
 
 

@@ -8,11 +8,19 @@ here each is one sparse matrix, which is made once and applied many times.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
 
 from common.errors import UserError
+
+BLOCK = 4096  # points; a block's arrays fit the cache of one core, and a pass over them costs no memory traffic
+
+
+def blocks(points: int) -> Iterator[slice]:
+    """Cut a range of points into slices of BLOCK; the last one may be shorter."""
+    return (slice(start, min(start + BLOCK, points)) for start in range(0, points, BLOCK))
 
 
 class PermutohedralLattice:
@@ -27,68 +35,132 @@ class PermutohedralLattice:
         Raises:
           UserError: the features span too many standard deviations to number the lattice points.
         """
-        keys, weights, steps = _simplices(features)
-        axes = len(steps)
-        vertices, index = np.unique(keys, return_inverse=True)
+        cells, weights = _cells(features)
+        keys, index, steps = _vertices(cells)
         # In the order of their keys, neighbours along the blur's axes lie near each other in memory too.
-        rows = np.arange(0, index.size + 1, axes, dtype=np.int32)
+        vertices, numbers = np.unique(keys, return_inverse=True)
+        index = numbers.astype(np.int32).reshape(keys.shape)[index].ravel()
+        points, axes = weights.shape
         gain = 1 + 2.0 ** (1 - axes)  # of the blur, at a vertex
-        self._slice = sparse.csr_array(
-            (weights / np.float32(math.sqrt(gain)), index.astype(np.int32), rows), shape=(len(features), len(vertices))
-        )
+        weights /= np.float32(math.sqrt(gain))
+        rows = np.arange(0, index.size + 1, axes, dtype=np.int32)
+        self._splat = sparse.csc_array((weights.ravel(), index, rows), shape=(len(vertices), points))
         self._blurs = [_blur(vertices, step) for step in steps]
+        self._slices = [self._slice(block) for block in blocks(points)]
+
+    def _slice(self, block: slice) -> sparse.csr_array:
+        """The rows of the splat's transpose for a block of points, in its memory; the constructor would copy them."""
+        axes, rows = len(self._blurs), block.stop - block.start
+        entries = slice(block.start * axes, block.stop * axes)
+        matrix = sparse.csr_array((rows, self._splat.shape[0]), dtype=np.float32)
+        matrix.data, matrix.indices = self._splat.data[entries], self._splat.indices[entries]
+        matrix.indptr = self._splat.indptr[: rows + 1]
+        return matrix
+
+    def blurred(self, values: np.ndarray) -> np.ndarray:
+        """float32 [points, channels] -> the blurred values at the lattice's vertices, float32 [vertices, channels]."""
+        lattice = self._splat @ values
+        for blur in self._blurs:
+            lattice = blur @ lattice
+        return lattice
+
+    def sliced(self, lattice: np.ndarray, block: int) -> np.ndarray:
+        """Take the filtered values of the points in one of the `blocks` from `blurred(values)`."""
+        return self._slices[block] @ lattice
 
     def filter(self, values: np.ndarray) -> np.ndarray:
         """float32 [points, channels] -> the filtered values, float32 [points, channels]."""
-        lattice = self._slice.T @ values
-        for blur in self._blurs:
-            lattice = blur @ lattice
-        return self._slice @ lattice
+        lattice = self.blurred(values)
+        return np.concatenate([self.sliced(lattice, block) for block in range(len(self._slices))])
 
     def scale(self, factors: np.ndarray) -> None:
         """Weight the points by float32 [points]: from now on `filter(x)` is factors * filter(factors * x)."""
-        self._slice.data *= np.repeat(factors, len(self._blurs))
+        self._splat.data *= np.repeat(factors, len(self._blurs))
 
 
-def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cells(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the simplex around each point, and the point's place in it (the paper's splatting).
 
     Returns:
-      keys: int64 [points * (d+1)], a number for each vertex of each point's simplex; equal keys are one vertex.
-      weights: float32 [points * (d+1)], the barycentric coordinates of each point, which sum to 1.
-      steps: int64 [d+1], what one step along each of the blur's axes adds to a key.
+      cells: int32 [d, points], d+1 times the first d coordinates of the simplex's vertex of remainder 0, plus the
+        ranks of these coordinates' residuals (0 is the greatest). Equal columns are one simplex.
+      weights: float32 [points, d+1], the barycentric coordinates of each point, which sum to 1.
     """
     points, d = features.shape
     axes = d + 1
-    # In units of d+1, in which vertices of remainder 0 have integer coordinates.
-    elevated = _elevated(features)
-    rounded = np.rint(elevated)
-    residual = elevated - rounded
-    order = np.argsort(-residual, axis=0, kind="stable")  # grey pixels tie; pydensecrf lets the first axis go first
-    residual = np.take_along_axis(residual, order, axis=0)
-
-    # Rounding moves the point off the plane by `excess`. To return, lower that many of the coordinates that were
-    # rounded up most (or raise those rounded down most). This rotates the order of the residuals by as many places.
-    excess = rounded.sum(axis=0).astype(np.int64)
-    source = np.arange(axes)[:, None] - excess
-    correction = source // axes  # -1 lowers, 1 raises
-    order = np.take_along_axis(order, source % axes, axis=0)
-    residual = np.take_along_axis(residual, source % axes, axis=0) - correction
-
+    cells = np.empty((d, points), np.int32)
     weights = np.empty((points, axes), np.float32)
-    weights[:, 0] = 1 - (residual[0] - residual[-1])
-    weights[:, 1:] = (residual[:-1] - residual[1:])[::-1].T
+    for block in blocks(points):
+        # In units of d+1, in which vertices of remainder 0 have integer coordinates.
+        elevated = _elevated(features[block])
+        rounded = np.rint(elevated)
+        residual = elevated - rounded
+        # Rounding moves the point off the plane by `excess`. To return, lower that many of the coordinates that were
+        # rounded up most (or raise those rounded down most). This rotates the ranks by as many places.
+        excess = rounded.sum(axis=0).astype(np.int8)
+        ranks = _ranks(residual) + excess
+        lowered = ranks // axes  # 1 lowers, -1 raises
+        ranks -= axes * lowered
+        cells[:, block] = (axes * (rounded.astype(np.int32) - lowered) + ranks)[:d]
+        residual = _descending(np.add(residual, lowered, dtype=np.float64))
+        weights[block, 0] = 1 - (residual[0] - residual[-1])
+        weights[block, 1:] = (residual[:-1] - residual[1:])[::-1].T
+    return cells, weights
 
+
+def _ranks(residual: np.ndarray) -> np.ndarray:
+    """int8 [axes, points]: how many of a point's residuals are greater; ties count as if the first were greater.
+
+    Grey pixels tie, and pydensecrf lets the first axis go first.
+    """
+    axes = len(residual)
+    ranks = np.empty(residual.shape, np.int8)
+    ranks[:] = np.arange(axes)[:, None]
+    for axis in range(axes - 1):
+        is_less = residual[axis] < residual[axis + 1 :]
+        ranks[axis] += is_less.sum(axis=0, dtype=np.int8)
+        ranks[axis + 1 :] -= is_less
+    return ranks
+
+
+def _descending(rows: np.ndarray) -> np.ndarray:
+    """Sort [axes, points] along the axes, the greatest first, in place.
+
+    Odd-even transposition: whole rows are compared, which for so few of them is faster than a sort of each column.
+    """
+    for turn in range(len(rows)):
+        first, second = rows[turn % 2 : -1 : 2], rows[turn % 2 + 1 :: 2]
+        less = np.minimum(first, second)
+        np.maximum(first, second, out=first)
+        second[:] = less
+    return rows
+
+
+def _vertices(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number the vertices of the simplices.
+
+    Returns:
+      keys: int64 [simplices, d+1], a number for each vertex of each simplex; equal keys are one vertex.
+      index: int64 [points], the place of each point's simplex in `keys`.
+      steps: int64 [d+1], what one step along each of the blur's axes adds to a key.
+    """
+    d, points = cells.shape
+    axes = d + 1
+    strides = _strides(cells)
+    # Many points share a simplex: to sort the simplices first is faster than to sort the vertices of all points.
+    simplices, index = np.unique(strides @ cells, return_inverse=True)
+    example = np.empty(len(simplices), np.intp)
+    example[index] = np.arange(points)
+    cells = cells[:, example].astype(np.int64)
+    ranks = cells % axes
     # The last coordinate follows from the others. A step adds 1 to all coordinates and takes d+1 from its own.
-    strides = _strides(rounded[:d])
-    steps = strides.sum() - axes * strides
-    origin = strides @ rounded.astype(np.int64) + (strides[order] * correction).sum(axis=0)
-    keys = np.empty((points, axes), np.int64)
-    keys[:, 0] = axes * origin
+    steps = strides.sum() - axes * np.append(strides, 0)
+    keys = np.empty((len(simplices), axes), np.int64)
+    keys[:, 0] = strides @ (cells - ranks)
     # From the vertex of remainder 0, steps along the axes of least residual lead round the simplex.
-    np.cumsum(steps[order[:0:-1]], axis=0, out=keys[:, 1:].T)
-    keys[:, 1:] += keys[:, :1]
-    return keys.ravel(), weights.ravel(), steps
+    for vertex in range(1, axes):
+        keys[:, vertex] = keys[:, vertex - 1] + strides.sum() - axes * (strides @ (ranks == axes - vertex))
+    return keys, index, steps
 
 
 def _elevated(features: np.ndarray) -> np.ndarray:
@@ -98,19 +170,20 @@ def _elevated(features: np.ndarray) -> np.ndarray:
     scales = (d + 1) * math.sqrt(2 / 3) / np.sqrt(order * (order + 1))
     scaled = features.T * scales.astype(np.float32)[:, None]
     elevated = np.zeros((d + 1, points), np.float32)
-    np.cumsum(scaled[::-1], axis=0, out=elevated[d - 1 :: -1])
+    for axis in range(d, 0, -1):
+        np.add(elevated[axis], scaled[axis - 1], out=elevated[axis - 1])
     elevated[1:] -= order.astype(np.float32)[:, None] * scaled
     return elevated * np.float32(1 / (d + 1))
 
 
-def _strides(rounded: np.ndarray) -> np.ndarray:
-    """int64 [d+1]: factors of the coordinates; the sum of the products numbers each lattice point uniquely."""
-    axes = len(rounded) + 1
-    # The correction, the simplex's vertices and a blur step together move a coordinate by less than 3 (d+1).
-    spans = [axes * (int(high) - int(low) + 6) for low, high in zip(rounded.min(1), rounded.max(1), strict=True)]
+def _strides(cells: np.ndarray) -> np.ndarray:
+    """int64 [d]: factors of the coordinates; the sum of the products numbers each cell and lattice point uniquely."""
+    axes = len(cells) + 1
+    # The simplex's vertices and a blur step together move a coordinate by less than 3 (d+1).
+    spans = [int(high) - int(low) + 6 * axes for low, high in zip(cells.min(1), cells.max(1), strict=True)]
     if math.prod(spans) >= 2**63:
         raise UserError("sxy or srgb: the standard deviations are too small for a picture of this size; raise them")
-    return np.array([math.prod(spans[axis + 1 :]) for axis in range(len(spans))] + [0], np.int64)
+    return np.array([math.prod(spans[axis + 1 :]) for axis in range(len(spans))], np.int64)
 
 
 def _blur(vertices: np.ndarray, step: int) -> sparse.csr_array:
@@ -125,11 +198,16 @@ def _blur(vertices: np.ndarray, step: int) -> sparse.csr_array:
     place[place == count] = 0
     here = np.flatnonzero(vertices[place] == vertices + step)
     there = place[here]
-    columns = np.full((count, 3), -1, np.int32)  # before, itself, after
-    columns[:, 1] = np.arange(count)
-    columns[here, 2], columns[there, 0] = there, here
-    exists = columns >= 0
-    weights = np.broadcast_to(np.array([0.5, 1, 0.5], np.float32), exists.shape)[exists]
+    entries = np.ones(count, np.int32)
+    entries[here] += 1
+    entries[there] += 1
     rows = np.zeros(count + 1, np.int32)
-    rows[1:] = np.cumsum(exists)[2::3]
-    return sparse.csr_array((weights, columns[exists], rows), shape=(count, count))
+    np.cumsum(entries, out=rows[1:])
+    itself = rows[:-1].copy()  # a row holds the vertex before, itself, the vertex after
+    itself[there] += 1
+    columns = np.empty(rows[-1], np.int32)
+    columns[itself] = np.arange(count)
+    columns[itself[here] + 1], columns[itself[there] - 1] = there, here
+    weights = np.full(rows[-1], 0.5, np.float32)
+    weights[itself] = 1
+    return sparse.csr_array((weights, columns, rows), shape=(count, count))

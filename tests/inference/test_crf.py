@@ -77,9 +77,9 @@ def test_filter_approximates_gaussian_sums(dimensions):
 @pytest.mark.parametrize("dimensions", [1, 2, 5])
 def test_simplex_holds_its_point(dimensions):
     features = (3 * np.random.RandomState(1).randn(200, dimensions)).astype(np.float32)
-    keys, weights, steps = permutohedral._simplices(features)
-    axes = dimensions + 1
-    keys, weights = keys.reshape(-1, axes), weights.reshape(-1, axes)
+    cells, weights = permutohedral._cells(features)
+    keys, index, steps = permutohedral._vertices(cells)
+    axes, keys = dimensions + 1, keys[index]
     assert weights.min() > -1e-5
     assert np.allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert all(len(set(row)) == axes for row in keys)
@@ -89,6 +89,30 @@ def test_simplex_holds_its_point(dimensions):
     assert np.allclose(elevated.sum(axis=0), 0, atol=1e-4)
     strides = (steps[-1] - steps) / axes
     assert np.allclose((weights * keys).sum(axis=1), strides @ elevated, atol=1e-4 * abs(strides).max())
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_ranks_of_ties_follow_the_axes(dimensions):
+    residual = np.random.RandomState(3).randint(-2, 3, (dimensions + 1, 500)).astype(np.float32)
+    ranks = permutohedral._ranks(residual)
+    assert np.array_equal(np.argsort(ranks, axis=0), np.argsort(-residual, axis=0, kind="stable"))
+    assert np.array_equal(permutohedral._descending(residual.copy()), -np.sort(-residual, axis=0))
+
+
+def test_blur_adds_half_of_both_neighbours():
+    vertices = np.unique(np.random.RandomState(4).randint(0, 300, 200))
+    distance = vertices[:, None] - vertices
+    for step in (1, 7, -7):
+        expected = (distance == 0) + 0.5 * (abs(distance) == abs(step))
+        assert np.array_equal(permutohedral._blur(vertices, step).toarray(), expected)
+
+
+@pytest.mark.parametrize("block", [1, 7, 167, 168, 169])
+def test_marginals_do_not_depend_on_the_blocks(monkeypatch, block):
+    image, probabilities = picture()
+    expected = dense_crf(image, probabilities)
+    monkeypatch.setattr(permutohedral, "BLOCK", block)
+    assert np.array_equal(dense_crf(image, probabilities), expected)
 
 
 def test_scale_weighs_both_sides():
