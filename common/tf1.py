@@ -6,13 +6,18 @@ needed and raises ImportError when it is not, so that none of them outlives its 
 """
 
 import contextlib
+import functools
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import tempfile
 import warnings
 from importlib.machinery import PathFinder
+from pathlib import Path
+
+from common.console import say
 
 # 2 hides notes and warnings of the runtime, keeps errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -127,6 +132,20 @@ def _steer_batch_norm() -> None:
 _steer_batch_norm()
 
 
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def _note_slow_bf16() -> None:
+    """Say once that bf16 is slow here, if the CPU has no instructions for it, as far as the system tells."""
+    try:
+        knows_bf16 = re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", CPU_INFO.read_text())
+    except OSError:
+        return
+    if not knows_bf16:
+        say("precision=bf16: this CPU has no bfloat16 of its own; results are right, but fp32 is faster here")
+
+
 def session(graph: tf.Graph | None = None, precision: str = "fp32") -> tf.Session:
     """A session that runs one op at a time, each on all cores: the same run twice gives the same bits.
 
@@ -139,6 +158,7 @@ def session(graph: tf.Graph | None = None, precision: str = "fp32") -> tf.Sessio
     """
     config = tf.ConfigProto(inter_op_parallelism_threads=1, use_per_session_threads=True)
     if precision == "bf16":
+        _note_slow_bf16()
         config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = (
             rewriter_config_pb2.RewriterConfig.ON
         )

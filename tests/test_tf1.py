@@ -98,3 +98,29 @@ def test_both_builds_pin_the_same():
         for name in ("requirements.txt", "requirements-gpu.txt")
     ]
     assert lines[0] == lines[1]
+
+
+def test_bf16_computes_in_bf16_and_keeps_variables(monkeypatch, tmp_path, capsys):
+    """A CPU without bfloat16 gets one note, and the same graph."""
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("flags : fpu avx2 avx512f")
+    monkeypatch.setattr(tf1, "CPU_INFO", cpu)
+    tf1._note_slow_bf16.cache_clear()
+    x = np.random.RandomState(0).randn(1, 9, 9, 8).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        pictures = tf.placeholder(tf.float32, x.shape)
+        kernel = tf.get_variable("w", [3, 3, 8, 8], initializer=tf.initializers.he_normal(seed=1))
+        scores = pictures
+        for _ in range(3):  # the rewriter leaves smaller graphs as they are
+            scores = tf.nn.conv2d(scores, kernel, strides=1, padding="SAME")
+        found = {}
+        for precision in ("fp32", "bf16", "bf16"):
+            with tf1.session(graph, precision) as session:
+                session.run(tf.global_variables_initializer())
+                found[precision] = session.run((scores, kernel), {pictures: x})
+    assert [dtype.dtype for dtype in found["bf16"]] == [np.float32, np.float32]
+    np.testing.assert_array_equal(found["bf16"][1], found["fp32"][1])
+    differences = np.abs(found["bf16"][0] - found["fp32"][0])
+    assert 0 < differences.max() < 0.03 * np.abs(found["fp32"][0]).max()
+    assert capsys.readouterr().err.count("no bfloat16 of its own") == 1
+    tf1._note_slow_bf16.cache_clear()

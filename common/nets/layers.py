@@ -160,17 +160,32 @@ def batch_norm(
             biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
         outputs = tf.nn.bias_add(inputs, biases)
         return activation_fn(outputs) if activation_fn else outputs
-    return slim.batch_norm(
-        inputs,
-        scale=scale,
-        epsilon=epsilon,
-        decay=decay,
-        is_training=batch_statistics,
-        trainable=trainable,
-        param_initializers={"gamma": tf.initializers.constant(gamma)},
-        activation_fn=activation_fn,
-        scope=scope,
-    )
+    is_frozen = not (batch_statistics or trainable)
+    with tf.get_default_graph().gradient_override_map({"FusedBatchNormV3": FROZEN} if is_frozen else {}):
+        return slim.batch_norm(
+            inputs,
+            scale=scale,
+            epsilon=epsilon,
+            decay=decay,
+            is_training=batch_statistics,
+            trainable=trainable,
+            param_initializers={"gamma": tf.initializers.constant(gamma)},
+            activation_fn=activation_fn,
+            scope=scope,
+        )
+
+
+FROZEN = "FrozenBatchNorm"
+
+
+@tf.RegisterGradient(FROZEN)
+def _frozen_batch_norm_gradient(op: tf.Operation, gradient: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
+    """The gradient where statistics, gamma and beta are constants: a factor for each channel.
+
+    TensorFlow's own computes gradients of gamma and beta too, and keeps the layer's inputs in memory for them.
+    """
+    _, gamma, _, _, variance = op.inputs
+    return [gradient * (gamma * tf.math.rsqrt(variance + op.get_attr("epsilon"))), None, None, None, None]
 
 
 def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: str, **options: Any) -> tf.Tensor:

@@ -243,3 +243,28 @@ def test_dropout_is_a_function_of_seed_and_scope():
     assert not np.array_equal(values[0], values[3])
     assert set(np.unique(values[0])) == {0, 2}
     assert abs(values[0].mean() - 1) < 0.05
+
+
+def test_a_frozen_batch_norms_gradient_is_a_factor():
+    """TensorFlow's own gradient, which is taken where gamma and beta are trained, gives the same."""
+    x, found = random(2, 5, 7, 4), {}
+    for trainable in (False, True):
+        with tf.Graph().as_default() as graph:
+            inputs = tf.constant(x)
+            y = layers.batch_norm(inputs, scope="bn", gamma=1.7, trainable=trainable, activation_fn=tf.nn.relu)
+            found[trainable] = evaluate(tf.gradients(tf.reduce_sum(y * y), inputs)[0])
+            types = {op.type for op in graph.get_operations()}
+        assert ("FusedBatchNormGradV3" in types) == trainable
+    np.testing.assert_allclose(found[False], found[True], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "is_wide"), [(13, False), (12, True), (5, True)])
+def test_weights_of_a_convolution_that_reaches_beyond_its_inputs_have_a_gradient_by_taps(side, is_wide):
+    with tf.Graph().as_default() as graph:
+        x, w = tf.constant(random(2, side, 20, 3)), tf.constant(random(3, 3, 3, 4, seed=1))
+        found = [tf.gradients(c(x, w, 6) ** 2, [x, w]) for c in (dilation.native, dilation.decomposed)]
+        ours, other = evaluate(found)
+        filters = [op for op in graph.get_operations() if op.type == "Conv2DBackpropFilter"]
+    assert len(filters) == (1 if is_wide else 2)
+    for gradient, expected in zip(ours, other, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)

@@ -147,18 +147,25 @@ def test_the_same_run_twice_is_the_same(trained, sample_set, tmp_path):
     assert losses(tmp_path / "again") == losses(trained)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_resume_after_a_kill_gives_the_losses_of_a_straight_run(sample_set, tmp_path, variant):
+@pytest.mark.parametrize("settings", [*({"variant": name} for name in VARIANTS), {"precision": "bf16"}])
+def test_resume_after_a_kill_gives_the_losses_of_a_straight_run(sample_set, tmp_path, settings):
     """A process killed after step 6, its newest checkpoint at 4: steps 5 and 6 are done again, alike."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert train(sample_set, straight, variant=variant) == 0
-    assert train(sample_set, killed, variant=variant) == 0
+    assert train(sample_set, straight, **settings) == 0
+    assert train(sample_set, killed, **settings) == 0
     checkpoint_files.delete(killed / "model.ckpt-8")
     log = (killed / "log.jsonl").read_text().splitlines(keepends=True)
     (killed / "log.jsonl").write_text("".join(log[:6]) + '{"step": 7, "lo')
-    assert train(sample_set, killed, "--resume", variant=variant) == 0
+    assert train(sample_set, killed, "--resume", **settings) == 0
     assert losses(killed) == losses(straight)
     assert checkpoint_files.newest_checkpoint(killed).name == "model.ckpt-8"
+
+
+def test_bf16_trains_otherwise_but_nearly_as_fp32(trained, sample_set, tmp_path):
+    assert train(sample_set, tmp_path / "r", precision="bf16") == 0
+    ours, fp32 = losses(tmp_path / "r"), losses(trained)
+    assert ours != fp32
+    assert max(abs(ours[step] - fp32[step]) / fp32[step] for step in fp32) < 0.02
 
 
 def test_resume_needs_no_settings(sample_set, tmp_path):
