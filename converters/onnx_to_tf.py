@@ -19,6 +19,7 @@ import onnx
 from onnx import numpy_helper
 
 from common import program
+from common.console import show
 from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -344,12 +345,12 @@ def pattern(text: str) -> re.Pattern:
     """A `--not-loaded` argument. Raises UserError when it is no regular expression."""
     try:
         return re.compile(text)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"--not-loaded {text}: is not a regular expression ({error})") from None
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return brief((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -376,7 +377,7 @@ def _run(args: argparse.Namespace) -> None:
     model = load_onnx(args.onnx)
     settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
     filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))
-    print(write_checkpoint(filled, args.out))
+    show(write_checkpoint(filled, args.out))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """`predict`: label maps and overlays of pictures."""
 
 import argparse
-import sys
 
+from common import program
 from common.commands.options import add_inference, with_protocol
-from common.console import LONGEST_LINE, show
+from common.console import show
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE
-from common.errors import printable
 from common.files import check_writable
-from common.inference.prediction import classes_line, find_pictures, predict, refuse_collisions
+from common.inference.prediction import array_endings, classes_line, find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
@@ -38,7 +37,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     kept = weights.path.parent / DATASET_FILE
     card = card_by_name(str(kept) if kept.is_file() else recipe.dataset)
-    refuse_collisions(pictures, args.out)
+    refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 
     from common.inference.segmenter import Segmenter
@@ -52,7 +51,6 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
         )  # fmt: skip
     for line in found:
         show(line)
-    for failure in failures:
-        print(f"error: {printable(failure, LONGEST_LINE)}", file=sys.stderr)
-    print(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
-    return 2 if failures else 0
+    status = program.report_failures(failures)
+    show(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
+    return status

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.console import show
 from common.data.figures import add_png_note, drawn_by_us
 from common.data.masks import read_image, save_label_png
 from common.data.sets.voc import voc_palette
@@ -85,14 +86,12 @@ def dense_crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParam
     log_unary = np.clip(probabilities, MIN_PROBABILITY, 1).astype(np.float32, copy=False)
     log_unary = np.log(log_unary, out=log_unary).reshape(-1, probabilities.shape[2])
     marginals = np.empty_like(log_unary)
-    lattices = []
     for step in range(parameters.iterations + 1):
-        if step:
-            lattices = [kernel.blurred(marginals) for kernel in kernels]
+        messages = [(kernel, kernel.blurred(marginals)) for kernel in kernels if step]
         for number, block in enumerate(blocks(len(marginals))):
             scores = log_unary[block].copy()
-            for kernel, lattice in zip(kernels, lattices, strict=bool(step)):
-                scores += kernel.sliced(lattice, number)  # Potts: a label gains from the pixels that share it
+            for kernel, lattice in messages:  # Potts: a label gains from the pixels that share it
+                scores += kernel.sliced(lattice, number)
             marginals[block] = _softmax(scores)
     return marginals.reshape(probabilities.shape)
 
@@ -187,6 +186,19 @@ def read_probabilities(path: Path, size: tuple[int, int], are_scores: bool = Fal
     return array
 
 
+def _may_replace(marginals: Path, label: Path, shape: tuple[int, ...]) -> bool:
+    """Whether no array is at `marginals`, or one of an earlier run: with its label map beside it, and of this shape.
+
+    `predict --save-logits` gives its scores, of another shape, the same name.
+    """
+    if not marginals.exists():
+        return True
+    try:
+        return drawn_by_us(label) and np.load(marginals, mmap_mode="r", allow_pickle=False).shape == shape
+    except Exception:  # numpy raises whatever a broken header leads it to
+        return False
+
+
 def _run(args: argparse.Namespace) -> None:
     parameters = CrfParameters(**{f.name: getattr(args, f.name) for f in dataclasses.fields(CrfParameters)})
     label_path, marginals_path = (args.out / f"{args.image.stem}{suffix}" for suffix in (".png", ".npy"))
@@ -198,14 +210,18 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(f"--out {args.out}: {label_path.name} is there, and no result of this suite; choose another "
                         f"folder, or move it")  # fmt: skip
     image = read_image(args.image)
-    marginals = dense_crf(image, read_probabilities(args.probabilities, image.shape[:2], args.softmax), parameters)
+    probabilities = read_probabilities(args.probabilities, image.shape[:2], args.softmax)
+    if args.save_marginals and not _may_replace(marginals_path, label_path, probabilities.shape):
+        raise UserError(f"--out {args.out}: {marginals_path.name} is there, and no marginals of this picture; choose "
+                        f"another folder, or move it")  # fmt: skip
+    marginals = dense_crf(image, probabilities, parameters)
     if args.save_marginals:
         with atomic(marginals_path) as temporary:
             np.save(temporary, marginals)
     with atomic(label_path) as temporary:
         save_label_png(temporary, marginals.argmax(axis=2).astype(np.uint8), voc_palette(256))
         add_png_note(temporary)
-    print(label_path)
+    show(label_path)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,8 @@ from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
-OVERLAY, PROBABILITIES = "_overlay.png", "_probabilities.npy"  # end the names of results
+OVERLAY = "_overlay.png"  # this and the following end the names of results
+LOGITS, PROBABILITIES = ".npy", "_probabilities.npy"
 LONGEST_NAME = 255  # bytes, on the usual file systems
 
 if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
@@ -72,7 +73,7 @@ def predict(
     Raises:
       UserError: a result would overwrite a picture or another result, or scores of a picture are not finite.
     """
-    refuse_collisions(pictures, out)
+    refuse_collisions(pictures, out, array_endings(save_logits, save_probabilities))
     failures = []
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
         for path in pictures:
@@ -107,10 +108,10 @@ def _label_and_arrays(
         probabilities = segmenter.probabilities(image)
         arrays[PROBABILITIES] = probabilities.astype(save_probabilities)
     if save_logits and recipe.is_single_pass and not recipe.crf:
-        label, arrays[".npy"] = segmenter.label_and_logits(image)
+        label, arrays[LOGITS] = segmenter.label_and_logits(image)
         return label, arrays
     if save_logits:
-        arrays[".npy"] = segmenter.logits(image)
+        arrays[LOGITS] = segmenter.logits(image)
     if save_probabilities and (recipe.crf or not (recipe.is_single_pass or recipe.scale_fusion == "max_logits")):
         return probabilities.argmax(axis=-1).astype(np.uint8), arrays
     return segmenter.label(image), arrays
@@ -130,18 +131,28 @@ def _refuse_long_name(path: Path, with_probabilities: bool) -> None:
         raise UserError(f"its name is too long for its results, which end in {longest}; rename it")
 
 
-def refuse_collisions(pictures: Sequence[Path], out: Path) -> None:
-    """Raise UserError when two pictures would share a result, or a result would overwrite a picture."""
+def array_endings(save_logits: bool, save_probabilities: str) -> tuple[str, ...]:
+    """How the names of the arrays end that `predict` writes for each picture."""
+    return (LOGITS,) * save_logits + (PROBABILITIES,) * bool(save_probabilities)
+
+
+def refuse_collisions(pictures: Sequence[Path], out: Path, arrays: Sequence[str] = ()) -> None:
+    """Raise UserError when two pictures would share a result, or a result would overwrite what is not this suite's.
+
+    `arrays` is from `array_endings`. An array has no room for a note: it is the suite's where its label map is.
+    """
     inputs = {p.resolve() for p in pictures}
     written: dict[Path, Path] = {}
     for path in pictures:
-        for name in (f"{path.stem}.png", f"{path.stem}{OVERLAY}"):
+        for ending in (".png", OVERLAY, *arrays):
+            name = f"{path.stem}{ending}"
             target = (out / name).resolve()
             if target in inputs:
                 raise UserError(
                     f"--out {out}: {name} is one of the pictures and would be overwritten; choose another folder"
                 )
-            if target.exists() and not drawn_by_us(target):
+            drawn = out / f"{path.stem}.png" if ending in arrays else target
+            if target.exists() and not drawn_by_us(drawn):
                 raise UserError(
                     f"--out {out}: {name} is there, and no prediction of this suite; choose another folder, or move it"
                 )

@@ -196,8 +196,8 @@ class Recipe:
         for pattern in patterns:
             try:
                 re.compile(pattern)
-            except re.error as error:
-                raise UserError(f"'{pattern}': is not a regular expression ({error})") from None
+            except (re.error, RecursionError, OverflowError) as error:
+                raise UserError(f"'{brief(pattern)}': is not a regular expression ({brief(str(error))})") from None
         if min(self.plateau_factors, default=1) <= 0:
             raise UserError(f"plateau_factors={brief(format_value(self.plateau_factors))}: needs factors above 0")
         if not all(0 <= beta < 1 for beta in self.adam_betas):

@@ -10,11 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from common.errors import brief
 from common.paths import ROOT
+from common.weights.npz import check_expansion
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 Chooser = Callable[[h5py.File], Mapping[str, np.ndarray]]
-EXPANSION = 20  # compressed arrays may be so many times as large as the file
 
 
 def is_hdf5(path: Path) -> bool:
@@ -46,7 +47,7 @@ def read_arrays(path: Path, chooser: Chooser) -> dict[str, np.ndarray]:
         )  # fmt: skip
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["the HDF5 library crashed on it"]
-            raise ValueError((lines[-1].partition(": ")[2] or lines[-1])[:300])
+            raise ValueError(brief(lines[-1].partition(": ")[2] or lines[-1]))
         with np.load(out, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
@@ -56,8 +57,7 @@ def to_npz(path: str, out: str, chooser: str) -> None:
     module, _, function = chooser.partition(":")
     with h5py.File(path) as file:
         datasets = list(_datasets(file))
-        if sum(dataset.nbytes for dataset in datasets) > EXPANSION * Path(path).stat().st_size:
-            raise ValueError(f"it declares {sum(dataset.nbytes for dataset in datasets)} bytes of weights")
+        check_expansion(sum(dataset.nbytes for dataset in datasets), Path(path))
         np.savez(out, **getattr(importlib.import_module(module), function)(file))
 
 
@@ -71,7 +71,7 @@ def _datasets(group: h5py.Group, seen: set[int] | None = None) -> Iterator[h5py.
     for name in group:
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
-            raise ValueError(f"{group.name.rstrip('/')}/{name} lies in another file, {link.filename[:100]}")
+            raise ValueError(f"{group.name.rstrip('/')}/{name} lies in another file, {brief(link.filename, 100)}")
         if isinstance(link, h5py.SoftLink):  # another name of what is met elsewhere in this file
             continue
         item = group[name]

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from common.weights.hdf5 import read_arrays
+from common.weights.npz import open_npz
 
 Layers = dict[str, dict[str, np.ndarray]]  # layer -> variable -> array
 
@@ -25,8 +26,9 @@ def read_h5(path: Path) -> Layers:
 
 def read_npz(path: Path) -> Layers:
     """Read the same from an `.npz` keyed `layer/variable`."""
-    with np.load(path, allow_pickle=False) as archive:
-        return _by_layer({key: archive[key] for key in archive.files})
+    archive, shapes = open_npz(path)
+    with archive:
+        return _by_layer({key: archive[key] for key in shapes})
 
 
 def _by_layer(arrays: Mapping[str, np.ndarray]) -> Layers:

@@ -6,16 +6,16 @@ variable names and, for reproductions that know Keras' names, a Keras `.h5`.
 
 import json
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from common.errors import UserError, one_line
+from common.errors import UserError, brief, one_line
 from common.weights.array_pickle import is_pickle, read_array_pickle
 from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix, why_no_checkpoint
+from common.weights.npz import open_npz
 
 if TYPE_CHECKING:
     from common.weights.keras_h5 import Layers
@@ -109,10 +109,10 @@ class Weights:
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such weight file")
         try:
-            archive = np.load(self.path, allow_pickle=False)
-            self.shapes = {name: _npy_shape(archive, name) for name in archive.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.path}: is not a readable .npz file ({error}); fetch or write it again") from None
+            archive, self.shapes = open_npz(self.path)
+        except (OSError, ValueError) as error:
+            reason = brief(str(error))
+            raise UserError(f"{self.path}: is not a readable .npz file ({reason}); fetch or write it again") from None
         self._value = archive.__getitem__
 
     def _open_checkpoint(self):
@@ -145,11 +145,13 @@ class Weights:
         if RECIPE_KEY not in self.shapes:
             return None
         stored = self.value(RECIPE_KEY)
-        stored = stored.item() if isinstance(stored, np.ndarray) else stored
         try:
-            return dict(json.loads(stored))
-        except (TypeError, ValueError):
-            raise UserError(f"{self.path}: holds a recipe that is not JSON; remove {RECIPE_KEY} from it") from None
+            return dict(json.loads(stored.item() if isinstance(stored, np.ndarray) else stored))
+        except (TypeError, ValueError, RecursionError):
+            raise UserError(
+                f"{self.path}: its recipe, {RECIPE_KEY}, is not JSON; the file is damaged: take another checkpoint, or "
+                f"fetch it again"
+            ) from None
 
     def averages(self) -> dict[str, str]:
         """Variable -> the name of its moving average, for the averages that the file holds."""
@@ -195,13 +197,6 @@ def real_array(source: str | Path, name: str, value: object, dtype: np.dtype | t
         raise UserError(f"{source}: '{name}' holds values that are not finite ({bad} of {array.size}); its training "
                         f"diverged or the file is damaged: take an earlier checkpoint, or fetch it again")  # fmt: skip
     return cast
-
-
-def _npy_shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
-    with archive.zip.open(f"{name}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(stream)[0]
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

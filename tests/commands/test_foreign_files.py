@@ -11,7 +11,7 @@ from common.data import class_weights, random_split, sample, tfrecord
 from common.data.check.__main__ import main as check
 from common.data.figures import drawn_by_us
 from common.errors import UserError
-from common.inference import trimap
+from common.inference import crf, trimap
 from common.weights import checkpoints
 from converters import caffe_to_onnx, tfjs_to_tf
 from reproductions.v3plus import demo
@@ -26,6 +26,8 @@ def made(sample_set, tmp_path_factory):
     run = ["train", "--data", sample_set, "--run-dir", folder / "run", "--quiet", "--set", "num_steps=1"]
     assert tiny.run(*run) == 0
     drawn_set(folder / "own", 3)
+    with Image.open(folder / "own/photos/find_00.jpg") as image:
+        np.save(folder / "p.npy", np.full((image.height, image.width, 2), 0.5, np.float32))
     bands = {"1": {"miou": 0.5, "pixel_accuracy": 0.5, "pixels": 10}}
     (folder / "metrics.json").write_text(json.dumps({"miou": 0.8, "trimap": bands}))
     return folder
@@ -54,6 +56,9 @@ def arguments_of(made, data, out):
     build = ["build", "--data", data, "--split", "val", "--shards", "2", "--out", out, "--quiet"]
     own = made / "own/dataset.yaml"
     field = ["describe", "--size", "33", "--limit", "1", "--receptive-field", out / "a.png"]
+    photo = made / "own/photos/find_00.jpg"
+    predict = ["predict", photo, "--checkpoint", made / "run/model.ckpt-1", "--out", out, "--quiet"]
+    refine = ["--image", photo, "--probabilities", made / "p.npy", "--out", out, "--iterations", "1"]
     return {
         "evaluate metrics": (tiny.run, evaluate, "metrics.json"),
         "evaluate labels": (tiny.run, evaluate, f"labels/{stem}.png"),
@@ -73,6 +78,9 @@ def arguments_of(made, data, out):
         "check chart": (check, [own, "--quiet", "--out", out], "class_frequencies.png"),
         "check json": (check, [own, "--quiet", "--out", out / "c", "--json", out / "a.json"], "a.json"),
         "onnx": (caffe_to_onnx.main, ["--prototxt", "a", "--caffemodel", "b", "--out", out / "a.onnx"], "a.onnx"),
+        "predict logits": (tiny.run, [*predict, "--save-logits"], "find_00.npy"),
+        "predict probabilities": (tiny.run, [*predict, "--save-probabilities"], "find_00_probabilities.npy"),
+        "crf marginals": (crf.main, [*refine, "--save-marginals"], "find_00.npy"),
         "demo sheet": (demo.main, [made / "own/photos", "--out", out, "--quiet"], "demo.png"),
         "demo figure": (demo.main, [made / "own/photos", "--out", out / "o", "--figure", out / "f.jpg"], "f.jpg"),
     }
@@ -92,8 +100,8 @@ def test_somebody_elses_file_stays(what, made, sample_set, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "what", ["evaluate labels", "describe", "trimap", "tfrecord", "sample", "random_split", "class_weights",
-             "check chart", "check json"],
+    "what", ["predict logits", "predict probabilities", "crf marginals", "evaluate labels", "describe", "trimap",
+             "tfrecord", "sample", "random_split", "class_weights", "check chart", "check json"],
 )  # fmt: skip
 def test_ones_own_results_are_written_again(what, made, sample_set, tmp_path):
     out = tmp_path / "out"

@@ -212,3 +212,10 @@ def test_a_stored_cell_of_another_type_is_refused(value):
 
     with pytest.raises(UserError, match="model.ckpt-5: dense_prediction_cell"):
         V3PlusRecipe.from_json({"variant": "x", "dense_prediction_cell": value}, "model.ckpt-5")
+
+
+@pytest.mark.parametrize("pattern", ["(" * 100_000, "a{99999999999}", "["])
+def test_a_pattern_that_is_no_regular_expression_is_one_sentence(pattern):
+    with pytest.raises(UserError, match="is not a regular expression") as error:
+        settle(f"weight_decay_on={pattern}")
+    assert len(str(error.value)) < 500

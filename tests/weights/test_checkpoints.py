@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -284,3 +286,26 @@ def test_paths_that_tensorflow_takes_for_patterns(tmp_path, variables, name):
     assert checkpoints.save(session, saver, folder, 3, keep=1).parent == folder
     assert checkpoint_files.newest_checkpoint(folder).name == "model.ckpt-3"
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_single_array_is_no_npz(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(3))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(UserError, match="a.npz: is not a readable .npz file .it is a single array"):
+        Weights(tmp_path / "a.npz")
+
+
+def test_an_npz_that_declares_more_than_it_holds(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", bytes(300 << 20))
+    with pytest.raises(UserError, match="bomb.npz: is not a readable .npz file .it declares 314572800 bytes"):
+        Weights(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("stored", [
+    np.array("[" * 100_000), np.array(["a", "b"]), np.ones(3, np.float32), np.array("5"), np.array("{"),
+])  # fmt: skip
+def test_a_stored_recipe_of_another_kind_is_one_sentence(tmp_path, stored):
+    np.savez(tmp_path / "w.npz", w=np.ones(3, np.float32), recipe_json=stored)
+    with pytest.raises(UserError, match="w.npz: its recipe, recipe_json, is not JSON"):
+        Weights(tmp_path / "w.npz").recipe()
