@@ -40,6 +40,7 @@ TARGETS = {
     "check": {"DATA": []},
     "compare": {"A": [], "B": [], "OUT": ["--out"], "DATA": ["--data"]},
     "report": {"DATA": ["--data"], "OUT": ["--out"]},
+    "bench": {"ONLY": ["--only"], "ROUNDS": ["--rounds"]},
 }  # fmt: skip
 
 
@@ -103,6 +104,8 @@ def test_values_of_the_environment_too(checkout):
         (["report"], []),
         (["results"], []),
         (["models"], ["--write"]),
+        (["bench"], []),
+        (["bench", "ONLY=ops dilation", "ROUNDS=3"], ["--only", "ops dilation", "--rounds", "3"]),
     ],
 )  # fmt: skip
 def test_the_command_lines_of_the_readmes(checkout, arguments, said):
@@ -162,3 +165,24 @@ def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
     assert "has no venv module" in done.stdout
     done = subprocess.run(["make", "-s", "setup", "PYTHON=/none"], cwd=checkout, capture_output=True, text=True)
     assert 'none of "/none" is Python 3.11, 3.12 or 3.13; install one of them' in done.stdout
+
+
+def test_a_peer_that_cannot_be_installed_is_named_and_the_others_go_on(checkout):
+    lock = "openvino==1 \\\n    --hash=sha256:00\nonnx==2 \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\n"
+    (checkout / "requirements-bench.lock").write_text(lock)
+    (checkout / ".venv/bin/python").write_text("#!/bin/bash\nmkdir -p .venv-bench/bin; cp pip .venv-bench/bin/python\n")
+    pip = checkout / "pip"
+    pip.write_text('#!/bin/bash\necho "$@" >> asked; ! grep -q openvino .venv-bench/peer.lock\n')
+    pip.chmod(0o755)
+    done = subprocess.run(["make", "-s", "setup-bench"], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall("note: .*", done.stdout) == [
+        "note: openvino could not be installed; the bench goes on without it"
+    ]
+    assert (checkout / ".venv-bench/peer.lock").read_text() == lock[lock.index("onnx==2") :]
+    asked = (checkout / "asked").read_text().splitlines()
+    assert len(asked) == 3
+    assert all("--no-deps" in line for line in asked)
+    assert "--require-hashes" in asked[0]
+    assert re.search(r"torch==\S+\+cpu$", asked[-1])
+    assert (checkout / ".venv-bench/.installed").is_file()

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
-from common.files import read_json
 from common.recipe.recipe import format_value
+from common.results import speed
 from common.results.marks import mark_names
 from common.results.matching import matching_record, what_it_needs
 from common.results.protocol import protocol_text
 from common.results.published import read_published
-from common.results.records import results_dir
 from common.results.tables import repository_figures
 
 Record = Mapping[str, Any]
@@ -110,15 +108,17 @@ def published(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def bench() -> dict[str, Any] | None:
-    """`make bench`'s figures: `groups` of [name, [[figure, value], ...]], and what they were measured with."""
-    path = results_dir() / "bench.json"
-    found = read_json(path)
+    """`make bench`'s figures: `groups` of [part, [[contestant, figures], ...]], and what they were measured with."""
+    found = speed.read_bench()
     if found is None:
         return None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: is no table of figures; measure again with `make bench`, or restore it")
-    groups = [[name, list(value.items())] for name, value in found.items() if isinstance(value, dict)]
-    return {
-        "groups": [group for group in groups if group[0] != "versions"],
-        "about": [f"{name}: {value}" for name, value in found.items() if not isinstance(value, dict)],
-    }
+    parts = list(found["parts"].values())
+    groups = [[part["title"], [[name, _figures(f)] for name, f in part["contestants"].items()]] for part in parts]
+    return {"groups": groups, "about": speed.machines(parts)}
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    if "median" not in figures:
+        return figures.get("skipped", "-")
+    memory = f", {figures['peak_mib']} MiB" if "peak_mib" in figures else ""
+    return f"{figures['median']:.3f} s{memory}"

@@ -1,10 +1,11 @@
-"""`python -m common.results`: results/RESULTS.md, results/PARITY.md and the README's tables, from records alone."""
+"""`python -m common.results`: RESULTS.md, PARITY.md and the README's tables, from records and the bench alone."""
 
 import argparse
 import sys
 
 from common import program
-from common.results import parity
+from common.console import show
+from common.results import parity, speed
 from common.results.records import results_dir
 from common.results.tables import write_results
 
@@ -20,9 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(_: argparse.Namespace) -> int:
     left_out = write_results()
-    print(results_dir() / "RESULTS.md")
+    show(results_dir() / "RESULTS.md")
     page, others = parity.write_page()
-    print(page)
+    show(page)
+    speed.fill_readme()
     return program.report_failures([*left_out, *others])
 
 

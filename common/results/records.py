@@ -146,7 +146,7 @@ def write_record(
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _public(command),
         "code": code_version(reproduction.module),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": versions(),
         "cpu": cpu(),
         "cores": os.cpu_count(),
@@ -296,7 +296,9 @@ def _public(command: str) -> str:
     return shlex.join(shown(Path(w)) if Path(w).is_absolute() else w for w in words)
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The checkout's commit, with `+changes` when files differ from it; None outside of git."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True

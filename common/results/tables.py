@@ -2,11 +2,14 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from common.errors import UserError
 from common.files import write_text
 from common.recipe.recipe import METRIC
+from common.results import speed
 from common.results.marks import explanation, mark_names
 from common.results.matching import matching_record, what_it_needs
 from common.results.possible import inits_text
@@ -36,15 +39,19 @@ def write_results(readme: Path | None = None) -> list[str]:
       UserError: published.yaml cannot be read, or the README has lost its markers.
     """
     left_out: list[str] = []
-    records, published = read_records(left_out=left_out), read_published()
-    write_text(results_dir() / "RESULTS.md", results_text(records, published))
+    records, published, bench = read_records(left_out=left_out), read_published(), None
+    try:
+        bench = speed.read_bench()
+    except UserError as error:
+        left_out.append(f"{error}; left out")
+    write_text(results_dir() / "RESULTS.md", results_text(records, published, bench))
     fill("results", readme_tables(records, published), readme)
     return left_out
 
 
-def results_text(records: list[dict], published: list[PublishedRow]) -> str:
-    """RESULTS.md: what was measured, what is comparable with published numbers, what is missing, and the sample
-    runs."""
+def results_text(records: list[dict], published: list[PublishedRow], bench: Mapping[str, Any] | None = None) -> str:
+    """RESULTS.md: what was measured, what is comparable with published numbers, what is missing, the sample runs, and
+    the speed that `make bench` measured."""
     ours = [matching_record(row, records) for row in published]
     parts = [
         "# Results",
@@ -64,6 +71,8 @@ def results_text(records: list[dict], published: list[PublishedRow]) -> str:
         "The pictures are drawn. These rows show that training, evaluation and tables work; they reproduce nothing.",
         _measured(_sample(records), before=True),
         _commands(_sample(records)),
+        "## Speed",
+        speed.section(bench),
     ]
     return _from_results("\n\n".join(part for part in parts if part)) + "\n"
 

@@ -17,7 +17,7 @@ from common.data.split import Split
 from common.errors import UserError
 from common.inference.picture_scores import PictureScores
 from common.paths import ROOT, is_inside, slug
-from common.results import records
+from common.results import records, speed
 from common.results import tables as results
 from common.results.marks import MARKS, mark_names
 from common.results.published import read_published
@@ -221,8 +221,11 @@ def test_committed_results_are_what_the_committed_records_give(tmp_path):
     assert all(r["digest"] == records.digest(r) for r in committed)
     (tmp_path / "published.yaml").write_text(git("show", "HEAD:results/published.yaml"), encoding="utf-8")
     published = read_published(tmp_path / "published.yaml")
-    assert git("show", "HEAD:results/RESULTS.md") == results.results_text(committed, published)
+    has_bench = git("ls-tree", "--name-only", "HEAD", "results/bench.json")
+    bench = json.loads(git("show", "HEAD:results/bench.json")) if has_bench else None
+    assert git("show", "HEAD:results/RESULTS.md") == results.results_text(committed, published, bench)
     assert results.readme_tables(committed, published) in git("show", "HEAD:README.md")
+    assert speed.readme_lines(bench) in git("show", "HEAD:README.md")
 
 
 def test_reproduce_on_real_pictures(voc_subset, tmp_path, monkeypatch, results_dir):
