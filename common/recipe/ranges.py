@@ -21,7 +21,6 @@ _AMOUNTS = (
     "power",
     "momentum",
     "residual_gamma",
-    "calibration_batches",
     "step_factor",
     "plateau_tolerance",
     "plateau_min_delta",
@@ -29,10 +28,10 @@ _AMOUNTS = (
     "epochs",
     "hard_example_mining_step",
     "gradient_clip",
-    "scale_step",
     "resize_factor",
 )
 MOST_OF_ANY = 10**12
+LARGEST_FLOAT = 1e30  # networks compute in float32, whose largest is 3.4e38
 EPOCH = -1  # an interval of steps that is a pass over the data
 INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
 RANGES = {
@@ -42,13 +41,15 @@ RANGES = {
     "crf_iterations": (0, 1000),
     "ignore_label": (0, 255),
     "grad_update_every": (1, 10_000),
+    "calibration_batches": (0, 10_000),
+    **dict.fromkeys(("min_scale", "max_scale"), (0.01, 32)),
+    "scale_step": (0, 32),
     **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
     **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
 }
 ABOVE_ZERO = (
     "learning_rate",
-    "min_scale",
     "pixel_scale",
     "adam_epsilon",
     "depth_multiplier",
@@ -66,8 +67,8 @@ def check_range(name: str, value: Any) -> None:
         )
     if any(isinstance(n, int) and abs(n) > MOST_OF_ANY for n in numbers):
         raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
-    if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
-        raise UserError(f"{name}={brief(format_value(value))}: must be finite")
+    if any(isinstance(n, float) and not abs(n) <= LARGEST_FLOAT for n in numbers):  # NaN is not
+        raise UserError(f"{name}={brief(format_value(value))}: must be finite, and at most {LARGEST_FLOAT:.1g}")
     least, most = RANGES.get(name, (-math.inf, math.inf))
     if name in RANGES and not all(least <= n <= most for n in numbers):
         limits = f"at most {most}" if least == -math.inf else f"from {least} to {most}"

@@ -207,6 +207,8 @@ class Recipe:
             raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
         if self.resize_range:
             self._check_resize_range()
+        if 0 < self.scale_step < (self.max_scale - self.min_scale) / 1000:
+            raise UserError(f"scale_step={self.scale_step}: makes more than a thousand factors; 0 draws any between")
         if self.max_scale < self.min_scale:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
