@@ -268,3 +268,16 @@ def test_weights_of_a_convolution_that_reaches_beyond_its_inputs_have_a_gradient
     assert len(filters) == (1 if is_wide else 2)
     for gradient, expected in zip(ours, other, strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("rule", [{}, {"align_corners": True}, {"half_pixel_centers": True}])
+@pytest.mark.parametrize("sizes", [((5, 7), (33, 41)), ((1, 1), (9, 4)), ((20, 30), (7, 11)), ((6, 6), (6, 6))])
+def test_the_gradient_of_a_resize_is_tensorflows(sizes, rule):
+    before, after = sizes
+    with tf.Graph().as_default() as graph:
+        x, caused = tf.constant(random(2, *before, 3)), tf.constant(random(2, *after, 3, seed=1))
+        ours = layers.resize_bilinear(x, after, **rule)
+        other = tf.raw_ops.ResizeBilinear(images=x, size=after, **{"half_pixel_centers": False, **rule})
+        found, expected = evaluate([tf.gradients(y, x, caused)[0] for y in (ours, other)])
+        assert [op.type for op in graph.get_operations()].count("ResizeBilinearGrad") == 1
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

@@ -24,6 +24,21 @@ def probabilities(logits):
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+def test_the_softmax_loss_is_tensorflows_and_its_gradient_too():
+    """Also where the scores are so far apart that probabilities are 0."""
+    rng = np.random.RandomState(0)
+    logits, labels = (rng.randn(2, 9, 7, 5) * 60).astype(np.float32), rng.randint(0, 5, (2, 9, 7))
+    with tf.Graph().as_default(), tf.Session() as session:
+        scores, truth, weights = tf.constant(logits), tf.constant(labels, tf.int32), tf.constant(rng.rand(2, 9, 7))
+        ours = LOSSES["softmax"](scores, truth, Recipe(variant="x", num_classes=5))
+        other = tf.nn.sparse_softmax_cross_entropy_with_logits(logits=scores, labels=truth)
+        found = [
+            session.run((loss, tf.gradients(loss * tf.cast(weights, tf.float32), scores)[0])) for loss in (ours, other)
+        ]
+    for mine, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_void_pixels_masked_or_averaged():
     equal, labels = np.zeros((4, 3)), [0, 1, 255, 255]
     assert loss_of(equal, labels) == pytest.approx(np.log(3))
