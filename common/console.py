@@ -6,11 +6,9 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from common.errors import printable
+from common.errors import LONGEST_MESSAGE, printable
 
 LOG_EVERY_SECONDS = 10
-LONGEST_LINE = 4000  # characters of what `say` says
-
 
 _hushed = False
 
@@ -64,12 +62,13 @@ def say(text: str, quiet: bool = False) -> None:
     if not quiet:
         from tqdm import tqdm
 
-        tqdm.write(printable(text, LONGEST_LINE), file=sys.stderr)
+        tqdm.write(printable(text, LONGEST_MESSAGE), file=sys.stderr)
 
 
-def show(text: str) -> None:
-    """Print a result that has names from files in it: what would steer a terminal is escaped."""
-    print(printable(text, len(text)))
+def show(result: object) -> None:
+    """Print a result to stdout, at once and whole; what would steer a terminal is escaped, since names may hold it."""
+    text = str(result)
+    print(printable(text, len(text)), flush=True)
 
 
 class StopSignal:

@@ -5,6 +5,7 @@ import reprlib
 import unicodedata
 from typing import Any
 
+LONGEST_MESSAGE = 1000  # characters of a sentence to a person, whatever a file made of it
 LONGEST_QUOTE = 200  # characters of a person's text or value that a message quotes
 
 
@@ -53,4 +54,4 @@ def one_line(error: Exception) -> str:
     text = str(error).strip()
     text = re.split(r"^Node: .*$", text, flags=re.MULTILINE)[-1].strip()
     line = (text.splitlines() or [type(error).__name__])[0]
-    return line.rpartition("; ")[2].partition(": perhaps your file")[0][:300]
+    return brief(line.rpartition("; ")[2].partition(": perhaps your file")[0])

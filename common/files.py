@@ -32,13 +32,12 @@ _swept: set[Path] = set()  # folders that this process has looked through for wh
 def half_written(kind: str, folder: Path) -> str:
     """The beginning of the names of unfinished files that this process writes in `folder`: `kind`, machine and process.
 
-    Files that killed processes of this machine left there are removed, once for each folder.
+    The folder is swept first, once in a process.
     """
     here = folder.absolute()
     if here not in _swept:
         _swept.add(here)
-        for left in _left_by_killed(folder):
-            _remove(left)
+        sweep(folder)
     return f"{kind}{_machine()}-{os.getpid()}-"
 
 
@@ -46,12 +45,16 @@ def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode('utf-8', 'surrogateescape')):08x}"
 
 
-def _left_by_killed(folder: Path) -> Iterator[Path]:
+def sweep(folder: Path, below: bool = False) -> None:
+    """Remove what killed processes left half-written in `folder`, if there is one; with `below` in its folders too.
+
+    What a living process writes stays, and so does what one of another machine on the same disk wrote.
+    """
     kinds = "|".join(map(re.escape, HALF_WRITTEN))
-    for path in folder.glob(".*"):
+    for path in list(folder.glob("**/.*" if below else ".*")):
         match = re.match(rf"(?:{kinds}){_machine()}-(\d+)-", path.name)
         if match and not _is_alive(int(match[1])):
-            yield path
+            _remove(path)
 
 
 def _is_alive(process: int) -> bool:
@@ -260,12 +263,6 @@ def plain_folder(folder: Path) -> Iterator[Path]:
 def is_plain(path: Path) -> bool:
     """Whether every library reads the path literally: it has only letters, digits and . _ - + = , @ ~ of ASCII."""
     return re.fullmatch(r"[A-Za-z0-9._+=,@~/-]*", str(path)) is not None
-
-
-def sweep(folder: Path, below: bool = False) -> None:
-    """Remove what killed processes left half-written in `folder`, if there is one; with `below` in its folders too."""
-    for left in [path for path in folder.glob("**/.*" if below else ".*") if path.name.startswith(HALF_WRITTEN)]:
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def check_writable(folder: Path, title: str) -> None:

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from common.errors import UserError
+from common.errors import UserError, brief
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LONGEST_NAME = 120  # bytes; file systems take 255, and endings and numbers are put behind a name
+LONGEST_PLAIN_NAME = 120  # bytes; file systems take 255, and endings and numbers are put behind a name
 _SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
@@ -23,11 +23,11 @@ def plain_name(text: str, what: str) -> str:
     """
     if not text.strip() or text.startswith(".") or _SEPARATORS.search(text):
         wrong = "is no plain name (no slashes, no control characters, no dot in front)"
-    elif len(text.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
-        wrong = f"is longer than {LONGEST_NAME} bytes"
+    elif len(text.encode("utf-8", "surrogateescape")) > LONGEST_PLAIN_NAME:
+        wrong = f"is longer than {LONGEST_PLAIN_NAME} bytes"
     else:
         return text
-    raise UserError(f"{what}: {text[:60]!r} {wrong}; give it another")
+    raise UserError(f"{what}: '{brief(text, 60)}' {wrong}; give it another")
 
 
 def is_inside(text: str) -> bool:

@@ -11,9 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from common.console import hush
-from common.errors import UserError, printable
-
-LONGEST = 4000  # characters of a message, whatever a file made of it
+from common.errors import LONGEST_MESSAGE, UserError, brief, printable
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -29,7 +27,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {printable(message, LONGEST)}; --help lists what {self.prog} takes\n")
+        self.exit(2, f"error: {printable(message, LONGEST_MESSAGE)}; --help lists what {self.prog} takes\n")
 
     def add_subparsers(self, **kwargs: Any) -> argparse._SubParsersAction:
         """Add subcommands as argparse does; each one answers for its own wrong arguments."""
@@ -69,8 +67,12 @@ def whole_number(least: int) -> Callable[[str], int]:
 def report_failures(sentences: Sequence[str]) -> int:
     """Say on stderr what failed while the rest went on; returns the exit status: 2 if anything did, else 0."""
     for sentence in sentences:
-        print(f"error: {printable(sentence, LONGEST)}", file=sys.stderr)
+        _tell(f"error: {sentence}")
     return 2 if sentences else 0
+
+
+def _tell(text: str) -> None:
+    print(printable(text, LONGEST_MESSAGE), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -105,21 +107,19 @@ def run(program: Callable[[], int | None]) -> int:
         with _unwinding():
             return program() or 0
     except UserError as error:
-        print(f"error: {printable(str(error), LONGEST)}", file=sys.stderr)
+        _tell(f"error: {error}")
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = None
         return 0
     except OSError as error:  # a full disk, a folder without permission
-        print(
-            f"error: {printable(str(error.filename or 'writing'), LONGEST)}: {error.strerror or error}", file=sys.stderr
-        )
+        _tell(f"error: {error.filename or 'writing'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _tell("stopped")
         return 130
     except Exception as error:
         if os.environ.get("TRACEBACK"):
             raise
-        reason = (str(error).strip().splitlines() or [""])[0]
-        print(f"error: unforeseen {type(error).__name__}: {reason}; TRACEBACK=1 shows where", file=sys.stderr)
+        reason = brief((str(error).strip().splitlines() or [""])[0])
+        _tell(f"error: unforeseen {type(error).__name__}: {reason}; TRACEBACK=1 shows where")
         return 1
     return 2

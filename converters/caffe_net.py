@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import Message
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.words import NAMED, some
 from converters.caffe_blobs import MAX_TEXT_BYTES, Blobs, embedded_blobs, read_blobs
 from converters.caffe_schema import v2_type
@@ -45,6 +45,11 @@ class Layer:
     line: int
     blobs: list[np.ndarray] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The layer as a message names it."""
+        return f"'{brief(self.name, 60)}' ({brief(self.type, 60)})"
 
 
 @dataclass
@@ -182,7 +187,9 @@ def _inputs(path: Path, proto: Message) -> dict[str, tuple[int, ...] | None]:
 def _layer(path: Path, message: Message, position: int, line: int) -> Layer:
     kind = message.type if message.DESCRIPTOR.name == "LayerParameter" else v2_type(message.type)
     if not kind:
-        raise UserError(f"{path}:{line}: layer {message.name!r} has no type (nets older than V1 are not read)")
+        raise UserError(
+            f"{path}:{line}: layer '{brief(message.name, 60)}' has no type (nets older than V1 are not read)"
+        )
     name = message.name or f"{kind.lower()}{position}"
     return Layer(name, kind, list(message.bottom), list(message.top), message, line)
 

@@ -106,7 +106,7 @@ class Scope:
 
     def fail(self, reason: str) -> NoReturn:
         layer = self.layer
-        raise UserError(f"{self.net.path}:{layer.line}: layer {layer.name!r} ({layer.type}): {reason}")
+        raise UserError(f"{self.net.path}:{layer.line}: layer {layer.title}: {reason}")
 
     def param(self, name: str) -> Message:
         """The layer's parameter message; all defaults when the prototxt has none."""

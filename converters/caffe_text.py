@@ -9,7 +9,7 @@ from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from converters.caffe_schema import NetParameter
 
 MAX_BINARY_BYTES = (2 << 30) - 1  # protobuf's own limit
@@ -99,21 +99,15 @@ def parse(path: Path, text: str) -> tuple[Message, Outline]:
         text_format.Parse(text, proto, allow_unknown_field=True)
     except text_format.ParseError as error:
         line = error.GetLine() or 1
-        reason = short(str(error).rpartition("': ")[2])  # behind the place and the whole line
+        reason = brief(" ".join(str(error).rpartition("': ")[2].split()))  # behind the place and the whole line
         if "\\" in (text.split("\n")[line - 1 : line] or [""])[0]:
             reason += "; in strings a backslash changes the next character: write paths with /"
         raise UserError(f"{path}:{line}: is no valid prototxt: {reason}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is no valid prototxt: {short(error)}") from None
+        raise UserError(f"{path}: is no valid prototxt: {brief(' '.join(str(error).split()))}") from None
     if len(found.lines) != len(proto.layer) + len(proto.layers):
         raise UserError(f"{path}: is no valid prototxt: the braces of its layers do not match")
     return proto, found
-
-
-def short(reason: object) -> str:
-    """A reason on one line, cut to 200 characters."""
-    words = " ".join(str(reason).split())
-    return words if len(words) <= 200 else words[:200] + " ..."
 
 
 def _with_plain_backslashes(match: re.Match) -> str:

@@ -23,8 +23,8 @@ import onnx
 from onnx import helper
 
 from common import program
-from common.console import say
-from common.errors import UserError
+from common.console import say, show
+from common.errors import UserError, brief
 from common.files import atomic
 from common.words import NAMED, some
 from converters.caffe_blobs import MAX_AXES
@@ -128,7 +128,7 @@ def _feeds(net: Net, layers: list[Layer]) -> dict[str, Shape | None]:
             if top not in feeds and (top in read or layer.type == "Input"):
                 feeds[top] = _data_shape(layer, i)
                 if layer.type != "Input":
-                    net.notes.append(f"input {top!r} stands for data layer {layer.name!r} ({layer.type}), one example")
+                    net.notes.append(f"input '{brief(top, 60)}' stands for data layer {layer.title}, one example")
     return feeds
 
 
@@ -160,22 +160,26 @@ def _override(net: Net, feeds: dict[str, Shape | None], shapes: Mapping[str | No
     for name, shape in shapes.items():
         name = next(iter(feeds), None) if name is None else name
         if name not in feeds:
-            raise UserError(f"--input-shape: {net.path} has no input {name!r}, it has: {some(feeds, NAMED) or 'none'}")
+            raise UserError(
+                f"--input-shape: {net.path} has no input '{brief(name, 60)}', it has: {some(feeds, NAMED) or 'none'}"
+            )
         feeds[name] = shape
 
 
 def _input_shape(net: Net, name: str, shape: Shape | None) -> Shape:
     if shape is None:
-        raise UserError(f"{net.path}: does not say the shape of input {name!r}; give it with --input-shape N,C,H,W")
+        raise UserError(
+            f"{net.path}: does not say the shape of input '{brief(name, 60)}'; give it with --input-shape N,C,H,W"
+        )
     if not 1 <= len(shape) <= MAX_AXES or min(shape) < 1 or math.prod(shape) > MAX_COUNT:
-        raise UserError(f"{net.path}: input {name!r} has the shape {shape}, which is empty or too large")
+        raise UserError(f"{net.path}: input '{brief(name, 60)}' has the shape {shape}, which is empty or too large")
     return shape
 
 
 def _check(s: Scope, current: Mapping[str, str]) -> None:
     layer = s.layer
     if layer.type not in LAYERS:
-        s.fail(f"layers of type {layer.type} are not known; known are {', '.join(LAYERS)}")
+        s.fail(f"layers of type {brief(layer.type, 60)} are not known; known are {', '.join(LAYERS)}")
     if layer.unknown:
         told = some((f"{field.name} (line {field.line})" for field in layer.unknown), NAMED)
         s.fail(f"has fields that are not known and may change what it computes: {told}; delete those that do not")
@@ -183,7 +187,7 @@ def _check(s: Scope, current: Mapping[str, str]) -> None:
         s.fail("has the phase TRAIN of its own, in which it computes something else; delete it")
     for bottom in layer.bottoms:
         if bottom not in current:
-            s.fail(f"reads blob {bottom!r}, which no layer before it makes")
+            s.fail(f"reads blob '{brief(bottom, 60)}', which no layer before it makes")
     for what, names, (least, most) in (
         ("bottoms", layer.bottoms, LAYERS[layer.type].bottoms),
         ("tops", layer.tops, LAYERS[layer.type].tops),
@@ -216,7 +220,7 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
     try:
         onnx.checker.check_model(model(parts[0] + infos(t.name for t in large), small), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise UserError(f"{net.path}: makes no valid ONNX: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{net.path}: makes no valid ONNX: {brief(' '.join(str(error).split()))}") from None
     return model(parts[0], weights)
 
 
@@ -245,7 +249,7 @@ def _run(args: argparse.Namespace) -> None:
         temporary.write_bytes(model.SerializeToString())
     for note in net.notes:
         say(f"note: {note}")
-    print(args.out)
+    show(args.out)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -267,7 +271,7 @@ def _named_shape(text: str) -> tuple[str | None, Shape]:
     try:
         return name or None, tuple(int(size) for size in sizes.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 1,3,513,513 or data=1,3,513,513") from None
+        raise argparse.ArgumentTypeError(f"'{brief(text, 60)}' is not like 1,3,513,513 or data=1,3,513,513") from None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import onnx
 from google.protobuf import text_format
 
 from common import program
-from common.console import say
-from common.errors import UserError
+from common.console import say, show
+from common.errors import UserError, brief
 from converters.caffe_blobs import read_blobs
 from converters.caffe_net import read_net, renamed
 from converters.caffe_schema import NetParameter
@@ -34,7 +34,7 @@ WEIGHTED = ("Convolution", "BatchNorm", "Scale")  # types of layers in the relea
 def _renaming(text: str) -> tuple[str, str]:
     old, _, new = text.partition("=")
     if not old or not new:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like fc8_mine=fc8_voc12")
+        raise argparse.ArgumentTypeError(f"'{brief(text, 60)}' is not like fc8_mine=fc8_voc12")
     return old, new
 
 
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> None:
     model = _to_onnx(args, SCORES[reproduction][1])
     settings = [f"variant={variant}", *args.settings]
     filled = convert(model, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
-    print(write_checkpoint(filled, args.out))
+    show(write_checkpoint(filled, args.out))
 
 
 def _to_onnx(args: argparse.Namespace, scores: str) -> onnx.ModelProto:

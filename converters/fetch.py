@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common import program
-from common.console import say
+from common.console import say, show
 from common.downloads.fetch import Fetched, fetch
 from common.downloads.manifest import Entry, Manifest, read_manifest
 from common.errors import UserError
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     manifest = read_manifest()
     if args.list:
-        print("\n".join(_list(manifest)))
+        show("\n".join(_list(manifest)))
         return
     _refuse_unread(manifest.entry(args.name), args.no_convert)
     fetched = fetch(args.name, args.out, convert=not args.no_convert, quiet=args.quiet, manifest=manifest)
@@ -76,7 +76,7 @@ def _show(fetched: Fetched, manifest: Manifest, quiet: bool) -> None:
             facts.append(weights.note)
         say(f"{ready.path}: {'; '.join(facts)}", quiet)
     for path in [ready.path for ready in fetched.ready] or fetched.paths:
-        print(path)
+        show(path)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.console import show
 from common.errors import brief
 
 
@@ -57,9 +58,9 @@ def _run(args: argparse.Namespace) -> None:
         shape = "x".join(map(str, value.shape)) or "scalar"
         with np.errstate(all="ignore"):  # sums may be nan or inf
             amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
-        print(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
+        show(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
         count, total = count + 1, total + value.size
-    print(f"{count} arrays, {total:,} values")
+    show(f"{count} arrays, {total:,} values")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common import program
+from common.console import show
 from common.errors import UserError
-from common.words import NAMED, some
+from common.words import NAMED, some, some_of_each
 from converters.keras_weights import Layers, read_keras_weights
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
     wanted = {name for _, *both in pairs for name in both} | {"fc1000"}
     missing, unused = sorted(wanted - layers.keys()), sorted(layers.keys() - wanted)
     if missing or unused:
-        parts = (("missing layers", missing), ("layers that ResNet50 does not have", unused))
-        raise UserError("; ".join(f"{len(found)} {what}: {some(found, NAMED)}" for what, found in parts if found))
+        raise UserError(some_of_each({"missing layers": missing, "layers that ResNet50 does not have": unused}))
 
     variables = {}
     for where, conv, norm in pairs:
@@ -209,11 +209,11 @@ def _run(args: argparse.Namespace) -> None:
     from common.weights.checkpoints import write
 
     write(args.out, variables, recipe)
-    print(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
+    show(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
     for picture in args.classify:
         probabilities = classify(args.out, picture)
         best = probabilities.argsort()[::-1][:3]
-        print(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
+        show(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))
 
 
 if __name__ == "__main__":

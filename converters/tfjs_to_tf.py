@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import files, program
+from common.console import show
 from common.errors import UserError
 from common.words import NAMED, some
 from converters.tfjs import GraphModel, read_graph_model
@@ -211,7 +212,7 @@ def _run(args: argparse.Namespace) -> None:
 
         write(args.out, arrays, _recipe(arrays))
     noun = "variables" if target else "tensors"
-    print(f"{args.out}: {len(arrays)} {noun}, {sum(v.size for v in arrays.values()):,} values")
+    show(f"{args.out}: {len(arrays)} {noun}, {sum(v.size for v in arrays.values()):,} values")
 
 
 if __name__ == "__main__":

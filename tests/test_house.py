@@ -176,12 +176,23 @@ def test_commands_have_one_shape():
     assert not others, "\n".join(others)
 
 
+def test_results_are_shown_by_the_console():
+    """By `console.show`, errors by `program`: what they name comes from files, and may hold what steers a terminal."""
+    others = []
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        if any(re.fullmatch(r"print|sys\.(stdout|stderr)\.write", ast.unparse(call.func)) for call in calls):
+            others.append(path.relative_to(ROOT).as_posix())
+    assert set(others) == {"common/console.py", "common/program.py"}
+
+
 # What opens text in another way than common.files.read_text, and why.
 OTHER_READERS = {
     "common/files.py": "is that way; holds locks",
     "common/training/run_folder.py": "a log whose process was killed within a letter is read up to there",
     "common/training/log.py": "writes",
     "common/training/validation.py": "writes",
+    "common/tf1.py": "/proc of Linux",
     "common/results/records.py": "/proc of Linux",
     "common/results/eval_all.py": "/proc of Linux",
 }

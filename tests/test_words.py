@@ -2,8 +2,9 @@
 
 import pytest
 
+from common.errors import LONGEST_MESSAGE
 from common.text_table import aligned, percent
-from common.words import NAMED, nearest, some
+from common.words import LONGEST_LIST, NAMED, nearest, some, some_of_each
 
 
 def test_nearest():
@@ -18,7 +19,16 @@ def test_some():
     assert some([]) == ""
     assert some(range(NAMED), NAMED, total=50_000, separator="; ").endswith("; 19 and 49980 more")
     assert some(["a\x1b[31m", "x" * 100_000]).startswith("a\\x1b[31m, xxx")
-    assert len(some(["x" * 100_000] * 1000)) < 3000
+    assert len(some(["x" * 100_000] * 1000, NAMED)) < LONGEST_LIST + 20
+    assert some(["a" * 60] * 20, NAMED).endswith(" and 11 more")
+    assert some(["a\nb"]) == "a\\nb"
+
+
+def test_some_of_each():
+    assert some_of_each({"missing": ["a", "b"], "extra": [], "wrong": [1]}) == "2 missing: a, b; 1 wrong: 1"
+    assert some_of_each({"missing": []}) == ""
+    many = [f"{'x' * 1000}{i}" for i in range(1000)]
+    assert len(some_of_each({"missing": many, "extra": many, "wrong": many})) < LONGEST_MESSAGE
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
+from common.console import show
 from common.data.figures import plot_note, refuse_foreign
 from common.data.lists import open_split
 from common.errors import UserError
@@ -76,16 +77,16 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         recipe = reproduction.recipe_to_train(args.settings)
     if args.draw and not recipe.cell:
         raise UserError(f"--draw {args.draw}: the head of {recipe.variant} is not designed in JSON")
-    print(json.dumps(recipe.to_json(), indent=1), flush=True)
+    show(json.dumps(recipe.to_json(), indent=1))
     if recipe.cell:
-        print("\n" + draw_cell.tree(recipe.cell))
+        show("\n" + draw_cell.tree(recipe.cell))
     if args.draw:
         draw_cell.draw(recipe.cell, args.draw, plot_note(args.draw))
-        print(f"\n{args.draw}")
+        show(f"\n{args.draw}")
 
     from common.nets.describe import describe
 
-    print("\n" + describe(reproduction.load_network(), recipe, args.size))
+    show("\n" + describe(reproduction.load_network(), recipe, args.size))
     if args.receptive_field:
         _draw_field(reproduction, recipe, weights, args)
 
@@ -99,7 +100,7 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
     title = f"{reproduction.title}, {recipe.variant}: {of}"
     effective_field.draw(field, title, args.receptive_field, plot_note(args.receptive_field))
     spread = "" if weights else "; random weights spread it over the whole picture"
-    print(
+    show(
         f"effective receptive field: {field.side:.0f} x {field.side:.0f} pixels (a square of as many as have "
         f"{effective_field.FELT:.2%} or more of the largest gradient{spread})"
         f"\n{args.receptive_field}"

@@ -84,17 +84,17 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         if iou is not None:
             show(f"{name:>15s} {iou:.4f}")
     for width, band in metrics.get("trimap", {}).items():
-        print(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
-    print(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
-    print(f"{args.out / METRICS_FILE}\n{record}")
+        show(f"mIoU within {width} pixels of the boundaries {band['miou']}  pixels {band['pixels']}")
+    show(f"mIoU {metrics['miou']}  pixel accuracy {metrics['pixel_accuracy']}  pictures {metrics['images']}")
+    show(f"{args.out / METRICS_FILE}\n{record}")
     if record.name == records.BESIDE:
         why = records.why_beside(records.read_record(record), weights.path, bool(split.card.source))
         say(f"the record lies beside the evaluation, and no table shows it: it is of {why}; --record puts it into "
             f"{records.results_dir() / 'runs'}", args.quiet)  # fmt: skip
     if args.save_results:
-        print(args.out / PANELS_FOLDER)
+        show(args.out / PANELS_FOLDER)
     if args.trimap:
-        print(args.out / trimap.PLOT)
+        show(args.out / trimap.PLOT)
 
 
 def _refuse_foreign_results(split: Split, args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from common import program
 from common.commands.evaluate import evaluate_and_record
 from common.commands.options import add_init, add_own_settings, add_record, open_init
 from common.commands.train import report_training
-from common.console import say
+from common.console import say, show
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
 from common.data.figures import png_note
 from common.data.lists import Data, check_classes, is_sample_set, open_data
@@ -69,12 +69,12 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
         trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init)
         if trained.stopped_by:
             return report_training(trained, recipe, args)
-        print(summary)
+        show(summary)
         in_tables |= shown
     left_out = write_results() if in_tables else []
     if in_tables:
-        print(f"table {records.results_dir()}/RESULTS.md")
-    print(f"done in {time.monotonic() - started:.0f} s")
+        show(f"table {records.results_dir()}/RESULTS.md")
+    show(f"done in {time.monotonic() - started:.0f} s")
     return program.report_failures(left_out)
 
 

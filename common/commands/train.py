@@ -1,13 +1,12 @@
 """`train`: a recipe into a run folder."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.options import add_data, add_init, add_own_settings, open_init
-from common.console import say
+from common.console import say, show
 from common.data.lists import Data, check_classes, open_data
 from common.data.split import Split
 from common.errors import UserError
@@ -90,13 +89,12 @@ def validation_split(recipe: Recipe, data: Data) -> Split | None:
 def report_training(trained: "Trained", recipe: Recipe, args: argparse.Namespace) -> int:
     """Say how a training ended; returns the exit status: 0, or 128 + n when signal n stopped it."""
     if trained.stopped_by:
-        print(
+        say(
             f"stopped by signal {trained.stopped_by} after step {trained.step} of {recipe.num_steps}; "
-            f"{trained.checkpoint} is saved, go on with --resume",
-            file=sys.stderr,
+            f"{trained.checkpoint} is saved, go on with --resume"
         )
         return 128 + trained.stopped_by
     for best in checkpoints(trained.checkpoint.parent, BEST):
         say(f"{best}: the best by validation {recipe.best_by}", args.quiet)
-    print(trained.checkpoint)
+    show(trained.checkpoint)
     return 0

@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> None:
     width = max(map(len, card.classes))
     for name, share, weight in zip(card.classes, shares, weights, strict=True):
         show(f"{name:{width}s}  share {share:.8f}  weight {weight:.8f}")
-    print(f"--set class_weights={','.join(map(str, weights))}")
+    show(f"--set class_weights={','.join(map(str, weights))}")
     if args.out:
         write_json(args.out, {"data": split.title, "images": len(split.pairs), "void": args.void, "weights": weights})
 

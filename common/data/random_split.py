@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from common import program
+from common.console import show
 from common.data.lists import card_by_name, read_split
 from common.data.split import NAMES
 from common.errors import UserError
@@ -41,7 +42,7 @@ def _run(args: argparse.Namespace) -> None:
             raise UserError(f"--out {args.out}: {path.name} is there, and another list; name another, or move it away")
     for path, text in lists.items():
         write_text(path, text)
-        print(f"{path}: {text.count(chr(10))} pictures")
+        show(f"{path}: {text.count(chr(10))} pictures")
 
 
 if __name__ == "__main__":

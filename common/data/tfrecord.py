@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from common import program
-from common.console import say
+from common.console import say, show
 from common.data.lists import open_data
 from common.data.shards.build import build
 from common.data.shards.index import index_path
@@ -31,7 +31,7 @@ def _run(args: argparse.Namespace) -> int:
     if received:
         say(f"stopped by signal {received}; run the same command again, finished shards are kept")
         return 128 + received
-    print(index_path(args.out, split.name))
+    show(index_path(args.out, split.name))
     return 0
 
 

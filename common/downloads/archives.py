@@ -16,7 +16,7 @@ from typing import IO
 
 from common.downloads.download import BLOCK, Megabytes, write_all
 from common.errors import UserError
-from common.files import UNPACKING
+from common.files import UNPACKING, half_written
 
 MAX_BYTES = 100 << 30  # of all members together
 MAX_RATIO = 200  # of all members' size to the archive's; pictures and weights are hardly compressed
@@ -59,7 +59,7 @@ def unpack(
     if folder.exists():
         raise UserError(f"{folder}: is already there; delete it to unpack {archive.name} again")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=half_written(UNPACKING, folder.parent), dir=folder.parent))
     try:
         with archive.open("rb") as raw, Megabytes(f"unpacking {archive.name}", archive.stat().st_size, quiet) as bar:
             room = _Room(archive, folder.parent)

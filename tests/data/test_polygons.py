@@ -15,8 +15,10 @@ from common.data.lists import card_by_name, read_split
 from common.data.own import read_card
 from common.data.polygons import __main__ as polygons
 from common.data.polygons import painting
+from common.files import WRITING
 from tests.conftest import ROOT, files_no_larger_than
 from tests.data.test_coco import plain_rle
+from tests.helpers.leftovers import killed_name
 from tests.helpers.own_data import CLASSES, draw, drawn_photos, write_labelme
 
 LETTERS = {".": 0, "a": 1, "b": 2, "c": 3, "#": 255}  # background, apple, pear, quince, ignored
@@ -451,8 +453,9 @@ def test_masks_of_ones_own_are_not_written_over(tmp_path, out, capsys):
 
 def test_a_killed_run_leaves_nothing_that_matters(tmp_path, out):
     labelme(tmp_path / "p", "a", [("apple", box(0, 0, 3, 1))])
-    (out / ".writing-abc/masks").mkdir(parents=True)
-    (out / ".writing-abc/masks/x.png").write_text("")
+    masks = out / killed_name(WRITING, "abc") / "masks"
+    masks.mkdir(parents=True)
+    (masks / "x.png").write_text("")
     assert run(tmp_path / "p", "--out", out) == 0
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*")) == ["dataset.yaml", "masks", "masks/a.png"]
 

@@ -23,10 +23,11 @@ from common.data.shards import frames
 from common.data.shards.examples import example
 from common.data.shards.frames import frame, read_record, scan
 from common.errors import UserError
-from common.files import locked
+from common.files import WRITING, locked
 from common.tf1 import tf
 from common.training.batches import TrainingBatches
 from tests.conftest import ROOT, files_no_larger_than
+from tests.helpers.leftovers import killed_name
 from tests.helpers.tiny import SMALL, run
 
 
@@ -197,7 +198,7 @@ def test_a_killed_build_goes_on_and_ends_alike(sample_set, long_list, tmp_path, 
     shards = json.loads((out / ".long.json").read_text())["shards"]
     finished = {s["file"]: (out / s["file"]).stat().st_ino for s in shards}
     assert 1 <= len(finished) < 16
-    (out / ".writing-x_long.tfrecord").write_bytes(b"half a shard")
+    (out / killed_name(WRITING, "x_long.tfrecord")).write_bytes(b"half a shard")
     assert build(*arguments, shards=8) == 2
     assert "shard_count 16 instead of 8" in capsys.readouterr().err
     assert build(*arguments, shards=16) == 0

@@ -15,6 +15,7 @@ from PIL import Image
 from common.data.lists import read_split
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
+from common.files import SAVING, WRITING
 from common.tf1 import tf
 from common.training import run_folder, trainer
 from common.training import train as training
@@ -25,6 +26,7 @@ from common.weights import checkpoint_files
 from common.weights.weights import Weights
 from reproductions.v2.recipe import DEEPLAB
 from tests.conftest import ROOT, files_no_larger_than
+from tests.helpers.leftovers import killed_name
 from tests.helpers.tiny import SMALL, TINY, VARIANTS, TinyRecipe, run
 
 
@@ -260,9 +262,10 @@ def test_adam_with_multipliers_writes_checkpoints_that_are_read(sample_set, tmp_
 
 
 def test_leavings_of_a_killed_process_are_swept(trained, sample_set):
-    (trained / ".saving-x").mkdir()
-    (trained / ".saving-x/model.ckpt-9.data").touch()
-    (trained / ".writing-y.json").touch()
+    saving = trained / killed_name(SAVING, "x")
+    saving.mkdir()
+    (saving / "model.ckpt-9.data").touch()
+    (trained / killed_name(WRITING, "y.json")).touch()
     assert train(sample_set, trained, "--resume") == 0
     assert not list(trained.glob(".saving-*"))
     assert not list(trained.glob(".writing-*"))

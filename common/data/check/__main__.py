@@ -44,14 +44,14 @@ def _run(args: argparse.Namespace) -> int:
     refuse_foreign_json(args.json, f"--json {args.json}", "stored_values")
     survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet)
     faults = find_faults(survey)
-    print(f"{split_table(survey)}\n\n{class_table(survey)}\n")
+    show(f"{split_table(survey)}\n\n{class_table(survey)}\n")
     if faults:
         show(f"{fault_list(faults)}\n")
     plot_classes(chart, survey)
     if args.json:
         write_json(args.json, as_json(survey, faults))
     errors = sum(fault.kind.is_error for fault in faults)
-    print(f"{folder}: {errors:,} errors, {len(faults) - errors:,} notes; class frequencies in {chart}")
+    show(f"{folder}: {errors:,} errors, {len(faults) - errors:,} notes; class frequencies in {chart}")
     return 2 if errors else 0
 
 

@@ -22,11 +22,11 @@ from common.data.polygons.painting import CROWDS, PaintedSet, class_names, paint
 
 def _report(made: PaintedSet) -> None:
     empty = sum(not picture.shapes for picture in made.annotated)
-    print(f"{len(made.annotated)} pictures; {empty} of them without shapes, all background")
+    show(f"{len(made.annotated)} pictures; {empty} of them without shapes, all background")
     total = made.pixels.sum()
     for i, name in [*enumerate(made.classes), (own.IGNORE_LABEL, "ignored")]:
         show(f"{name:>15s} {made.pictures[i]:7,d} pictures {made.pixels[i]:14,d} pixels {made.pixels[i] / total:7.2%}")
-    print(made.path)
+    show(made.path)
 
 
 def _run(args: argparse.Namespace) -> None:

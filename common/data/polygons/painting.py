@@ -21,7 +21,7 @@ from common.data.polygons.annotations import Annotated, embedded_picture
 from common.data.polygons.regions import Picture, Region, paint, region_mask
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
-from common.files import WRITING, atomic, locked
+from common.files import WRITING, atomic, half_written, locked
 
 MASKS, IMAGES = "masks", "images"
 BACKGROUND = ("background", "_background_", "__background__")
@@ -215,7 +215,7 @@ def _staged(out: Path) -> Iterator[Path]:
     busy = "painting in it; wait for it or choose another folder"
     with (
         locked(out, busy, title=f"--out {out}"),
-        tempfile.TemporaryDirectory(prefix=WRITING, dir=out) as name,
+        tempfile.TemporaryDirectory(prefix=half_written(WRITING, out), dir=out) as name,
     ):
         stage = Path(name)
         yield stage

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common import program
+from common.console import show
 from common.data.prepare import voc
 from common.data.prepare.datasets import DATA, PREPARATIONS, prepare
 from common.data.prepare.job import PreparedSet
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     if args.list:
         for name, preparation in PREPARATIONS.items():
-            print(f"{name:12} {preparation.about}")
+            show(f"{name:12} {preparation.about}")
         return
     prepared = prepare(
         args.name,
@@ -57,7 +58,7 @@ def _run(args: argparse.Namespace) -> None:
         quiet=args.quiet,
         manifest=read_manifest(args.manifest),
     )
-    print("\n".join(_table(prepared)))
+    show("\n".join(_table(prepared)))
     if prepared.unfinished:
         raise UserError(prepared.unfinished)
 

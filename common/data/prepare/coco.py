@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from common import program
-from common.console import Progress, say
+from common.console import Progress, say, show
 from common.data.masks import read_mask, save_label_png
 from common.data.polygons.regions import Picture, paint, read_pictures
 from common.data.prepare.job import write_list
@@ -155,14 +155,14 @@ def _check_size(picture: Picture, annotations: Path) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     done = prepare(args.data, args.split, args.out or args.data, args.min_pixels, args.workers, args.quiet)
-    print(
+    show(
         f"{done.kept} pictures kept; {done.without_class} have none of the classes, "
         f"{done.too_small} no more than {args.min_pixels} labelled pixels"
     )
     total = done.pixels.sum() + done.ignored
     for name, pixels in [*zip(COCO.classes, done.pixels, strict=True), ("ignored", done.ignored)]:
-        print(f"{name:>15s} {pixels:14,d} pixels {pixels / total:7.2%}")
-    print(done.list_path)
+        show(f"{name:>15s} {pixels:14,d} pixels {pixels / total:7.2%}")
+    show(done.list_path)
 
 
 def main(arguments: list[str] | None = None) -> int:

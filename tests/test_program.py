@@ -1,0 +1,62 @@
+"""What all command lines share: one sentence for an error, of bounded length, that steers no terminal."""
+
+import pytest
+
+from common import console, program
+from common.errors import LONGEST_MESSAGE, UserError
+
+BELL_AND_COLOUR = "a\x07b\x1b[31m"
+ESCAPED = "a\\x07b\\x1b[31m"
+
+
+def raising(error: BaseException):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UserError(BELL_AND_COLOUR), 2),
+        (OSError(5, BELL_AND_COLOUR), 2),
+        (OSError(5, "Input/output error", BELL_AND_COLOUR), 2),
+        (RuntimeError(BELL_AND_COLOUR), 1),
+    ],
+)
+def test_an_error_steers_no_terminal(capsys, monkeypatch, error, status):
+    monkeypatch.delenv("TRACEBACK", raising=False)
+    assert program.run(raising(error)) == status
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert ESCAPED in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("error", [UserError, OSError, RuntimeError])
+def test_an_error_is_cut(capsys, monkeypatch, error):
+    monkeypatch.delenv("TRACEBACK", raising=False)
+    program.run(raising(error("x" * 1_000_000)))
+    assert len(capsys.readouterr().err) <= LONGEST_MESSAGE + 1
+
+
+def test_an_unforeseen_error_says_how_to_see_where(capsys, monkeypatch):
+    monkeypatch.delenv("TRACEBACK", raising=False)
+    assert program.run(raising(RuntimeError("x" * 1_000_000 + "\nmore"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: unforeseen RuntimeError: xxx")
+    assert said.endswith("xxx...; TRACEBACK=1 shows where\n")
+
+
+def test_failures_are_told_by_one_rule(capsys):
+    assert program.report_failures([]) == 0
+    assert program.report_failures([BELL_AND_COLOUR, "x" * 1_000_000]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: {ESCAPED}"
+    assert len(second) <= LONGEST_MESSAGE
+
+
+def test_a_result_is_whole_and_steers_no_terminal(capsys):
+    console.show(BELL_AND_COLOUR + "x" * 100_000)
+    assert capsys.readouterr().out == f"{ESCAPED}{'x' * 100_000}\n"
