@@ -102,7 +102,7 @@ def _cells(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lowered = ranks // axes  # 1 lowers, -1 raises
         ranks -= axes * lowered
         cells[:, block] = (axes * (rounded.astype(np.int32) - lowered) + ranks)[:d]
-        residual = _descending(np.add(residual, lowered, dtype=np.float64))
+        residual = _descending(np.add(residual, lowered, dtype=np.float64))  # a sum in float32 would round
         weights[block, 0] = 1 - (residual[0] - residual[-1])
         weights[block, 1:] = (residual[:-1] - residual[1:])[::-1].T
     return cells, weights
