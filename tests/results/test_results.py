@@ -20,6 +20,7 @@ from common.paths import ROOT, is_inside, slug
 from common.results import records, speed
 from common.results import tables as results
 from common.results.marks import MARKS, mark_names
+from common.results.protocol import protocol_text
 from common.results.published import read_published
 from common.results.readme import markers
 from common.weights import checkpoints
@@ -139,6 +140,28 @@ def test_marks(tmp_path, seen, pictures, evaluated, said, expected):
 def test_marks_of_the_sample(tmp_path):
     made = Split(VOC2012, "val", ((Path("a"), Path("b")),) * 16, is_sample=True)
     assert records.marks(made, 16, tmp_path, True) == {"sample": True, "val_seen": True}
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "protocol", "marks"),
+    [
+        ("fp32", None, "native, scale 1", {"sample": True}),
+        ("fp32", "bf16", "native, scale 1, bf16", {"sample": True, "bf16": True}),
+        ("bf16", None, "native, scale 1, bf16", {"sample": True, "bf16": True}),
+        ("bf16", "fp32", "native, scale 1", {"sample": True, "bf16": True}),
+    ],
+)
+def test_bf16_stands_in_the_record(sample_set, tmp_path, results_dir, trained, asked, protocol, marks):
+    """A record tells the precision of the evaluation; its mark, that of the training too."""
+    settings = ["--set", "num_steps=1", "calibration_batches=0", f"precision={trained}"]
+    assert run("train", "--data", sample_set, "--run-dir", tmp_path / "r", "--quiet", *settings) == 0
+    given = ["--checkpoint", tmp_path / "r/model.ckpt-1", "--quiet", *(["--precision", asked] if asked else [])]
+    assert run("evaluate", "--data", sample_set, *given, "--out", tmp_path / "out") == 0
+    record = records.read_record(tmp_path / "out" / records.BESIDE)
+    assert protocol_text(record["protocol"]) == protocol
+    assert record["marks"] == marks
+    assert record["recipe"]["precision"] == (asked or trained)
+    assert ("precision" in record["changed"]) == (record["recipe"]["precision"] == "bf16")
 
 
 def test_records_hold_no_ones_home():
