@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,9 @@ from typing import Any, NoReturn
 
 from common.console import hush
 from common.errors import LONGEST_MESSAGE, UserError, brief, printable
+
+MOST = 10**9  # of anything that an argument counts
+MOST_WORKERS = 1024
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -48,18 +52,25 @@ class _Subcommand(ArgumentParser):
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add `--workers` and `--quiet` to a command that works in many processes."""
     parser.add_argument(
-        "--workers", type=whole_number(0), default=os.cpu_count(), metavar="N", help="processes (default: all)"
+        "--workers",
+        type=whole_number(0, MOST_WORKERS),
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes (default: all)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number of at least `least`."""
+def whole_number(least: int, most: int = MOST) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
-        return int(text)
+        number = int(text) if re.fullmatch(r"[0-9]{1,20}", text) else -1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{brief(text, 60)} is not a whole number of at least {least}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{number} is too large; take {most:,} at most")
+        return number
 
     return parse
 

@@ -79,7 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--prototxt", type=Path, metavar="P", help="its prototxt (default: the released net's, built in)"
     )
     parser.add_argument(
-        "--size", type=int, help="side of the picture both graphs are run on (default: the prototxt's; built in: 161)"
+        "--size",
+        type=program.whole_number(1, 10_000),
+        metavar="N",
+        help="side of the picture both graphs are run on (default: the prototxt's; built in: 161)",
     )
     parser.add_argument(
         "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",

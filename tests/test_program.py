@@ -1,5 +1,8 @@
 """What all command lines share: one sentence for an error, of bounded length, that steers no terminal."""
 
+import argparse
+import re
+
 import pytest
 
 from common import console, program
@@ -55,6 +58,20 @@ def test_failures_are_told_by_one_rule(capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"error: {ESCAPED}"
     assert len(second) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0", "0 is not a whole number of at least 1"),
+        ("²", "² is not a whole number"),
+        ("11", "11 is too large; take 10 at most"),
+        ("9" * 5000, "999... is not a whole number"),
+    ],
+)
+def test_what_is_counted_has_bounds(text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
+        program.whole_number(1, 10)(text)
 
 
 def test_a_result_is_whole_and_steers_no_terminal(capsys):

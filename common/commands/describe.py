@@ -16,6 +16,7 @@ from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
+LARGEST_SIDE = 20_000  # pixels
 ABOUT = "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--draw", type=_png, metavar="FILE.png", help="draw the graph of a head that is designed in JSON"
     )
     parser.add_argument(
-        "--size", type=program.whole_number(1), default=513, metavar="N",
+        "--size", type=program.whole_number(1, LARGEST_SIDE), default=513, metavar="N",
         help="input side for multiply-adds (default: 513)",
     )  # fmt: skip
     parser.add_argument(

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--dataset", default="voc2012", help="name of the data set (default: %(default)s)")
     sub.add_argument(
         "--workers",
-        type=program.whole_number(1),
+        type=program.whole_number(1, program.MOST_WORKERS),
         default=os.cpu_count(),
         metavar="N",
         help="threads (default: all cores)",

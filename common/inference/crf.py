@@ -22,9 +22,10 @@ from common.console import show
 from common.data.figures import add_png_note, drawn_by_us
 from common.data.masks import read_image, save_label_png
 from common.data.sets.voc import voc_palette
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic
 from common.inference.permutohedral import PermutohedralLattice, blocks
+from common.recipe.ranges import CRF, check_limits
 
 MIN_PROBABILITY = 1e-5  # pydensecrf clips here, so that the energy of probability 0 is finite
 TOLERANCE = 1e-2  # saved probabilities and their sums may be wrong by this: half precision and resizing round them
@@ -39,8 +40,8 @@ class CrfParameters:
     """The CRF's parameters, which DeepLab's papers tune for each model.
 
     The papers call the bilateral kernel's weight and standard deviations w1, sigma_alpha and sigma_beta, and the
-    Gaussian kernel's w2 and sigma_gamma. Standard deviations ("s...") are from 0.001 to a million, compatibilities
-    (the weights of the Potts model) from 0 to a million. A kernel of compatibility 0 is left out.
+    Gaussian kernel's w2 and sigma_gamma. Standard deviations ("s...") are of pixels or of colours, compatibilities are
+    the weights of the Potts model; common/recipe/ranges.py has their limits. A kernel of compatibility 0 is left out.
 
     Raises UserError for other values.
     """
@@ -53,14 +54,11 @@ class CrfParameters:
     bilateral_compat: float = _number(4.0, "bilateral kernel: weight")
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if name == "iterations":
-                if type(value) is not int or value < 0:
-                    raise UserError(f"{name}={value}: must be a whole number, 0 or above")
-                continue
-            low = 0 if name.endswith("compat") else 0.001
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 1e6:
-                raise UserError(f"{name}={value}: must be a number from {low} to 1000000")
+        for f in dataclasses.fields(self):
+            value, kinds = getattr(self, f.name), int if f.type is int else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise UserError(f"{f.name}={brief(value)}: must be a {'whole ' if f.type is int else ''}number")
+            check_limits(f.name, value, *CRF[f.name])
 
 
 def dense_crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParameters = CrfParameters()) -> np.ndarray:

@@ -34,11 +34,16 @@ MOST_OF_ANY = 10**12
 LARGEST_FLOAT = 1e30  # networks compute in float32, whose largest is 3.4e38
 EPOCH = -1  # an interval of steps that is a pass over the data
 INTERVALS = {"save_interval": 1, "plateau_window": 1, "validation_interval": 0}  # with the least other value
+CRF = {  # by the CRF's own names, of common/inference/crf.py; a recipe puts crf_ before them
+    "iterations": (0, 1000),
+    **dict.fromkeys(("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"), (0.001, 1_000_000)),
+    **dict.fromkeys(("gaussian_compat", "bilateral_compat"), (0, 1_000_000)),
+}
 RANGES = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
     **dict.fromkeys(_AMOUNTS, (0, math.inf)),
     "seed": (0, 2**31 - 1),
-    "crf_iterations": (0, 1000),
+    **{f"crf_{name}": limits for name, limits in CRF.items()},
     "ignore_label": (0, 255),
     "grad_update_every": (1, 10_000),
     "calibration_batches": (0, 10_000),
@@ -69,12 +74,17 @@ def check_range(name: str, value: Any) -> None:
         raise UserError(f"{name}={brief(value)}: is too large; no number of a recipe is beyond {MOST_OF_ANY:,}")
     if any(isinstance(n, float) and not abs(n) <= LARGEST_FLOAT for n in numbers):  # NaN is not
         raise UserError(f"{name}={brief(format_value(value))}: must be finite, and at most {LARGEST_FLOAT:.1g}")
-    least, most = RANGES.get(name, (-math.inf, math.inf))
-    if name in RANGES and not all(least <= n <= most for n in numbers):
-        limits = f"at most {most}" if least == -math.inf else f"from {least} to {most}"
-        limits = f"at least {least}" if most == math.inf else limits
-        raise UserError(f"{name}={brief(format_value(value))}: must be {limits}")
+    if name in RANGES:
+        check_limits(name, value, *RANGES[name])
     if name in INTERVALS and value != EPOCH and value < INTERVALS[name]:
         raise UserError(f"{name}={value}: must be at least {INTERVALS[name]}, or -1 for an epoch")
     if name in ABOVE_ZERO and value <= 0:
         raise UserError(f"{name}={value}: must be above 0")
+
+
+def check_limits(name: str, value: Any, least: float, most: float) -> None:
+    """Raise UserError for a number, or for numbers, outside `least` to `most`."""
+    if not all(least <= n <= most for n in (value if isinstance(value, tuple) else (value,))):
+        limits = f"at most {most}" if least == -math.inf else f"from {least} to {most}"
+        limits = f"at least {least}" if most == math.inf else limits
+        raise UserError(f"{name}={brief(format_value(value))}: must be {limits}")

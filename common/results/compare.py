@@ -42,6 +42,7 @@ from common.results.records import results_dir
 from common.text_table import aligned, percent
 
 DRAWS, PICTURES = 2000, 10
+MOST_DRAWS = 100_000  # minutes of work
 PICTURES_FOR_INTERVALS = 30  # pictures, below which percentile intervals are too narrow
 SHEET = "changed_pictures.png"
 # The figures by which pictures are ranked: the suite's, computed for one picture alone.
@@ -368,7 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
         "runs", nargs=2, metavar="RUN", help="record (file, id or the id's last ten characters), folder or pictures.npz"
     )
     parser.add_argument(
-        "--draws", type=whole(1), default=DRAWS, metavar="N", help=f"draws of pictures (default: {DRAWS})"
+        "--draws", type=whole(1, MOST_DRAWS), default=DRAWS, metavar="N", help=f"draws of pictures (default: {DRAWS})"
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="seed of the draws (default: 0)")
     parser.add_argument(

@@ -238,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")
     parser.add_argument("--split", default="val", help="split name or list file (default: %(default)s)")
     parser.add_argument(
-        "--jobs", type=program.whole_number(1), default=os.cpu_count(), metavar="N",
+        "--jobs", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(), metavar="N",
         help="evaluations at a time, if memory allows (default: one for each core)",
     )  # fmt: skip
     parser.add_argument(

@@ -9,7 +9,7 @@ from common.errors import UserError, brief
 
 DEEPEST = 12  # levels of lists and mappings in a record
 LARGEST = 1e15  # of a number
-LONGEST = 100_000  # characters of a text
+LONGEST_TEXT = 100_000  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ def _check_values(value: Any, nan_is_number: bool, where: str = "", depth: int =
             raise _Wrong(f"{where} is NaN")
     elif _is_number(value) and abs(value) > LARGEST:
         raise _Wrong(f"{where} is {brief(value, 60)}, too large a number")
-    if isinstance(value, str) and (len(value) > LONGEST or "\0" in value or not _is_encodable(value)):
-        raise _Wrong(f"{where} is {brief(value, 60)}, no text of at most {LONGEST:,} characters")
+    if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value or not _is_encodable(value)):
+        raise _Wrong(f"{where} is {brief(value, 60)}, no text of at most {LONGEST_TEXT:,} characters")
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
         if isinstance(key, str) and not _is_encodable(key):

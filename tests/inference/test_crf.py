@@ -200,7 +200,7 @@ def test_wrong_arrays_are_refused():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"iterations": -1}, {"iterations": 2.0}, {"iterations": True}, {"gaussian_sxy": 0}, {"bilateral_sxy": -1},
+        {"iterations": -1}, {"iterations": 1001}, {"iterations": 2.0}, {"iterations": True}, {"gaussian_sxy": 0}, {"bilateral_sxy": -1},
         {"bilateral_srgb": float("nan")}, {"gaussian_compat": -0.1}, {"bilateral_compat": float("inf")},
         {"gaussian_sxy": "3"},
     ],
@@ -314,8 +314,9 @@ def test_bad_input_is_one_sentence(files, capsys, spoil, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--iterations", "-1"], "iterations=-1: must be a whole number, 0 or above"),
-        (["--gaussian-sxy", "0"], "gaussian_sxy=0.0: must be a number from 0.001 to 1000000"),
+        (["--iterations", "1000000000"], "iterations=1000000000: must be from 0 to 1000"),
+        (["--iterations", "-1"], "iterations=-1: must be from 0 to 1000"),
+        (["--gaussian-sxy", "0"], "gaussian_sxy=0.0: must be from 0.001 to 1000000"),
         (["--bilateral-srgb", "0.001"], "standard deviations are too small"),
     ],
 )

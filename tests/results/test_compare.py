@@ -272,6 +272,11 @@ def test_npz_alone_has_numbered_classes(runs, tmp_path):
         assert expected in {d.name for d in compare(first, second, count=2).classes}
 
 
+def test_draws_have_a_bound(runs, capsys):
+    assert command(*runs, "--draws", 1_000_000_000_000) == 2
+    assert "--draws: 1000000000000 is too large; take 100,000 at most" in capsys.readouterr().err
+
+
 def test_bad_input(runs, tmp_path, results_dir, capsys):
     a, b = runs
 
