@@ -19,7 +19,7 @@ from common.files import atomic
 
 OVERLAY = "_overlay.png"  # this and the following end the names of results
 LOGITS, PROBABILITIES = ".npy", "_probabilities.npy"
-LONGEST_NAME = 255  # bytes, on the usual file systems
+LONGEST_FILE_NAME = 255  # bytes, on the usual file systems
 
 if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
     from common.inference.segmenter import Segmenter
@@ -127,7 +127,7 @@ def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
 def _refuse_long_name(path: Path, with_probabilities: bool) -> None:
     """Raise UserError for a picture whose results would have names that are too long for file systems."""
     longest = PROBABILITIES if with_probabilities else OVERLAY
-    if len(os.fsencode(f"{path.stem}{longest}")) > LONGEST_NAME:
+    if len(os.fsencode(f"{path.stem}{longest}")) > LONGEST_FILE_NAME:
         raise UserError(f"its name is too long for its results, which end in {longest}; rename it")
 
 

@@ -200,7 +200,8 @@ def test_wrong_arrays_are_refused():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"iterations": -1}, {"iterations": 1001}, {"iterations": 2.0}, {"iterations": True}, {"gaussian_sxy": 0}, {"bilateral_sxy": -1},
+        {"iterations": -1}, {"iterations": 1001},
+        {"iterations": 2.0}, {"iterations": True}, {"gaussian_sxy": 0}, {"bilateral_sxy": -1},
         {"bilateral_srgb": float("nan")}, {"gaussian_compat": -0.1}, {"bilateral_compat": float("inf")},
         {"gaussian_sxy": "3"},
     ],

@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="source", choices=voc.SOURCES,
                         help="for voc-aug: the source of its masks (default: the first, else SBD)")  # fmt: skip
     parser.add_argument("--allow-partial", action="store_true", help="accept splits that are not of the official size")
-    parser.add_argument("--workers", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(), metavar="N",
+    parser.add_argument("--workers", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(),
+                        metavar="N",
                         help="how many files to work on at once (default: as many as processors)")  # fmt: skip
     parser.add_argument("--manifest", type=Path, default=MANIFEST, metavar="FILE",
                         help="manifest of the files' sources, for your own mirrors (default: the suite's)")  # fmt: skip
