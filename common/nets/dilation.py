@@ -26,6 +26,58 @@ def native_dilation_trains() -> bool:
     return True
 
 
+LARGEST_NATIVE_EXTENT = 13  # of a depthwise kernel with its holes; see `dilated_depthwise`
+SPACE_TO_BATCH_GRADIENT = "SpaceToBatchDepthwise"
+
+
+def dilated_depthwise(inputs: tf.Tensor, weights: tf.Tensor, rates: tuple[int, int], inference: bool) -> tf.Tensor:
+    """Stride-1 SAME depthwise convolution of `inputs` [n, h, w, c] with `weights` [kh, kw, c, 1], dilated by `rates`.
+
+    TensorFlow's way gathers the pixels of each sub-map (SpaceToBatch) and scatters the results. At inference the op
+    itself dilates, in 0.3 to 0.7 of that time (measured for 256 to 2048 channels, 33 to 257 pixels a side, rates 2 to
+    6). With larger rates oneDNN has no fast kernel, and the op takes 2 to 23 times as long (7 to 36). The results agree
+    within 1e-6, and to the bit for all sizes of MobileNetV2 and Xception that were measured.
+    """
+    extents = [(int(size) - 1) * rate + 1 for size, rate in zip(weights.shape, rates, strict=False)]
+    if not inference or rates[0] != rates[1] or max(extents) > LARGEST_NATIVE_EXTENT or not native_depthwise_dilates():
+        return _space_to_batch_depthwise(inputs, weights, rates)
+    with inputs.graph.gradient_override_map({"DepthwiseConv2dNative": SPACE_TO_BATCH_GRADIENT}):
+        return _native_depthwise(inputs, weights, rates)
+
+
+def _native_depthwise(inputs: tf.Tensor, weights: tf.Tensor, rates: tuple[int, int]) -> tf.Tensor:
+    return tf.raw_ops.DepthwiseConv2dNative(
+        input=inputs, filter=weights, strides=[1, 1, 1, 1], padding="SAME", dilations=[1, *rates, 1]
+    )
+
+
+def _space_to_batch_depthwise(inputs: tf.Tensor, weights: tf.Tensor, rates: tuple[int, int]) -> tf.Tensor:
+    outputs = tf.nn.depthwise_conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME", dilations=rates)
+    outputs.set_shape(inputs.shape)
+    return outputs
+
+
+@tf.RegisterGradient(SPACE_TO_BATCH_GRADIENT)
+def _space_to_batch_gradient(op: tf.Operation, gradient: tf.Tensor) -> list[tf.Tensor]:
+    """The gradient by TensorFlow's way: the op's own ignores the dilation."""
+    outputs = _space_to_batch_depthwise(*op.inputs, tuple(op.get_attr("dilations")[1:3]))
+    return tf.gradients(outputs, list(op.inputs), gradient)
+
+
+@functools.cache
+def native_depthwise_dilates() -> bool:
+    """Whether this build's depthwise convolution dilates; without oneDNN, and on GPUs, the op ignores its rates."""
+    with tf.Graph().as_default():
+        x, w = tf.reshape(tf.range(25.0), [1, 5, 5, 1]), tf.ones([3, 3, 1, 1])
+        both = [convolve(x, w, (2, 2)) for convolve in (_native_depthwise, _space_to_batch_depthwise)]
+        with tf.Session() as session:
+            try:
+                native_way, right = session.run(both)
+            except tf.errors.OpError:
+                return False
+    return bool((native_way == right).all())
+
+
 def native(inputs: tf.Tensor, weights: tf.Tensor, rate: int) -> tf.Tensor:
     """Stride-1 SAME convolution of `inputs` [n, h, w, c] with `weights` [kh, kw, c, d], dilated by `rate`."""
     if rate > 1 and not native_dilation_trains():

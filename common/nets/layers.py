@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from common.nets.dilation import ATROUS
+from common.nets.dilation import ATROUS, dilated_depthwise
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
@@ -71,10 +71,12 @@ def depthwise_conv2d(
     rate: int | tuple[int, int] = 1,
     padding: Padding = "tensorflow",
     weights_initializer: Callable | None = None,
+    inference: bool = False,
 ) -> tf.Tensor:
     """SAME convolution of each channel by itself, as `conv2d`; it has `<scope>/depthwise_weights` [k, k, c, 1].
 
-    `rate` may differ for height and width.
+    `rate` may differ for height and width. `inference`, which `common.nets.network.build` sets when nothing is trained,
+    lets a rate be computed in the faster of two ways.
     """
     rates = (rate, rate) if isinstance(rate, int) else tuple(rate)
     if stride > 1 and rates != (1, 1):
@@ -84,9 +86,7 @@ def depthwise_conv2d(
         weights = slim.model_variable("depthwise_weights", shape, initializer=weights_initializer)
     if rates == (1, 1):
         return strided(tf.nn.depthwise_conv2d, inputs, weights, stride, padding)
-    outputs = tf.nn.depthwise_conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME", dilations=rates)
-    outputs.set_shape(inputs.shape)
-    return outputs
+    return dilated_depthwise(inputs, weights, rates, inference)
 
 
 @slim.add_arg_scope
@@ -283,6 +283,21 @@ def _resize_gradient(op: tf.Operation, gradient: tf.Tensor) -> list[tf.Tensor | 
     both = tf.reshape(tf.matmul(matrix(2)[None], rows, transpose_a=True), shape)
     both.set_shape(inputs.shape)
     return [tf.cast(both, inputs.dtype), None]
+
+
+def resized_rows(inputs: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, *, align_corners: bool) -> tf.Tensor:
+    """The rows [first, after the last] of `resize_bilinear(inputs, size)`, with the same bits: [n, rows, width, c].
+
+    TensorFlow's kernel interpolates within rows first. It does so here too, for as many rows as there are; the kernel's
+    own arithmetic between rows then makes those that are wanted.
+    """
+    height, edge = tf.shape(inputs)[1], 1 if align_corners else 0
+    wide = resize_bilinear(inputs, tf.stack([height, size[1]]), align_corners=align_corners)
+    stretch = tf.math.divide_no_nan(tf.cast(height - edge, tf.float32), tf.cast(size[0] - edge, tf.float32))
+    sources = tf.cast(tf.range(rows[0], rows[1]), tf.float32) * stretch
+    above, below = tf.floor(sources), tf.minimum(tf.cast(tf.ceil(sources), tf.int32), height - 1)
+    top, bottom = tf.gather(wide, tf.cast(above, tf.int32), axis=1), tf.gather(wide, below, axis=1)
+    return top + (bottom - top) * (sources - above)[:, None, None]
 
 
 def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: bool = False) -> tf.Tensor:

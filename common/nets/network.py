@@ -55,6 +55,7 @@ def build(
         slim.arg_scope(
             [layers.conv2d, layers.depthwise_conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()
         ),
+        slim.arg_scope([layers.depthwise_conv2d], inference=step is None and not batch_statistics),
         slim.arg_scope([layers.dropout], seed=seed),
     ):
         return network(images, recipe, batch_statistics)

@@ -1,0 +1,46 @@
+"""Dilated depthwise convolution in two ways: TensorFlow's by sub-maps, and the op's own at inference."""
+
+import numpy as np
+import pytest
+
+from common.nets import dilation
+from common.tf1 import session, tf
+
+
+def values(*shape):
+    return tf.constant(np.random.RandomState(sum(shape)).randn(*shape).astype(np.float32))
+
+
+def types(graph):
+    return {op.type for op in graph.get_operations()}
+
+
+@pytest.mark.parametrize("size", [(13, 9), (33, 33)])
+@pytest.mark.parametrize("rate", [2, 4, 6])
+def test_both_ways_give_the_same_values_and_gradients(size, rate):
+    with tf.Graph().as_default() as graph, session(graph) as running:
+        x, w, upstream = values(2, *size, 16), values(3, 3, 16, 1), values(2, *size, 16)
+        found = []
+        for inference in (True, False):
+            y = dilation.dilated_depthwise(x, w, (rate, rate), inference)
+            found.append([y, *tf.gradients(y, [x, w], upstream)])
+        native, by_sub_maps = running.run(found)
+    for ours, theirs in zip(native, by_sub_maps, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * abs(theirs).max())
+
+
+@pytest.mark.parametrize(
+    ("rates", "inference", "is_native"),
+    [((6, 6), True, True), ((7, 7), True, False), ((1, 6), True, False), ((2, 2), False, False)],
+)
+def test_the_op_dilates_at_inference_where_it_is_fast(rates, inference, is_native):
+    with tf.Graph().as_default() as graph:
+        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), rates, inference)
+        assert ("SpaceToBatchND" in types(graph)) != (is_native and dilation.native_depthwise_dilates())
+
+
+def test_a_runtime_whose_op_ignores_rates_is_not_taken(monkeypatch):
+    monkeypatch.setattr(dilation, "native_depthwise_dilates", lambda: False)
+    with tf.Graph().as_default() as graph:
+        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), (2, 2), True)
+        assert "SpaceToBatchND" in types(graph)
