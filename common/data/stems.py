@@ -109,10 +109,16 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(io.StringIO(text), 1):  # not all lines at once: there may be millions
             if number % LINES_A_TIME == 0:
                 progress.advance(count=LINES_A_TIME)
-            if stripped := line.strip():
+            if len(stripped := line.strip()) > LONGEST_LINE:
+                raise UserError(
+                    f"{path}: line {number} has {len(stripped):,} characters, more than two paths can have: "
+                    f"{brief(stripped)}; correct the list"
+                )
+            if stripped:
                 yield number, stripped
 
 
+LONGEST_LINE = 10_000  # characters of a list's line
 LINES_A_TIME = 10_000  # of a list, between two looks at the clock
 SPACES = "names with spaces quoted or with a tab between the two"
 _WORD = re.compile(r"""(?:"([^"]+)"|'([^']+)'|(\S+))(?=\s|$)""")

@@ -578,3 +578,17 @@ def test_wrong_arguments_are_one_sentence(drawn, tmp_path, capsys):
 def test_a_file_without_permission(drawn):
     drawn.picture("t1").chmod(0)
     assert "Permission denied" in drawn.faults()["unreadable", "JPEGImages/t1.jpg"]
+
+
+def test_a_line_of_megabytes_is_quoted_in_part(drawn, tmp_path, capsys):
+    (drawn.folder / "ImageSets/Segmentation/long.txt").write_text("a" * 22_000_000 + "\n")
+    assert main([str(drawn.folder), "--split", "long", "--quiet", "--out", str(tmp_path / "c.png")]) == 2
+    printed = capsys.readouterr()
+    assert "line 1 has 22,000,000 characters" in printed.out + printed.err
+    assert len(printed.out + printed.err) < 3000
+
+
+def test_a_long_name_is_quoted_in_part(drawn, tmp_path, capsys):
+    (drawn.folder / "ImageSets/Segmentation/long.txt").write_text("a" * 5000 + "\n")
+    assert main([str(drawn.folder), "--split", "long", "--quiet", "--out", str(tmp_path / "c.png")]) == 2
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 700

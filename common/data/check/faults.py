@@ -1,14 +1,13 @@
 """Faults of a data set: their kinds as a table, and the checks that find them in a survey."""
 
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from common.data.check.survey import ROLES, MaskFile, Pair, Survey, SurveyedSplit
+from common.data.check.survey import ROLES, MaskFile, Pair, Survey, SurveyedSplit, plain
 from common.data.masks import IGNORE_COLOURS, SUFFIXES
 from common.data.own import IGNORE_LABEL, black_and_white_hint
 from common.words import some
@@ -360,10 +359,5 @@ def _by_stem(survey: Survey, folder: Path, end: str) -> dict[str, Path]:
 
 def _alike(survey: Survey, path: Path) -> str:
     """Name files whose names differ only in the ending, its case or the form of letters with accents."""
-    stem = _plain(path.stem) + "."
-    alike = [name for name in survey.listings[path.parent] if _plain(name).startswith(stem)]
+    alike = survey.names_by_stem.get((path.parent, plain(path.stem)), ())
     return f"; there is {', '.join(alike)}, which a line 'picture mask' can name" if alike else ""
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).lower()

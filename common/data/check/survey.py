@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import filterfalse
@@ -135,9 +136,25 @@ class Survey:
     masks: dict[Path, MaskFile]
     listings: dict[Path, tuple[str, ...]]
 
+    @functools.cached_property
+    def names_by_stem(self) -> dict[tuple[Path, str], list[str]]:
+        """The names of `listings` by folder and by each part of theirs that ends before a dot, as `plain` has it."""
+        found: dict[tuple[Path, str], list[str]] = {}
+        for folder, names in self.listings.items():
+            for name in names:
+                words = plain(name).split(".")
+                for count in range(1, len(words)):
+                    found.setdefault((folder, ".".join(words[:count])), []).append(name)
+        return found
+
     def name(self, path: Path) -> str:
         """The path below the data folder."""
         return str(path.relative_to(self.folder) if path.is_relative_to(self.folder) else path)
+
+
+def plain(name: str) -> str:
+    """A name without what file systems differ in: case, and the form of letters with accents."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def survey_folder(

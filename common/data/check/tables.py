@@ -11,6 +11,7 @@ from common.data.check.faults import MODES, Fault
 from common.data.check.survey import Survey, SurveyedSplit
 from common.data.figures import plot_note
 from common.data.masks import IGNORE_COLOURS
+from common.errors import LONGEST_QUOTE, brief
 from common.plots import save_plot
 from common.text_table import aligned, percent
 
@@ -88,7 +89,7 @@ def fault_list(faults: Sequence[Fault], shown: int = FILES_OF_A_KIND) -> str:
     for kind, group in groupby(faults, key=lambda fault: fault.kind):
         found = list(group)
         lines.append(f"{'error' if kind.is_error else 'note'}: {kind.name} ({len(found):,}): {kind.sentence}")
-        lines += [f"    {fault.where}: {fault.detail}" for fault in found[:shown]]
+        lines += [f"    {brief(fault.where)}: {brief(fault.detail, 2 * LONGEST_QUOTE)}" for fault in found[:shown]]
         if len(found) > shown:
             lines.append(f"    and {len(found) - shown:,} more; --json FILE lists all")
     return "\n".join(lines)
