@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def evaluate(
       trimap: widths in pixels of bands around the boundaries, in which mIoU is measured too.
       limit: only the first so many pictures.
       with_loss: measure the mean of the recipe's loss over the pictures too. The label maps are then those of scale 1.
-      then: called with the index, the picture, the mask and the label map of each picture.
+      then: called with the index, the picture, the mask and the label map of each picture, on another thread.
       quiet: show no progress.
 
     Returns:
@@ -53,9 +53,18 @@ def evaluate(
     count = len(split.pairs[:limit])
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
     bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
-    losses = []
-    with Progress("evaluating", count, quiet=quiet) as progress:
-        for index, (image, mask) in enumerate(read_ahead(split.read, range(count))):
+    losses: list[float] = []
+    segmenter.prepare(count)
+
+    def compare(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
+        if then:
+            then(index, image, mask, label)
+        matrix.update(mask, label)
+        bands.update(mask, label)
+        progress.advance(f"mIoU {matrix.miou:.3f}")
+
+    with Progress("evaluating", count, quiet=quiet) as progress, Behind() as behind:
+        for index, (image, mask) in enumerate(read_ahead(split.read, range(count), ahead=1)):
             mask = recipe.class_ids(mask)
             try:
                 if with_loss:
@@ -65,11 +74,7 @@ def evaluate(
                     label = segmenter.label(image)
             except UserError as error:
                 raise UserError(f"{split.pairs[index][0]}: {error}") from None
-            if then:
-                then(index, image, mask, label)
-            matrix.update(mask, label)
-            bands.update(mask, label)
-            progress.advance(f"mIoU {matrix.miou:.3f}")
+            behind.do(compare, index, image, mask, label)
     return {
         **matrix.summary(card.classes),
         **({"trimap": bands.summary(card.classes)} if trimap else {}),
@@ -77,6 +82,35 @@ def evaluate(
         "images": count,
         "protocol": recipe.protocol(),
     }
+
+
+class Behind:
+    """Does work in the background, in order, one piece at a time: the next one waits until the last one is done.
+
+    An error of a piece is raised by the next `do`, or at the end of the `with` block.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._last: Future | None = None
+
+    def do(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Wait for the last piece, and start `work(*arguments)`."""
+        self._wait()
+        self._last = self._pool.submit(work, *arguments)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._wait()
 
 
 def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4) -> Iterator[Result]:

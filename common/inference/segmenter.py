@@ -1,6 +1,6 @@
 """The segmenter: from a picture of any size to scores and a label map, over scales and mirrored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from common.data.masks import read_image, too_large
 from common.errors import UserError, WeightsError
-from common.nets import layers, losses
+from common.inference.constant_filters import with_constant_filters
+from common.inference.fusion import Feeds, Fusion
+from common.nets import layers
 from common.nets.network import Network, build
-from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
+from common.nets.pictures import bring_into_range, canvas, pad, preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from common.weights import checkpoints
@@ -18,6 +20,9 @@ from common.weights.weights import Weights
 
 Fetches = tf.Tensor | tuple[tf.Tensor, ...]
 Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
+LARGEST_PAIR = 1025**2  # pixels of a picture that is segmented with its mirror picture at once; twice takes less memory
+WORTH_PREPARING = 20  # pictures
+SMALL_SIDE, SMALL_SCALE = 97, 0.2  # pixels, and of the eval_size: no picture that is evaluated is as small
 LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must stay finite too
 
 
@@ -37,12 +42,9 @@ class Segmenter:
         """Build the graph and load `weights`; without them the variables keep what `recipe.seed` draws."""
         self.recipe = recipe = recipe.at_evaluation()
         self._source = f"the weights {weights.path}" if weights else "these weights"
-        self._loss: tf.Tensor | None = None
-        self._is_closed = False
+        self._is_closed = self._is_prepared = False
+        self._fusions: dict[Recipe, Fusion] = {}
         with tf.Graph().as_default() as graph:
-            self._picture = tf.placeholder(tf.uint8, [None, None, 3])
-            self._scale = tf.placeholder_with_default(1.0, [])
-            self._mirror = tf.placeholder_with_default(False, [])
             self._build(network)
             self._session = session(graph, recipe.precision)
             if weights is None:
@@ -52,87 +54,126 @@ class Segmenter:
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Set all variables to `values`, by name."""
+        if self._is_prepared:  # ops that have filters in their own order would keep the old ones
+            graph = self._session.graph
+            self._session.close()
+            self._session = session(graph, self.recipe.precision)
         variables = self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
         feeds = {v.initializer.inputs[1]: values[v.op.name] for v in variables}
         self._session.run([v.initializer for v in variables], feeds)
 
+    def prepare(self, pictures: int) -> None:
+        """Spend a second or two on making the network faster, if so many pictures are to come; see `constant_filters`.
+
+        Take it before the first picture. It needs the memory of the weights once more.
+        """
+        if pictures >= WORTH_PREPARING and not self._is_prepared:
+            is_native = self.recipe.eval_size == "native" and not self.recipe.eval_resize_range
+            scale = 1.0 if is_native else SMALL_SCALE
+            small = np.zeros([SMALL_SIDE, SMALL_SIDE, 3], np.uint8)
+            feeds = {self._picture: small, self._scale: scale, self._mirrors: [False]}
+            self._network = with_constant_filters(self._session, self._network, feeds)
+            self._is_prepared = True
+
     def _build(self, network: Network) -> None:
-        recipe, own = self.recipe, tf.shape(self._picture)[:2]
+        """Build the network's passes: from a picture to scores at a scale, as it stands, mirrored, or both."""
+        recipe = self.recipe
+        self._picture = tf.placeholder(tf.uint8, [None, None, 3], "picture")
+        self._scale = tf.placeholder_with_default(1.0, [], "scale")
+        self._mirrors = tf.placeholder_with_default([False], [None], "mirrors")
         image = preprocess(self._picture, recipe)
         if recipe.eval_resize_range:
             image = bring_into_range(image, recipe.eval_resize_range, recipe)
-        size = tf.shape(image)[:2]
-        padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
-        padding = padding_to(size, padded, around=recipe.eval_padding == "around")
+        padded, padding = canvas(tf.shape(image)[:2], recipe)
         image = pad(image, padding, recipe)
         image.set_shape([None, None, 3])
         scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
-        batch.set_shape([1, None, None, 3])
         batch = self._mirrored(batch)
+        batch.set_shape([None, None, None, 3])
         logits = self._mirrored(build(network, batch, recipe).logits)
-        scores = logits
-        if recipe.scores_stride:
-            size_at_scale_1 = (padded - 1) // recipe.scores_stride + 1
-            enlarged = tf.maximum(tf.shape(logits)[1:3], size_at_scale_1)
-            scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
-        scores = layers.resize_bilinear(scores, padded, align_corners=recipe.align_corners)[0]
-        scores = tf.slice(scores, padding[:, 0], tf.pad(size, [[0, 1]], constant_values=-1))
-        if recipe.eval_resize_range:
-            scores = layers.resize_bilinear(scores[None], own, align_corners=recipe.resize_align_corners)[0]
-        self._logits, self._scores = logits[0], scores
-        self._is_finite = tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)  # NaN is not
-        self._probabilities = tf.nn.softmax(scores)
-        self._label = tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
+        self._network = [logits, tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)]  # NaN is not
 
     def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
-        return tf.cond(self._mirror, lambda: tf.reverse(batch, [2]), lambda: tf.identity(batch))
+        def select() -> tf.Tensor:
+            return tf.where_v2(self._mirrors[:, None, None, None], tf.reverse(batch, [2]), batch)
 
-    def _run(self, fetches: Fetches, feeds: Mapping[tf.Tensor, np.ndarray | float | bool]) -> Any:
-        if self._is_closed:
-            raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
-        try:
-            value, is_finite = self._session.run((fetches, self._is_finite), feeds)
-        except (tf.errors.ResourceExhaustedError, MemoryError):
-            raise UserError(too_large(feeds[self._picture].shape[1::-1])) from None
-        except tf.errors.InvalidArgumentError:
-            height, width = feeds[self._picture].shape[:2]
-            raise UserError(
-                f"a picture of {width}x{height} pixels is too small for this network at its own size; "
-                f"--set eval_size=N pads it"
-            ) from None
+        return tf.cond(tf.reduce_any(self._mirrors), select, lambda: tf.identity(batch))
+
+    def _pass(self, picture: np.ndarray, scale: float = 1.0, mirrors: Sequence[bool] = (False,)) -> np.ndarray:
+        """The scores of a picture at a scale, float32 [n, h / os, w / os, classes], for each of `mirrors`."""
+        feeds = {self._picture: picture, self._scale: scale, self._mirrors: mirrors}
+        logits, is_finite = self._run(self._network, feeds, picture)
         if not is_finite:
             raise WeightsError(
                 f"the network's scores of this picture are not finite, or above {LARGEST_SCORE:g}, with "
                 f"{self._source}; their training diverged or the file is damaged: take an earlier checkpoint, or fetch "
                 f"it again"
             )
-        return value
+        return logits
+
+    def _passes(self, picture: np.ndarray) -> list[np.ndarray]:
+        """The scores of each scale of the recipe, `_pass`; a scale and its mirror are one batch."""
+        recipe, size, passes = self.recipe, picture.shape[:2], []
+        for scale in recipe.eval_scales:
+            mirrors = (False, True) if recipe.eval_flip else (False,)
+            is_small = size[0] * size[1] * scale**2 <= LARGEST_PAIR
+            batches = [mirrors] if is_small else [(mirror,) for mirror in mirrors]
+            passes.append(np.concatenate([self._pass(picture, scale, batch) for batch in batches]))
+        return passes
+
+    def _run(self, fetches: Fetches, feeds: Feeds, picture: np.ndarray) -> Any:
+        if self._is_closed:
+            raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
+        height, width = picture.shape[:2]
+        try:
+            return self._session.run(fetches, feeds)
+        except (tf.errors.ResourceExhaustedError, MemoryError):
+            raise UserError(too_large((width, height))) from None
+        except tf.errors.InvalidArgumentError:
+            raise UserError(
+                f"a picture of {width}x{height} pixels is too small for this network at its own size; "
+                f"--set eval_size=N pads it"
+            ) from None
+
+    def _fusion(self, recipe: Recipe) -> Fusion:
+        """The ops that fuse the passes of this protocol; each is made when it is first wanted."""
+        if recipe not in self._fusions:
+            self._fusions[recipe] = Fusion(recipe)
+        return self._fusions[recipe]
+
+    def _label(self, fusion: Fusion, feeds: Feeds, picture: np.ndarray) -> np.ndarray:
+        bands = fusion.bands(picture.shape[:2])
+        return np.concatenate([self._run(label, {**feeds, **band}, picture) for label, band in bands])
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
-        return self._run(self._logits, {self._picture: _pixels(picture)})
+        return self._pass(_pixels(picture))[0]
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss against `mask`, uint8 [h, w]."""
-        if self._loss is None:  # most evaluations need no loss
-            with self._session.graph.as_default():
-                self._mask = tf.placeholder(tf.uint8, [None, None])
-                self._loss = losses.mean_loss(self._scores[None], self._mask[None, ..., None], self.recipe)
-        return self._run((self._label, self._loss), {self._picture: picture, self._mask: mask})
+        with self._session.graph.as_default():
+            fusion = self._fusion(self.recipe.at_one_scale())
+            label, (loss, given) = fusion.whole_label, fusion.loss
+        feeds = fusion.feeds([self._pass(picture)], picture.shape[:2])
+        return self._run((label, loss), {**feeds, given: mask}, picture)
 
     def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
-        return tuple(self._run((self._label, self._logits), {self._picture: _pixels(picture)}))
+        picture = _pixels(picture)
+        logits = self._pass(picture)
+        with self._session.graph.as_default():
+            fusion = self._fusion(self.recipe.at_one_scale())
+            return self._label(fusion, fusion.feeds([logits], picture.shape[:2]), picture), logits[0]
 
     def label(self, picture: Picture) -> np.ndarray:
         """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
         picture = _pixels(picture)
         if self.recipe.crf:
             return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
-        if self.recipe.is_single_pass:
-            return self._run(self._label, {self._picture: picture})
-        return self.fused(picture).argmax(axis=-1).astype(np.uint8)
+        with self._session.graph.as_default():
+            fusion = self._fusion(self.recipe)
+            return self._label(fusion, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
     def probabilities(self, picture: Picture) -> np.ndarray:
         """The class probabilities, float32 [h, w, classes], sum 1; `label` is the class of the highest one.
@@ -156,16 +197,10 @@ class Segmenter:
 
         There is one pass for each of `recipe.eval_scales`, and with `recipe.eval_flip` another one, mirrored.
         """
-        mean = self.recipe.scale_fusion == "mean_probability"
-        tensor = self._probabilities if mean else self._scores
-        total, passes = None, 0
-        for scale in self.recipe.eval_scales:
-            for mirror in (False, True) if self.recipe.eval_flip else (False,):
-                feed = {self._picture: picture, self._scale: scale, self._mirror: mirror}
-                value = self._run(tensor, feed)
-                total = value if total is None else total + value if mean else np.maximum(total, value)
-                passes += 1
-        return total / passes if mean else total
+        with self._session.graph.as_default():
+            fusion = self._fusion(self.recipe)
+            fused = fusion.fused
+        return self._run(fused, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
     def close(self) -> None:
         """Free the session's memory; the segmenter can't be used afterwards."""

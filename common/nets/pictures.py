@@ -29,6 +29,18 @@ def bring_into_range(image: tf.Tensor, sides: tuple[int, int], recipe: Recipe) -
     return resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
 
 
+def size_in_evaluation(own: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """The size [h, w] at which a picture of the size `own` is evaluated: its own, or one in `eval_resize_range`."""
+    limits = recipe.eval_resize_range
+    return layers.size_in_range(own, limits, recipe.resize_factor, recipe.resize_rule) if limits else own
+
+
+def canvas(size: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+    """The size [h, w] of the canvas of a picture of `size` in evaluation, and the padding [3, 2] that leads there."""
+    padded = size if recipe.eval_size == "native" else tf.maximum(size, recipe.eval_size)
+    return padded, padding_to(size, padded, around=recipe.eval_padding == "around")
+
+
 def padding_to(size: tf.Tensor, canvas: tf.Tensor, around: bool) -> tf.Tensor:
     """The padding that brings a picture of `size` [h, w] to `canvas` [h, w]: int32 [3, 2], before and after each axis.
 

@@ -27,7 +27,7 @@ def starve(segmenter, monkeypatch, size):
     run = segmenter._session.run
 
     def session_run(fetches, feeds):
-        if feeds[segmenter._picture].shape[1::-1] == size:
+        if segmenter._picture in feeds and feeds[segmenter._picture].shape[1::-1] == size:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return run(fetches, feeds)
 
