@@ -123,7 +123,7 @@ def run(program: Callable[[], int | None]) -> int:
         sys.stdout = None
         return 0
     except OSError as error:  # a full disk, a folder without permission
-        _tell(f"error: {error.filename or 'writing'}: {error.strerror or error}")
+        _tell(f"error: {brief(error.filename or 'writing')}: {error.strerror or error}")
     except KeyboardInterrupt:
         _tell("stopped")
         return 130

@@ -8,7 +8,7 @@ from common.console import say
 from common.data.card import DatasetCard
 from common.data.own import training_settings
 from common.data.sample import SAMPLE
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
@@ -89,7 +89,7 @@ def _scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a list of numbers like 0.5,0.75,1") from None
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a list of numbers like 0.5,0.75,1") from None
 
 
 def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:

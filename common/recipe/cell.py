@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError, brief
+from common.errors import UserError, brief, plain_reason
 from common.files import read_text
 
 DENSE_PREDICTION_CELL, ENCODER_MIDDLE_CONF = "dense_prediction_cell", "encoder_middle_conf"  # recipe fields
@@ -66,7 +66,7 @@ def read_cell(text: str, design: str = DENSE_PREDICTION_CELL) -> tuple[Branch, .
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{design}: is not JSON ({brief(str(error))}); give the file or its text") from None
+        raise UserError(f"{design}: is not JSON ({plain_reason(error)}); give the file or its text") from None
     if not isinstance(config, list) or not config:
         raise UserError(f"{design}: needs a list of branches")
     if len(config) > MOST_BRANCHES:
@@ -119,4 +119,4 @@ def given_cell(value: str, design: str = DENSE_PREDICTION_CELL) -> str:
     try:
         return json.dumps(json.loads(read_text(path, f"{design}: cannot be read as JSON")))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{name}: cannot be read as JSON ({brief(str(error))})") from None
+        raise UserError(f"{name}: cannot be read as JSON ({plain_reason(error)})") from None

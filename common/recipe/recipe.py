@@ -358,7 +358,9 @@ def check_field(cls: type[Recipe], key: str, source: str) -> None:
     """Raise UserError, with the nearest name, when the recipe has no field `key`; `source` begins the message."""
     names = [f.name for f in dataclasses.fields(cls)]
     if key not in names:
-        raise UserError(f"{source} {key}: no such field in the recipe; {nearest(key, names)}`describe` lists them all")
+        raise UserError(
+            f"{source} {brief(key)}: no such field in the recipe; {nearest(key, names)}`describe` lists them all"
+        )
 
 
 @functools.cache

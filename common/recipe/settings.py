@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.recipe.ranges import check_range
 from common.recipe.recipe import Recipe, check_field, field_types
 from common.recipe.values import checked, parse
@@ -42,11 +42,12 @@ def apply_settings(variants: Mapping[str, Recipe], base: str | Recipe, settings:
         key, equals, text = setting.partition("=")
         key = key.strip()
         if not equals:
-            raise UserError(f"--set {setting}: write it as key=value")
+            raise UserError(f"--set {brief(setting)}: write it as key=value")
         if key == "variant":
             if text not in variants:
                 raise UserError(
-                    f"--set variant={text}: no such variant; {nearest(text, variants)}there are {', '.join(variants)}"
+                    f"--set variant={brief(text)}: no such variant; {nearest(text, variants)}there are "
+                    f"{', '.join(variants)}"
                 )
             recipe = variants[text]
             continue

@@ -1,6 +1,7 @@
 """A wrong argument is answered by the command that was called, and not by the one above it."""
 
 import pytest
+from PIL import Image
 
 from common.commands.options import _scales
 from common.inference import crf
@@ -59,3 +60,18 @@ def test_help_says_how_scales_are_written(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "numbers with commas between them and no blanks, such as 0.5,0.75,1" in text
     assert _scales("0.5,0.75,1") == (0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("words", [
+    ["--scales", "x" * 100_000], ["--checkpoint", "x" * 100_000], ["--set", "x" * 100_000],
+    ["--set", "x" * 100_000 + "=1"], ["--set", "variant=" + "x" * 100_000], ["--set", "crop_size=" + "x" * 100_000],
+])  # fmt: skip
+def test_an_argument_of_any_length_leaves_room_for_the_advice(words, capsys, tmp_path):
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (2, 2)).save(picture)
+    assert run("predict", picture, "--checkpoint", "none", "--out", tmp_path / "o", *words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "x..." in said
+    assert not said.rstrip().endswith("x...")
+    assert len(said) < 700
