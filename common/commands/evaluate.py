@@ -14,7 +14,7 @@ from common.commands.options import add_data, add_inference, add_record, with_pr
 from common.console import say, show
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
 from common.data.figures import add_png_note, refuse_foreign
-from common.data.lists import check_classes, no_class_error, open_data
+from common.data.lists import no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
 from common.errors import UserError
@@ -69,12 +69,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     weights = Weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    split = data.split(args.split or recipe.val_split, recipe.dataset)
+    split = data.split_for(recipe, args.split or recipe.val_split)
     if split.card.source:
         recipe = recipe.derive(dataset=split.card.source)
     check_writable(args.out, f"--out {args.out}")
     _refuse_foreign_results(split, args)
-    check_classes(recipe, split.card)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,

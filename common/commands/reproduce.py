@@ -14,7 +14,7 @@ from common.commands.train import report_training
 from common.console import say, show
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
 from common.data.figures import png_note
-from common.data.lists import Data, check_classes, is_sample_set, open_data
+from common.data.lists import Data, is_sample_set, open_data
 from common.data.masks import colour_labels
 from common.data.sample import SAMPLE
 from common.data.split import Split
@@ -102,11 +102,10 @@ def _reproduce(
     """Make one run and all that follows from it; also what a person reads at its end, and whether tables show it."""
     steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
     recipe = reproduction.recipe_to_train([f"variant={variant}", *steps, *args.settings], init)
-    train_split, val_split = (data.split(name, recipe.dataset) for name in (recipe.train_split, recipe.val_split))
+    train_split, val_split = (data.split_for(recipe, name) for name in (recipe.train_split, recipe.val_split))
 
     run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, data, args.steps)
     check_writable(run_dir, f"--run-dir {run_dir}")
-    check_classes(recipe, train_split.card)
 
     from common.training.train import train
 

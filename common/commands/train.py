@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from common import program
 from common.commands.options import add_data, add_init, add_own_settings, open_init
 from common.console import say, show
-from common.data.lists import Data, check_classes, open_data
+from common.data.lists import Data, open_data
 from common.data.split import Split
 from common.errors import UserError
 from common.files import check_writable
@@ -57,10 +57,9 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
             f"give the --set, --data, --split and --init that it began with"
         )
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
-    split = data.split(args.split or recipe.train_split, recipe.dataset)
+    split = data.split_for(recipe, args.split or recipe.train_split)
 
     check_writable(run_dir, f"--run-dir {run_dir}")
-    check_classes(recipe, split.card)
     val_split = validation_split(recipe, data)
 
     from common.training.train import train

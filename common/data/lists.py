@@ -41,6 +41,11 @@ class Data(NamedTuple):
         """The split `name`; `dataset` names the card where there is no own one. Raises as `open_split`."""
         return read_split(self.card or card_by_name(dataset), self.folder, name)
 
+    def split_for(self, recipe: Recipe, name: str) -> Split:
+        """The split `name` of a data set with the recipe's classes. Raises as `check_classes`, then as `split`."""
+        check_classes(recipe, self.card or card_by_name(recipe.dataset))  # before a list that may be long
+        return self.split(name, recipe.dataset)
+
 
 def open_data(argument: str) -> Data:
     """Resolve `--data`; `sample` draws the sample set first.

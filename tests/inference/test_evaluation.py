@@ -276,7 +276,7 @@ def test_somebody_elses_masks_are_not_overwritten(checkpoint, tmp_path, capsys):
         (["--flp"], "unrecognized arguments: --flp"),
         (["--set", "num_classes=5"], "num_classes=5: the network's classes are not the 21 of voc2012"),
         (["--val-seen", "--val-unseen"], "not allowed with"),
-        (["--set", "dataset=cityscapes"], "no split 'val' of Cityscapes; looked for"),
+        (["--set", "dataset=cityscapes", "num_classes=19"], "no split 'val' of Cityscapes; looked for"),
     ],
 )
 def test_wrong_arguments(sample_set, checkpoint, tmp_path, capsys, arguments, message):
