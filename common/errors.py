@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+import sys
 import unicodedata
 from typing import Any
 
@@ -47,6 +48,15 @@ _REPR = reprlib.Repr()
 _REPR.maxlevel = 3
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 12
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_QUOTE
+
+
+def plain_reason(error: Exception) -> str:
+    """The reason that a reader of files gives, as a message quotes it, without advice that only programmers can use."""
+    if "set_int_max_str_digits" in str(error):
+        return f"it holds a number of more than {sys.get_int_max_str_digits():,} digits"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return brief(" ".join(str(error).split()) or type(error).__name__)
 
 
 def one_line(error: Exception) -> str:

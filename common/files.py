@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import yaml
 
-from common.errors import UserError, brief
+from common.errors import UserError, brief, plain_reason
 
 LOCK = ".lock"
 LARGEST_YAML = 1 << 18  # characters: a second of reading
@@ -125,7 +125,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not readable JSON ({brief(str(error))}); correct it or restore a copy") from None
+        raise UserError(f"{path}: is not readable JSON ({plain_reason(error)}); correct it or restore a copy") from None
 
 
 def refuse_foreign_json(path: Path | None, flag: str, key: str) -> None:
@@ -185,8 +185,9 @@ def read_yaml(path: Path, loader: type[Yaml | YamlOfText] = Yaml) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{path}: {where}{wrong} ({brief(reason)}); correct it there") from None
+        problem = getattr(error, "problem", None)
+        reason = brief(problem) if problem else plain_reason(error)
+        raise UserError(f"{path}: {where}{wrong} ({reason}); correct it there") from None
 
 
 # The marks that files begin with, the longer ones first: that of UTF-32 begins with that of UTF-16.

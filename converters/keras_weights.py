@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import UserError, plain_reason
 from common.files import read_text
 from common.weights.keras_h5 import Layers, read_h5, read_npz
 from converters import tfjs
@@ -29,8 +29,9 @@ def read_keras_weights(path: Path) -> Layers:
     except UserError:
         raise
     except Exception as error:  # zip, JSON, HDF5 and numpy each have their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read as Keras weights ({reason}); fetch or write it again") from None
+        raise UserError(
+            f"{path}: cannot be read as Keras weights ({plain_reason(error)}); fetch or write it again"
+        ) from None
     if not layers:
         raise UserError(f"{path}: holds no layer with weights")
     return layers

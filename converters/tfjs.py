@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, plain_reason
 from common.files import read_text
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def read_graph_model(path: Path) -> GraphModel:
     except (UserError, OSError):
         raise
     except Exception as error:  # JSON, protobuf and numpy each have their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read as a TF.js graph model ({reason}); fetch it again") from None
+        raise UserError(
+            f"{path}: cannot be read as a TF.js graph model ({plain_reason(error)}); fetch it again"
+        ) from None
 
 
 def _find(path: Path) -> Path:

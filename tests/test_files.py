@@ -55,8 +55,20 @@ def test_advice_never_destroys(tmp_path):
         with pytest.raises(UserError, match="is not readable JSON") as error:
             read_json(tmp_path / "a.json")
         assert "delete" not in str(error.value)
+        assert "sys." not in str(error.value)
         assert len(str(error.value)) < 500
     assert read_json(tmp_path / "none.json") is None
+
+
+def test_reasons_are_of_plain_words(tmp_path):
+    """Python's own advise a setting of Python."""
+    number, deep = "it holds a number of more than 4,300 digits", "it is nested too deeply"
+    for content, reason in (("1" * 5000, number), ("[" * 100_000, deep)):
+        (tmp_path / "a.json").write_text(content)
+        (tmp_path / "a.yaml").write_text(content[:50_000])
+        for read, name in ((read_json, "a.json"), (read_yaml, "a.yaml")):
+            with pytest.raises(UserError, match=rf"{name}: .*\({reason}\)"):
+                read(tmp_path / name)
 
 
 def test_aliases_of_yaml_are_refused(tmp_path):

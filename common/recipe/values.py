@@ -64,7 +64,7 @@ def _literal(text: str) -> Any:
     for read in (json.loads, float, lambda t: {"true": True, "false": False, "none": None}[t.lower()]):
         try:
             return read(text)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             continue
     return text
 

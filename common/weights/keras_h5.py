@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from common.errors import brief
 from common.weights.hdf5 import read_arrays
 from common.weights.npz import open_npz
 
@@ -43,7 +44,10 @@ def keras_arrays(file: h5py.File) -> dict[str, np.ndarray]:
     """`layer/variable` -> array, of an open Keras file."""
     root = file.get("model_weights", file)
     layers = _keras2(root) if _texts(root, "layer_names") else _keras3(root)
-    return {f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
+    arrays = {f"{layer}/{name}": value for layer, values in layers.items() for name, value in values.items()}
+    for name in arrays:
+        _text(name, "the name of an array")
+    return arrays
 
 
 def _keras2(root: h5py.Group) -> Layers:
@@ -54,10 +58,13 @@ def _keras2(root: h5py.Group) -> Layers:
     """
     layers: Layers = {}
     for group in _texts(root, "layer_names"):
-        for name in _texts(root[group], "weight_names"):
+        holder = _member(root, group, h5py.Group)
+        for name in _texts(holder, "weight_names"):
             owner = name.split("/")[-2] if "/" in name else group
             layer = group if re.fullmatch(rf"{re.escape(group)}(_\d+)?", owner) else owner
-            layers.setdefault(layer, {})[name.rpartition("/")[2].partition(":")[0]] = np.asarray(root[group][name])
+            layers.setdefault(layer, {})[name.rpartition("/")[2].partition(":")[0]] = np.asarray(
+                _member(holder, name, h5py.Dataset)
+            )
     return layers
 
 
@@ -67,9 +74,12 @@ def _keras3(root: h5py.Group) -> Layers:
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Group) and path.endswith("/vars") and len(item):
-            layer = _text(item.attrs.get("name", path.split("/")[-2]))
-            arrays = [np.asarray(item[str(i)]) for i in range(len(item))]
-            layers[layer] = dict(zip(_names(arrays), arrays, strict=True))
+            layer = _text(item.attrs.get("name", path.split("/")[-2]), "its attribute name")
+            arrays = [np.asarray(_member(item, str(i), h5py.Dataset)) for i in range(len(item))]
+            names = _names(arrays)
+            if len(names) != len(arrays):
+                raise ValueError(f"{brief(path)} has {len(arrays)} arrays, as no layer with weights of that kind has")
+            layers[layer] = dict(zip(names, arrays, strict=True))
 
     root.visititems(visit)
     return layers
@@ -91,8 +101,28 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
     parts = [group.attrs[name]] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs:
         parts.append(group.attrs[f"{name}{len(parts)}"])
-    return [_text(value) for part in parts for value in part]
+    what = f"its attribute {name}"
+    if not all(np.ndim(part) == 1 for part in parts):
+        raise ValueError(f"{what} is no list of names")
+    return [_text(value, what) for part in parts for value in part]
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _text(value: object, what: str) -> str:
+    """A text of the file. Raises ValueError, which begins with `what`, when it is none, or not UTF-8."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+        if isinstance(text, str) and text.encode():
+            return text
+    except UnicodeError:
+        raise ValueError(f"{what} is not UTF-8") from None
+    raise ValueError(f"{what} is no text")
+
+
+def _member(group: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
+    """What a file lists. Raises ValueError when it is not in the file, or of another kind."""
+    item = group.get(name)
+    if not isinstance(item, kind):
+        raise ValueError(
+            f"{brief(f'{group.name}/{name}'.lstrip('/'))} is listed but is no {kind.__name__.lower()} in it"
+        )
+    return item

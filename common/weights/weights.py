@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from common.errors import UserError, brief, one_line
+from common.errors import UserError, brief, one_line, plain_reason
 from common.weights.array_pickle import is_pickle, read_array_pickle
 from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix, why_no_checkpoint
 from common.weights.npz import open_npz
@@ -52,6 +52,8 @@ class Weights:
     Raises UserError when the file is missing, broken, or of another format.
     """
 
+    _types: Mapping[str, np.dtype] = {}  # of entries that can't be read for their type, as V1 files' complex ones
+
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.is_keras, self.left_over = self.path.suffix in (".h5", ".hdf5"), ""
@@ -86,7 +88,7 @@ class Weights:
             layers = read_h5(self.path)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{self.path}: cannot be read as Keras weights ({error}); fetch or write it again"
+                f"{self.path}: cannot be read as Keras weights ({plain_reason(error)}); fetch or write it again"
             ) from None
         self._take_layers(layers)
 
@@ -125,6 +127,7 @@ class Weights:
             plain, self._links = plain_prefix(self.path)
             reader = tf.train.NewCheckpointReader(str(plain))
             self.shapes = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items()}
+            self._types = {n: np.dtype(t.as_numpy_dtype) for n, t in reader.get_variable_to_dtype_map().items()}
         except Exception as error:  # the reader raises bare RuntimeErrors and OpErrors
             raise UserError(f"{self.path}: is not a readable TensorFlow checkpoint ({one_line(error)})") from None
         self._value = reader.get_tensor
@@ -134,10 +137,14 @@ class Weights:
         try:
             return self._value(name)
         except Exception as error:  # zlib, zip, numpy and TensorFlow each have their own
-            raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
+            reason = one_line(error)
+            then = "write it again as a V2 checkpoint" if "not supported" in reason else "the file is damaged"
+            raise UserError(f"{self.path}: '{name}' cannot be read ({reason}); {then}") from None
 
     def real_value(self, name: str, dtype: np.dtype | type = np.float32) -> np.ndarray:
         """The tensor called `name` as `dtype`. Raises UserError as `value` and `real_array` do."""
+        if name in self._types:
+            _refuse_kind(self.path, name, self._types[name])
         return real_array(self.path, name, self.value(name), dtype)
 
     def recipe(self) -> dict | None:
@@ -185,18 +192,28 @@ def real_array(source: str | Path, name: str, value: object, dtype: np.dtype | t
     would be recorded.
     """
     array = np.asarray(value)
-    if array.dtype.kind == "V" and array.dtype.name.startswith(("bfloat", "float")):  # numpy has no kind for them
+    if _is_narrow_float(array.dtype):
         array = array.astype(np.float32)
-    if array.dtype.kind not in "fiu":
-        kinds = {"c": "complex numbers", "b": "true and false"}
-        raise UserError(f"{source}: '{name}' holds {kinds.get(array.dtype.kind, 'text or objects')}, not real numbers; "
-                        f"these are no weights of this network")  # fmt: skip
+    _refuse_kind(source, name, array.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype, copy=False)
     if bad := max(array.size - int(np.isfinite(a).sum()) for a in (array, cast)):
         raise UserError(f"{source}: '{name}' holds values that are not finite ({bad} of {array.size}); its training "
                         f"diverged or the file is damaged: take an earlier checkpoint, or fetch it again")  # fmt: skip
     return cast
+
+
+def _refuse_kind(source: str | Path, name: str, dtype: np.dtype) -> None:
+    """Raise UserError unless `dtype` is of real numbers."""
+    if dtype.kind not in "fiu" and not _is_narrow_float(dtype):
+        kinds = {"c": "complex numbers", "b": "true and false"}
+        raise UserError(f"{source}: '{name}' holds {kinds.get(dtype.kind, 'text or objects')}, not real numbers; "
+                        f"these are no weights of this network")  # fmt: skip
+
+
+def _is_narrow_float(dtype: np.dtype) -> bool:
+    """Whether it is bfloat16 or a float of 8 bits, for which numpy has no kind."""
+    return dtype.kind == "V" and dtype.name.startswith(("bfloat", "float"))
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.console import say
-from common.errors import UserError, brief
+from common.errors import UserError, plain_reason
 from common.files import read_text
 from common.recipe.cell import ENCODER_MIDDLE_CONF
 from common.recipe.recipe import format_value
@@ -76,7 +76,7 @@ def settings(path: Path, command: str = "train", quiet: bool = False) -> list[st
     try:
         conf = json.loads(read_text(path, "cannot be read as JSON"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--config {path}: cannot be read as JSON ({brief(str(error))})") from None
+        raise UserError(f"--config {path}: cannot be read as JSON ({plain_reason(error)})") from None
     try:
         if not isinstance(conf, dict):
             raise UserError("holds no object with nn_arch and hps")

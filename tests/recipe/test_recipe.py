@@ -180,6 +180,7 @@ def test_a_stored_variant_that_is_no_plain_name_is_refused(name):
     ("batch_size=1000000", r"crop_size=\d+,\d+ and batch_size=1000000: the pictures alone need [\d,]+ GB of memory"),
     ("crop_size=1000000", r"crop_size=1000000,1000000 and batch_size=\d+: the pictures alone need [\d,]+ GB of memory"),
     ("resize_range=200000,300000", r"resize_range=200000,300000: the pictures alone need 480 GB of memory; take less"),
+    ("crop_size=" + "[" * 100_000, r"crop_size=\[+\.\.\.: needs a whole number"),
     ("crf_gaussian_sxy=-1", r"crf_gaussian_sxy=-1.0: must be from 0.001 to 1000000"),
     ("crf_bilateral_sxy=0", r"crf_bilateral_sxy=0.0: must be from 0.001 to 1000000"),
     ("crf_bilateral_srgb=0", r"crf_bilateral_srgb=0.0: must be from 0.001 to 1000000"),

@@ -136,7 +136,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("suffix", ["npz", "v2"])
+@pytest.mark.parametrize("suffix", ["npz", "v1", "v2"])
 def test_weights_that_are_not_real_and_finite_are_refused(tmp_path, variables, kind, suffix):
     """A network of such numbers gives label maps all the same, and they were scored and recorded."""
     session, made = variables
@@ -150,9 +150,12 @@ def test_weights_that_are_not_real_and_finite_are_refused(tmp_path, variables, k
             tf.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape): v
             for v in values.values()
         }
-        saved = tf.raw_ops.SaveV2(
-            prefix=str(path), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(fed)
-        )
+        if suffix == "v1":
+            saved = tf.raw_ops.Save(filename=str(path), tensor_names=list(values), data=list(fed))
+        else:
+            saved = tf.raw_ops.SaveV2(
+                prefix=str(path), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(fed)
+            )
         session.run(saved, fed)
     with pytest.raises(UserError) as error:
         restore(session, Weights(path), made)

@@ -52,6 +52,40 @@ def test_values_in_other_files_are_refused(tmp_path, borrow):
         Weights(tmp_path / "w.h5")
 
 
+NOT_NAMES = {
+    "bytes": ([b"\xff\xfe"], "its attribute layer_names is not UTF-8"),
+    "number": (3, "its attribute layer_names is no list of names"),
+    "numbers": ([3, 4], "its attribute layer_names is no text"),
+    "another": ([b"other"], "other is listed but is no group in it"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_NAMES)
+def test_names_that_are_none_are_one_sentence(tmp_path, kind):
+    names, reason = NOT_NAMES[kind]
+    with h5py.File(whole(tmp_path / "w.h5"), "a") as file:
+        file.attrs["layer_names"] = names
+    with pytest.raises(
+        UserError, match=rf"w\.h5: cannot be read as Keras weights \({reason}\); fetch or write it again"
+    ):
+        Weights(tmp_path / "w.h5")
+
+
+def test_an_array_that_is_listed_and_not_there(tmp_path):
+    with h5py.File(whole(tmp_path / "w.h5"), "a") as file:
+        file["conv"].attrs["weight_names"] = [b"conv/bias:0"]
+    with pytest.raises(UserError, match=r"conv/conv/bias:0 is listed but is no dataset in it"):
+        Weights(tmp_path / "w.h5")
+
+
+def test_arrays_of_keras_3_that_are_too_many(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        for i in range(7):
+            file[f"layers/conv/vars/{i}"] = np.ones((1, 1, 2, 3), np.float32)
+    with pytest.raises(UserError, match=r"layers/conv/vars has 7 arrays, as no layer with weights of that kind has"):
+        Weights(tmp_path / "w.h5")
+
+
 def test_a_circle_of_groups_ends(tmp_path):
     with h5py.File(whole(tmp_path / "w.h5"), "a") as file:
         file["conv/again"] = file["/"]
