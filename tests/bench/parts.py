@@ -207,8 +207,8 @@ def crf(width: int, height: int) -> Callable[[Workshop], Figures]:
 
     def measure(shop: Workshop) -> Figures:
         fields = {"picture": shop.picture((width, height)), "mask": shop.mask((width, height))}
-        names = {"product": "crf", "pydensecrf": "pydensecrf"}
-        return shop.contest({n: Contestant(f"tests.bench.product:{f}", fields) for n, f in names.items()})
+        names = ("product", "pydensecrf")
+        return shop.contest({name: Contestant(f"tests.bench.refinement:{name}", fields) for name in names})
 
     return measure
 

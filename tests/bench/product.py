@@ -61,23 +61,3 @@ def batch(folder: str, network: str = "", crops: int = 4) -> Callable[[], None]:
 
 
 BATCHES = 12  # a round
-
-
-def crf(picture: str, mask: str) -> Callable[[], np.ndarray]:
-    """The dense CRF: 21 classes, 10 iterations, from soft probabilities to the label map."""
-    from common.inference.crf import CrfParameters, dense_crf
-    from tests.bench.crf import soft_probabilities
-
-    pixels, probabilities = np.load(picture), soft_probabilities(np.load(mask))
-    return lambda: dense_crf(pixels, probabilities, CrfParameters()).argmax(axis=-1).astype(np.uint8)
-
-
-def pydensecrf(picture: str, mask: str) -> Callable[[], np.ndarray]:
-    """The same by pydensecrf, C++ on one thread."""
-    import pydensecrf  # noqa: F401  (missing: said before anything is measured)
-
-    from common.inference.crf import CrfParameters
-    from tests.bench.crf import pydensecrf_marginals, soft_probabilities
-
-    pixels, probabilities = np.load(picture), soft_probabilities(np.load(mask))
-    return lambda: pydensecrf_marginals(pixels, probabilities, CrfParameters()).argmax(axis=-1).astype(np.uint8)
