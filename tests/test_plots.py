@@ -27,7 +27,20 @@ def test_letters_without_a_font_are_said(tmp_path, monkeypatch, capsys):
     figure = Figure()
     figure.suptitle("苹果")
     plots.save_plot(figure, tmp_path / "plot.png", {}, dpi=50)
-    assert f"{tmp_path}/plot.png: no font here has some letters" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/plot.png: no font here has some letters" in said
+    assert "Noto Sans CJK or Noto Emoji" in said
+
+
+def test_control_characters_are_escaped_and_not_said(tmp_path, capsys):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    title = figure.suptitle("a list\x07\x1b[31m\nof two lines")
+    figure.add_subplot().set_yticks([0], ["\x07"])
+    plots.save_plot(figure, tmp_path / "plot.png", {}, dpi=50)
+    assert title.get_text() == "a list\\x07\\x1b[31m\nof two lines"
+    assert capsys.readouterr().err == ""
 
 
 def test_numbers_of_an_axis_keep_their_powers(tmp_path):

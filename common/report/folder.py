@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import WRITING, half_written
+from common.files import WRITING, half_written, read_text
 from common.report import curves, evaluations, gallery, tables
 from common.report.tables import MissingPart, Record
 from common.results import records
 from common.results.marks import MARKS
 from common.results.tables import record_order, shown_records
+from common.words import some
 
 OWN = Path(__file__).parent
 GENERATOR = b'<meta name="generator" content="deeplab-reproductions report">'  # in index.html: this suite wrote it
 INDEX, ASSETS, RECORDS = "index.html", "assets", "records"
+LIST = "assets/files.txt"  # the report's files: others in its folder are a person's
 
 
 def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> tuple[Path, list[str]]:
@@ -37,7 +39,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> t
       Its index.html, and a sentence for each file that is no record as its run wrote it: the others are shown.
 
     Raises:
-      UserError: `out` holds something that is not a report.
+      UserError: `out` holds something that is not a report, or is the working folder.
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +60,7 @@ def write_report(out: Path, data: Sequence[Path] = (), quiet: bool = False) -> t
         for name in ("report.js", "report.css"):
             shutil.copyfile(OWN / name, new / ASSETS / name)
         shutil.copyfile(OWN / INDEX, new / INDEX)
+        (new / LIST).write_text("\n".join(sorted(_files(new))) + "\n", encoding="utf-8", errors="surrogateescape")
         _swap(new, out, temporary / "old")
     finally:
         shutil.rmtree(temporary)
@@ -112,16 +115,38 @@ def _check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
-    names = {path.name for path in out.iterdir()}
-    if names and (names - {INDEX, ASSETS, RECORDS} or not _is_report(out / INDEX)):
+    if out.resolve() in (Path.cwd(), *Path.cwd().parents) or out.is_mount():
+        raise UserError(
+            f"--out {out}: is the folder that you work in, above it, or a mounted disk; name a folder in it, such as "
+            f"{out / 'report'}"
+        )
+    if not any(out.iterdir()):
+        return
+    if not _is_report(out):
         raise UserError(
             f"--out {out}: holds files that are no report of this suite and would be lost; name another folder, or "
             f"delete it if it is an older report"
         )
+    others = sorted(set(_files(out)) - _listed(out))
+    if others:
+        raise UserError(
+            f"--out {out}: holds {some(others)} beside the report, which would be lost; move that away, or name "
+            f"another folder"
+        )
 
 
-def _is_report(index: Path) -> bool:
+def _files(folder: Path) -> list[str]:
+    """The paths of all files in a folder and below, from there."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _listed(report: Path) -> set[str]:
+    """The files that were written as the report."""
+    return {LIST, *read_text(report / LIST).splitlines()}
+
+
+def _is_report(folder: Path) -> bool:
     try:
-        return GENERATOR in index.read_bytes()[:4096]
+        return GENERATOR in (folder / INDEX).read_bytes()[:4096] and (folder / LIST).is_file()
     except OSError:
         return False

@@ -222,6 +222,30 @@ def test_records_of_an_older_schema_are_shown(here, tmp_path, monkeypatch):
     assert "before evaluations kept" in str(found["missing"])
 
 
+@pytest.mark.parametrize("mine", ["notes.txt", "assets/logo.png", "records/mine.json", "assets/pictures/mine/a.jpg"])
+def test_a_file_of_a_persons_own_in_a_report_stays(report, here, tmp_path, capsys, mine):
+    copy = shutil.copytree(report, tmp_path / "copy")
+    (copy / mine).parent.mkdir(exist_ok=True)
+    (copy / mine).write_text("mine")
+    assert main(["--out", str(copy), "--quiet"]) == 2
+    assert f"copy: holds {mine} beside the report, which would be lost; move that away" in capsys.readouterr().err
+    assert (copy / mine).read_text() == "mine"
+    (copy / mine).unlink()
+    assert main(["--out", str(copy), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("out", [".", "..", str(Path.cwd().root)])
+def test_the_working_folder_is_no_report(tmp_path, monkeypatch, capsys, out):
+    monkeypatch.setenv("RESULTS_DIR", str(tmp_path / "results"))
+    (tmp_path / "here/empty").mkdir(parents=True)
+    assert main(["--out", str(tmp_path / "here/empty"), "--quiet"]) == 0  # an empty folder is taken
+    shutil.rmtree(tmp_path / "here/empty")
+    (tmp_path / "here/empty").mkdir()
+    monkeypatch.chdir(tmp_path / "here/empty")
+    assert main(["--out", out, "--quiet"]) == 2
+    assert f"--out {out}: is the folder that you work in, above it, or a mounted disk; name" in capsys.readouterr().err
+
+
 def test_a_record_changed_by_hand_is_named_and_the_others_are_shown(report, here, tmp_path, monkeypatch, capsys):
     ids = {record["id"] for record in records.read_records()}
     write_json(tmp_path / "results/runs/x.json", records.read_records()[0] | {"id": "x", "miou": 0.99})
@@ -253,6 +277,8 @@ def test_only_a_report_is_replaced(report, here, sample_set, tmp_path, monkeypat
     assert (page / "index.html").read_text().endswith("My page</title>")
     # A report in the old one's place; and when its writing fails the old one stays, with nothing beside it.
     (report / "assets/pictures/old.jpg").write_bytes(b"")
+    with (report / folder.LIST).open("a") as files:
+        files.write("assets/pictures/old.jpg\n")
     assert main(["--out", str(report), "--data", str(sample_set), "--quiet"]) == 0
     assert not (report / "assets/pictures/old.jpg").exists()
     monkeypatch.setattr(folder.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
