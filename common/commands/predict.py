@@ -44,7 +44,6 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
     found: list[str] = []
     with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
-        segmenter.prepare(len(pictures))
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, quiet=args.quiet,

@@ -54,7 +54,6 @@ def evaluate(
     matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
     bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
     losses: list[float] = []
-    segmenter.prepare(count)
 
     def compare(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
         if then:

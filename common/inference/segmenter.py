@@ -8,7 +8,6 @@ import numpy as np
 
 from common.data.masks import read_image, too_large
 from common.errors import UserError, WeightsError
-from common.inference.constant_filters import with_constant_filters
 from common.inference.fusion import Feeds, Fusion
 from common.nets import layers
 from common.nets.network import Network, build
@@ -21,8 +20,6 @@ from common.weights.weights import Weights
 Fetches = tf.Tensor | tuple[tf.Tensor, ...]
 Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
 LARGEST_PAIR = 1025**2  # pixels of a picture that is segmented with its mirror picture at once; twice takes less memory
-WORTH_PREPARING = 20  # pictures
-SMALL_SIDE, SMALL_SCALE = 97, 0.2  # pixels, and of the eval_size: no picture that is evaluated is as small
 LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must stay finite too
 
 
@@ -42,7 +39,7 @@ class Segmenter:
         """Build the graph and load `weights`; without them the variables keep what `recipe.seed` draws."""
         self.recipe = recipe = recipe.at_evaluation()
         self._source = f"the weights {weights.path}" if weights else "these weights"
-        self._is_closed = self._is_prepared = False
+        self._is_closed = False
         self._fusions: dict[Recipe, Fusion] = {}
         with tf.Graph().as_default() as graph:
             self._build(network)
@@ -54,26 +51,9 @@ class Segmenter:
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Set all variables to `values`, by name."""
-        if self._is_prepared:  # ops that have filters in their own order would keep the old ones
-            graph = self._session.graph
-            self._session.close()
-            self._session = session(graph, self.recipe.precision)
         variables = self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
         feeds = {v.initializer.inputs[1]: values[v.op.name] for v in variables}
         self._session.run([v.initializer for v in variables], feeds)
-
-    def prepare(self, pictures: int) -> None:
-        """Spend a second or two on making the network faster, if so many pictures are to come; see `constant_filters`.
-
-        Take it before the first picture. It needs the memory of the weights once more.
-        """
-        if pictures >= WORTH_PREPARING and not self._is_prepared:
-            is_native = self.recipe.eval_size == "native" and not self.recipe.eval_resize_range
-            scale = 1.0 if is_native else SMALL_SCALE
-            small = np.zeros([SMALL_SIDE, SMALL_SIDE, 3], np.uint8)
-            feeds = {self._picture: small, self._scale: scale, self._mirrors: [False]}
-            self._network = with_constant_filters(self._session, self._network, feeds)
-            self._is_prepared = True
 
     def _build(self, network: Network) -> None:
         """Build the network's passes: from a picture to scores at a scale, as it stands, mirrored, or both."""

@@ -61,8 +61,6 @@ def segment(name: str, weights: str, folder: Path) -> None:
             variables = segmenter._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
             rng, shapes = np.random.RandomState(1), {v.op.name: v.shape.as_list() for v in variables}
             segmenter.assign({variable: drawn(variable, shapes[variable], rng) for variable in sorted(shapes)})
-        if hasattr(segmenter, "prepare"):
-            segmenter.prepare(100)
         for path in sorted(PICTURES.glob("*.jpg"))[: 7 * count : 7]:
             np.save(folder / f"{path.stem}.npy", segmenter.label(np.asarray(Image.open(path).convert("RGB"))))
 

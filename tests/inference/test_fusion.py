@@ -1,4 +1,4 @@
-"""The faster ways to the same label maps: bands of rows, pairs, filters that stay, work in the background."""
+"""The faster ways to the same label maps: bands of rows, pairs, work in the background."""
 
 import numpy as np
 import pytest
@@ -56,34 +56,6 @@ def test_bands_and_pairs_give_the_same_label_map(protocol, monkeypatch):
         assert np.array_equal(whole.label(image), expected)
         monkeypatch.setattr(segmenter, "LARGEST_PAIR", 0)
         assert np.array_equal(whole.label(image), expected)
-
-
-def test_filters_that_stay_give_the_same_scores_until_others_are_assigned():
-    image = picture(65, 65)
-    with made() as one, made() as other:
-        variables = one._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-        values = {v.op.name: value for v, value in zip(variables, one._session.run(variables), strict=True)}
-        plain, prepared = one._network, other._network
-        other.assign(values)
-        other.prepare(segmenter.WORTH_PREPARING - 1)
-        assert other._network is prepared
-        other.prepare(segmenter.WORTH_PREPARING)
-        assert one._network is plain
-        for factor in (1.0, 0.5):  # the second one would meet the first one's filters
-            changed = {name: value * np.float32(factor) for name, value in values.items()}
-            one.assign(changed)
-            other.assign(changed)
-            np.testing.assert_allclose(other.logits(image), one.logits(image), rtol=1e-5, atol=1e-6)
-
-
-def test_prepared_networks_have_constant_filters_where_onednn_runs():
-    with made() as segmenter_:
-        segmenter_.prepare(segmenter.WORTH_PREPARING)
-        ops = segmenter_._session.graph.get_operations()
-        marks = [op.get_attr("is_filter_const") for op in ops if "is_filter_const" in op.node_def.attr]
-    if not marks:
-        pytest.skip("this TensorFlow runs without oneDNN")
-    assert all(marks)
 
 
 def test_background_work_is_in_order_and_its_errors_are_raised():
