@@ -47,7 +47,11 @@ class Code:
         return next((p for p in places if p.is_file()), None) if is_ours(module) else None
 
     def _parsed(self, module: str) -> ast.Module:
-        return ast.parse(self.file(module).read_bytes())
+        text = self.file(module).read_bytes()
+        try:
+            return ast.parse(text)
+        except SystemError:  # Python 3.11 miscounts its depth when memory is collected meanwhile
+            return ast.parse(text)
 
     def _imports(self, module: str) -> Mapping[str, str]:
         """The dotted names that a module's imported names stand for; imports anywhere in the module count."""
