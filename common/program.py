@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+import common
 from common.console import hush
 from common.errors import LONGEST_MESSAGE, UserError, brief, printable
 
@@ -88,7 +89,7 @@ def _tell(text: str) -> None:
 
 @contextlib.contextmanager
 def _unwinding() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP end the program as an exception does: it removes what is half-written.
+    """Within the block these signals end the program as an exception does: it removes what is half-written.
 
     Signals that somebody has a handler for, or that are ignored as by nohup, stay as they are.
     """
@@ -96,15 +97,20 @@ def _unwinding() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
+    changes = (
+        (signal.SIGINT, common.stop, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL, end),
+        (signal.SIGHUP, signal.SIG_DFL, end),
+    )
     is_main = threading.current_thread() is threading.main_thread()
-    ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(s) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
+    ours = [change for change in changes if is_main and signal.getsignal(change[0]) is change[1]]
+    for number, _, handler in ours:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before, _ in ours:
+            signal.signal(number, before)
 
 
 def run(program: Callable[[], int | None]) -> int:

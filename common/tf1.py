@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @contextlib.contextmanager
 def _without_start_up_notes():
-    """Hold back what TensorFlow's libraries write to stderr while they load; shown if loading fails.
+    """Hold back what TensorFlow's libraries write to stderr while they load; shown if loading fails, but not on Ctrl-C.
 
     They log before the level above applies: four lines of no use in front of every error message.
     """
@@ -35,7 +35,7 @@ def _without_start_up_notes():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise

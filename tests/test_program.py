@@ -1,12 +1,19 @@
 """What all command lines share: one sentence for an error, of bounded length, that steers no terminal."""
 
 import argparse
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
+import common
 from common import console, program
 from common.errors import LONGEST_MESSAGE, UserError
+from tests.conftest import ROOT
+from tests.test_without_tensorflow import programs
 
 BELL_AND_COLOUR = "a\x07b\x1b[31m"
 ESCAPED = "a\\x07b\\x1b[31m"
@@ -35,6 +42,42 @@ def test_an_error_steers_no_terminal(capsys, monkeypatch, error, status):
     assert said.startswith("error: ")
     assert ESCAPED in said
     assert "\x1b" not in said
+
+
+# A module that every program imports: Ctrl-C comes while it is read.
+INTERRUPTED = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
+
+
+@pytest.mark.parametrize("name", programs())
+def test_ctrl_c_among_the_imports_is_one_word(tmp_path, name):
+    (tmp_path / "argparse.py").write_text(INTERRUPTED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-m", name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_whoever_imports_the_package_keeps_ctrl_c():
+    text = "import common, signal; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True)
+
+
+def test_ctrl_c_at_work_unwinds_and_is_one_word(capsys, monkeypatch):
+    """Among the imports there was nothing to unwind."""
+    monkeypatch.setattr(common, "stop", signal.getsignal(signal.SIGINT))  # as `python -m` has it
+    done = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            done.append("unwound")
+
+    assert program.run(work) == 130
+    assert done == ["unwound"]
+    assert capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(signal.SIGINT) is common.stop
 
 
 @pytest.mark.parametrize("error", [UserError, OSError, RuntimeError])

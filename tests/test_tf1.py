@@ -17,6 +17,14 @@ def test_graph_mode_and_resource_variables():
         assert tf.get_variable("v", [1]).op.type == "VarHandleOp"
 
 
+@pytest.mark.parametrize(("error", "said"), [(KeyboardInterrupt, ""), (SystemExit, ""), (ImportError, "oneDNN\n")])
+def test_notes_of_starting_up_are_shown_when_it_fails_and_not_when_it_is_stopped(capfd, error, said):
+    with pytest.raises(error), tf1._without_start_up_notes():
+        os.write(2, b"oneDNN\n")
+        raise error
+    assert capfd.readouterr().err == said
+
+
 def test_a_repair_that_is_no_longer_needed_is_refused():
     with pytest.raises(ImportError, match="exists again"):
         tf1._restore_moved_name(types.SimpleNamespace(__name__="m", name=1), "name", 2)
