@@ -6,7 +6,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from common.errors import LONGEST_MESSAGE, printable
+from common.errors import LONGEST_MESSAGE, printable, visible
 
 LOG_EVERY_SECONDS = 10
 
@@ -67,8 +67,7 @@ def say(text: str, quiet: bool = False) -> None:
 
 def show(result: object) -> None:
     """Print a result to stdout, at once and whole; what would steer a terminal is escaped, since names may hold it."""
-    text = str(result)
-    print(printable(text, len(text)), flush=True)
+    print(visible(str(result)), flush=True)
 
 
 class StopSignal:

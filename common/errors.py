@@ -24,15 +24,28 @@ def brief(value: Any, most: int = LONGEST_QUOTE) -> str:
     Large lists and mappings are never written out whole, so that a hostile file can't fill the memory by its message.
     """
     text = value[: most + 1] if isinstance(value, str) else _REPR.repr(value)
-    return printable(text, most).replace("\n", "\\n")
+    return _cut(on_one_line(text), most)
 
 
 def printable(text: str, most: int) -> str:
-    """`most` characters of a text at the most, with all that would steer a terminal, but line ends, escaped."""
-    cut = text if len(text) <= most else text[: most - 3] + "..."
-    if cut.isprintable():  # as nearly all are, at once
-        return cut
-    return "".join(c if c == "\n" or not is_control(c) else c.encode("unicode_escape").decode() for c in cut)
+    """`most` characters of a text at the most, as `visible` shows it."""
+    return _cut(visible(text[: most + 1]), most)
+
+
+def on_one_line(text: str) -> str:
+    """The text with line ends escaped too."""
+    return visible(text).replace("\n", "\\n")
+
+
+def visible(text: str) -> str:
+    """The text with all that would steer a terminal, but line ends, escaped."""
+    if text.isprintable():  # as nearly all are, at once
+        return text
+    return "".join(c if c == "\n" or not is_control(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def is_control(character: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.console import say
-from common.errors import is_control, printable
+from common.errors import is_control, visible
 from common.files import atomic
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def save_plot(figure: "Figure", path: Path, metadata: dict[str, str], dpi: int, 
         text.set_fontfamily(["DejaVu Sans", *_fonts()])
         if id(text) not in numbers:
             text.set_parse_math(False)
-            text.set_text(printable(text.get_text(), len(text.get_text())))
+            text.set_text(visible(text.get_text()))
     with atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(temporary, dpi=dpi, metadata=metadata, format=kind)

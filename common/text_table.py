@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from common.errors import brief
+from common.errors import on_one_line
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
@@ -12,7 +12,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence
 
     A control character in a cell is escaped, and so is a line's end.
     """
-    lines = [[brief(cell, max(len(cell), 1)) for cell in line] for line in (header, *rows)]
+    lines = [[on_one_line(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
@@ -34,7 +34,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool
 
 def _cell(text: str) -> str:
     """The cell as GitHub needs it: bars end a cell even in code, tags are none in code."""
-    parts = re.split(r"(`[^`]*`)", brief(text, max(len(text), 1)))
+    parts = re.split(r"(`[^`]*`)", on_one_line(text))
     parts = [part if part.startswith("`") and part.endswith("`") else escaped(part, "<>") for part in parts]
     return escaped("".join(parts), "|")
 

@@ -83,8 +83,9 @@ def test_ctrl_c_at_work_unwinds_and_is_one_word(capsys, monkeypatch):
 @pytest.mark.parametrize("error", [UserError, OSError, RuntimeError])
 def test_an_error_is_cut(capsys, monkeypatch, error):
     monkeypatch.delenv("TRACEBACK", raising=False)
-    program.run(raising(error("x" * 1_000_000)))
-    assert len(capsys.readouterr().err) <= LONGEST_MESSAGE + 1
+    for text in ("x" * 1_000_000, "\x07" * 1_000_000, "\U000e0001" * 1_000_000):
+        program.run(raising(error(text)))
+        assert len(capsys.readouterr().err) <= LONGEST_MESSAGE + 1
 
 
 def test_an_unforeseen_error_says_how_to_see_where(capsys, monkeypatch):
