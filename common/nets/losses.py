@@ -96,14 +96,15 @@ def _hardest(losses: tf.Tensor, recipe: Recipe, step: tf.Tensor | int) -> tf.Ten
 
 def weight_decay(recipe: Recipe) -> tf.Tensor:
     """Weight decay times half the sum of squares of the trained variables that `weight_decay_on` names."""
-    decayed = [v for v in tf.trainable_variables() if re.search(recipe.weight_decay_on, v.op.name)]
-    if not decayed or not recipe.weight_decay:
-        return tf.constant(0.0)
+    decays = [(decay, v) for v in tf.trainable_variables() if (decay := decay_of(v.op.name, recipe))]
+    return tf.add_n([decay * tf.nn.l2_loss(v) for decay, v in decays]) if decays else tf.constant(0.0)
 
-    def decay(name: str):
-        return next((d for pattern, d in recipe.weight_decay_fixed if re.search(pattern, name)), recipe.weight_decay)
 
-    return tf.add_n([decay(v.op.name) * tf.nn.l2_loss(v) for v in decayed])
+def decay_of(name: str, recipe: Recipe) -> float:
+    """The weight decay of the variable `name`; 0 for none."""
+    if not recipe.weight_decay or not re.search(recipe.weight_decay_on, name):
+        return 0.0
+    return next((d for pattern, d in recipe.weight_decay_fixed if re.search(pattern, name)), recipe.weight_decay)
 
 
 def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:

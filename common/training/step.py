@@ -80,14 +80,14 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
     outputs = build(network, images, recipe, batch_statistics=recipe.batch_statistics, step=step.read_value())
     pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value())
     loss = pixel_loss + losses.weight_decay(recipe)
-    pairs = zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables(), strict=True)
-    gradients, variables = zip(*((g, v) for g, v in pairs if g is not None), strict=True)
+    gradients, variables = _gradients(pixel_loss, recipe)
     plateau = Plateau(recipe) if recipe.schedule == "plateau" else None
     rate = plateau.learning_rate() if plateau else learning_rate(recipe, step)
 
-    # Moving statistics are updated by each forward pass; the update itself then needs no batch.
+    # Moving statistics are updated by each forward pass; the update itself then needs no batch. The loss reads the
+    # variables, which must be before they change.
     observed = [plateau.observe(pixel_loss)] if plateau else []
-    with tf.control_dependencies([*tf.get_collection(tf.GraphKeys.UPDATE_OPS), *observed]):
+    with tf.control_dependencies([loss, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), *observed]):
         gradients = [tf.identity(g) for g in gradients]
     accumulate, sums = None, []
     if recipe.grad_update_every > 1:
@@ -110,6 +110,23 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
             update = tf.group(applied, step.assign_add(1))
     confusion = batch_confusion(outputs.logits, labels, recipe.num_classes)
     return TrainStep(outputs, loss, pixel_loss, confusion, rate, step, accumulate, update)
+
+
+def _gradients(pixel_loss: tf.Tensor, recipe: Recipe) -> tuple[list[tf.Tensor], list[tf.Variable]]:
+    """The gradients of the whole loss, and their variables.
+
+    Weight decay's share is computed after the loss's. It needs nothing but the variable, and TensorFlow would make all
+    shares at the beginning of a step, as many bytes as the weights have.
+    """
+    variables, gradients = tf.trainable_variables(), []
+    for variable, gradient in zip(variables, tf.gradients(pixel_loss, variables), strict=True):
+        if decay := losses.decay_of(variable.op.name, recipe):
+            with tf.control_dependencies([] if gradient is None else [gradient]):
+                share = variable.read_value() * decay
+            gradient = share if gradient is None else gradient + share
+        gradients.append(gradient)
+    learned = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    return [g for g, _ in learned], [v for _, v in learned]
 
 
 def batch_confusion(logits: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
