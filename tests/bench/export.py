@@ -23,7 +23,10 @@ def export(network: Network, folder: Path, site: str | None) -> None:
     recipe = network.recipe().at_evaluation()
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         picture = tf.placeholder(tf.uint8, [*PICTURE, 3], name="picture")
-        logits = build(network.load().load_network(), preprocess(picture, recipe)[None], recipe).logits
+        pixels = picture
+        if recipe.channel_order == "bgr":  # by an op that every peer has
+            pixels, recipe = tf.gather(picture, [2, 1, 0], axis=-1), recipe.derive(channel_order="rgb")
+        logits = build(network.load().load_network(), preprocess(pixels, recipe)[None], recipe).logits
         if getattr(recipe, "scores_stride", None):
             size = [(side - 1) // recipe.scores_stride + 1 for side in PICTURE]
             logits = layers.resize_bilinear(logits, size, align_corners=recipe.align_corners)
