@@ -70,6 +70,9 @@ class Recipe:
         "crf_bilateral_compat",
     )
 
+    # Fields that are newer than the ids of records and the names of run folders: part of them unless at the default.
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = ("precision",)
+
     # Regular expressions of entries of weight files that are never loaded, such as another task's classifier.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ()
 
@@ -340,6 +343,11 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON types; tuples become lists."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def identity(self) -> dict[str, Any]:
+        """What ids of records and names of run folders are made of: `to_json`, which later fields leave as it was."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in self.LATER_FIELDS}
+        return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != value}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:

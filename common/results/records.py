@@ -182,7 +182,7 @@ def record_id(
 ) -> str:
     """The id of an evaluation's record, known before it begins; arguments as of `write_record`."""
     what = json.dumps(
-        [reproduction.name, weights.digest(), _data(split, images), protocol, recipe.to_json()], sort_keys=True
+        [reproduction.name, weights.digest(), _data(split, images), protocol, recipe.identity()], sort_keys=True
     )
     return "-".join(
         (reproduction.name, recipe.variant, slug(split.title), hashlib.sha256(what.encode()).hexdigest()[:10])

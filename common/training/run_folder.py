@@ -36,7 +36,7 @@ _SUMMARY_FIELDS: dict[str, type | UnionType] = {
 
 def version_dir(name: str, recipe: Recipe, inputs: list[str | None]) -> Path:
     """A run's folder below runs/: the same recipe, data and start (`inputs`) always give the same one."""
-    text = json.dumps([recipe.to_json(), inputs], sort_keys=True)
+    text = json.dumps([recipe.identity(), inputs], sort_keys=True)
     return RUNS / f"{name}-{recipe.variant}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

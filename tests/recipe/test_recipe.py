@@ -230,3 +230,9 @@ def test_a_pattern_that_is_no_regular_expression_is_one_sentence(pattern):
     with pytest.raises(UserError, match="is not a regular expression") as error:
         settle(f"weight_decay_on={pattern}")
     assert len(str(error.value)) < 500
+
+
+def test_later_fields_leave_ids_as_they_were():
+    assert "precision" not in DEEPLAB.identity()
+    assert DEEPLAB.identity().items() < DEEPLAB.to_json().items()
+    assert DEEPLAB.derive(precision="bf16").identity()["precision"] == "bf16"
