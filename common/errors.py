@@ -27,6 +27,11 @@ def brief(value: Any, most: int = LONGEST_QUOTE) -> str:
     return _cut(on_one_line(text), most)
 
 
+def quoted(value: Any, most: int = 60) -> str:
+    """A value as `brief` has it; a text stands in quotes, so that it is told from a number, or is seen when empty."""
+    return f"'{brief(value, most)}'" if isinstance(value, str) else brief(value, most)
+
+
 def printable(text: str, most: int) -> str:
     """`most` characters of a text at the most, as `visible` shows it."""
     return _cut(visible(text[: most + 1]), most)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from common.errors import UserError, brief
+from common.errors import UserError, quoted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ def plain_name(text: str, what: str) -> str:
         wrong = f"is longer than {LONGEST_PLAIN_NAME} bytes"
     else:
         return text
-    raise UserError(f"{what}: '{brief(text, 60)}' {wrong}; give it another")
+    raise UserError(f"{what}: {quoted(text)} {wrong}; give it another")
 
 
 def is_inside(text: str) -> bool:

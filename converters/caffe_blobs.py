@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from common.errors import UserError, brief
+from common.errors import UserError, quoted
 from common.weights.hdf5 import is_hdf5, read_arrays
 from converters.caffe_schema import BlobProto, Weights
 from converters.caffe_text import as_text, parse, read_bytes
@@ -71,7 +71,7 @@ def _hdf5_blobs(path: Path) -> Blobs:
     for name in sorted(arrays, key=lambda name: int(name.rpartition("/")[2])):
         layer, _, index = name.rpartition("/")
         if int(index) != len(blobs.setdefault(layer, [])):
-            raise UserError(f"{path}: layer '{brief(layer, 60)}': blob {len(blobs[layer])} is missing")
+            raise UserError(f"{path}: layer {quoted(layer)}: blob {len(blobs[layer])} is missing")
         with np.errstate(over="ignore"):
             blobs[layer].append(np.asarray(arrays[name], np.float32))
     return blobs
@@ -99,7 +99,7 @@ def snapshot_arrays(file: "h5py.File") -> dict[str, np.ndarray]:
 
 def _array(path: Path, layer: str, index: int, blob: Message) -> np.ndarray:
     """The blob's values as float32 in its declared shape, which is checked against the data before anything is made."""
-    where = f"{path}: layer '{brief(layer, 60)}': blob {index}"
+    where = f"{path}: layer {quoted(layer)}: blob {index}"
     legacy = any(blob.HasField(name) for name in ("num", "channels", "height", "width"))
     if len(blob.shape.dim) > MAX_AXES:
         raise UserError(f"{where} has {len(blob.shape.dim)} axes; Caffe allows {MAX_AXES}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import Message
 
-from common.errors import UserError, brief
+from common.errors import UserError, brief, quoted
 from common.words import NAMED, some
 from converters.caffe_blobs import MAX_TEXT_BYTES, Blobs, embedded_blobs, read_blobs
 from converters.caffe_schema import v2_type
@@ -49,7 +49,7 @@ class Layer:
     @property
     def title(self) -> str:
         """The layer as a message names it."""
-        return f"'{brief(self.name, 60)}' ({brief(self.type, 60)})"
+        return f"{quoted(self.name)} ({brief(self.type, 60)})"
 
 
 @dataclass
@@ -188,7 +188,7 @@ def _layer(path: Path, message: Message, position: int, line: int) -> Layer:
     kind = message.type if message.DESCRIPTOR.name == "LayerParameter" else v2_type(message.type)
     if not kind:
         raise UserError(
-            f"{path}:{line}: layer '{brief(message.name, 60)}' has no type (nets older than V1 are not read)"
+            f"{path}:{line}: layer {quoted(message.name)} has no type (nets older than V1 are not read)"
         )
     name = message.name or f"{kind.lower()}{position}"
     return Layer(name, kind, list(message.bottom), list(message.top), message, line)

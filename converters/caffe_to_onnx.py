@@ -24,7 +24,7 @@ from onnx import helper
 
 from common import program
 from common.console import say, show
-from common.errors import UserError, brief
+from common.errors import UserError, brief, quoted
 from common.files import atomic
 from common.words import NAMED, some
 from converters.caffe_blobs import MAX_AXES
@@ -128,7 +128,7 @@ def _feeds(net: Net, layers: list[Layer]) -> dict[str, Shape | None]:
             if top not in feeds and (top in read or layer.type == "Input"):
                 feeds[top] = _data_shape(layer, i)
                 if layer.type != "Input":
-                    net.notes.append(f"input '{brief(top, 60)}' stands for data layer {layer.title}, one example")
+                    net.notes.append(f"input {quoted(top)} stands for data layer {layer.title}, one example")
     return feeds
 
 
@@ -161,7 +161,7 @@ def _override(net: Net, feeds: dict[str, Shape | None], shapes: Mapping[str | No
         name = next(iter(feeds), None) if name is None else name
         if name not in feeds:
             raise UserError(
-                f"--input-shape: {net.path} has no input '{brief(name, 60)}', it has: {some(feeds, NAMED) or 'none'}"
+                f"--input-shape: {net.path} has no input {quoted(name)}, it has: {some(feeds, NAMED) or 'none'}"
             )
         feeds[name] = shape
 
@@ -169,10 +169,10 @@ def _override(net: Net, feeds: dict[str, Shape | None], shapes: Mapping[str | No
 def _input_shape(net: Net, name: str, shape: Shape | None) -> Shape:
     if shape is None:
         raise UserError(
-            f"{net.path}: does not say the shape of input '{brief(name, 60)}'; give it with --input-shape N,C,H,W"
+            f"{net.path}: does not say the shape of input {quoted(name)}; give it with --input-shape N,C,H,W"
         )
     if not 1 <= len(shape) <= MAX_AXES or min(shape) < 1 or math.prod(shape) > MAX_COUNT:
-        raise UserError(f"{net.path}: input '{brief(name, 60)}' has the shape {shape}, which is empty or too large")
+        raise UserError(f"{net.path}: input {quoted(name)} has the shape {shape}, which is empty or too large")
     return shape
 
 
@@ -187,7 +187,7 @@ def _check(s: Scope, current: Mapping[str, str]) -> None:
         s.fail("has the phase TRAIN of its own, in which it computes something else; delete it")
     for bottom in layer.bottoms:
         if bottom not in current:
-            s.fail(f"reads blob '{brief(bottom, 60)}', which no layer before it makes")
+            s.fail(f"reads blob {quoted(bottom)}, which no layer before it makes")
     for what, names, (least, most) in (
         ("bottoms", layer.bottoms, LAYERS[layer.type].bottoms),
         ("tops", layer.tops, LAYERS[layer.type].tops),
@@ -271,7 +271,7 @@ def _named_shape(text: str) -> tuple[str | None, Shape]:
     try:
         return name or None, tuple(int(size) for size in sizes.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{brief(text, 60)}' is not like 1,3,513,513 or data=1,3,513,513") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not like 1,3,513,513 or data=1,3,513,513") from None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from common import program
 from common.console import say, show
-from common.errors import UserError, brief
+from common.errors import UserError, quoted
 from converters.caffe_blobs import read_blobs
 from converters.caffe_net import read_net, renamed
 from converters.caffe_schema import NetParameter
@@ -34,7 +34,7 @@ WEIGHTED = ("Convolution", "BatchNorm", "Scale")  # types of layers in the relea
 def _renaming(text: str) -> tuple[str, str]:
     old, _, new = text.partition("=")
     if not old or not new:
-        raise argparse.ArgumentTypeError(f"'{brief(text, 60)}' is not like fc8_mine=fc8_voc12")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not like fc8_mine=fc8_voc12")
     return old, new
 
 

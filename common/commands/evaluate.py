@@ -17,7 +17,7 @@ from common.data.figures import add_png_note, refuse_foreign
 from common.data.lists import no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.files import atomic, check_writable, refuse_foreign_json, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 
 def _widths(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers of pixels, 1 to 9999, like 1,2,5")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not a list of whole numbers of pixels, 1 to 9999, like 1,2,5"
+        )
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 

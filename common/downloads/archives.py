@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from common.downloads.download import BLOCK, Megabytes, write_all
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.files import UNPACKING, half_written
 
 MAX_BYTES = 100 << 30  # of all members together
@@ -70,7 +70,8 @@ def unpack(
                     continue
                 chosen += 1
                 if member.kind not in ("file", "folder"):
-                    raise BadArchive(f"{archive}: member {member.name!r} is {member.kind}; nothing was unpacked")
+                    name = quoted(member.name)
+                    raise BadArchive(f"{archive}: member {name} is {member.kind}; nothing was unpacked")
                 _make(archive, member, temporary.joinpath(*path[len(_parts(below)) :]), room)
                 if member.kind == "file":
                     bar.reached(raw.tell())
@@ -135,7 +136,7 @@ def _path(archive: Path, name: str) -> list[str]:
     name = name.replace("\\", "/")  # some Windows programs write them so
     parts = _parts(name)
     if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name:
-        raise BadArchive(f"{archive}: member {name!r} would leave the folder; nothing was unpacked")
+        raise BadArchive(f"{archive}: member {quoted(name)} would leave the folder; nothing was unpacked")
     return parts
 
 
@@ -202,5 +203,6 @@ def _unwritten(archive: Path, member: Member) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{archive}: member {member.name!r} could not be written ({error.strerror or error}); nothing was unpacked"
+            f"{archive}: member {quoted(member.name)} could not be written ({error.strerror or error}); "
+            f"nothing was unpacked"
         ) from None

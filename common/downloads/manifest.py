@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.files import read_yaml
 from common.words import nearest
 
@@ -184,7 +184,7 @@ def _build(cls: type, raw: Any, where: str) -> Any:
         if kind == tuple[str, ...]:
             is_right = isinstance(value, tuple) and value and all(isinstance(v, str) for v in value)
         if not is_right:
-            raise _Wrong(f"{where}: {key} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+            raise _Wrong(f"{where}: {key} is {quoted(value)}, expected {getattr(kind, '__name__', kind)}")
     return cls(**values)
 
 
@@ -196,7 +196,7 @@ def _check(entry: Entry, manifest: Manifest) -> None:
         f"kind is {entry.kind}, expected one of {', '.join(KINDS)}": entry.kind in KINDS,
         "licence and title must say something ('unknown' is a licence)": entry.licence and entry.title,
         "files is empty": entry.files,
-        f"folder {entry.folder!r} must be a plain name, or . for data/ itself": (
+        f"folder {quoted(entry.folder)} must be a plain name, or . for data/ itself": (
             entry.folder in ("", ".") or re.fullmatch(PLAIN_NAME, entry.folder)
         ),
         "weights need a list `weights` with what each was trained on; other kinds have none": (
@@ -231,19 +231,19 @@ def _check(entry: Entry, manifest: Manifest) -> None:
 def _needs_of_file(file: File, entry: Entry) -> dict[str, Any]:
     digests = file.digests | {key: value for key, value in file.unconfirmed.items() if key != "size"}
     needs = {
-        f"file name {file.name!r} must be a plain name": re.fullmatch(PLAIN_NAME, file.name),
+        f"file name {quoted(file.name)} must be a plain name": re.fullmatch(PLAIN_NAME, file.name),
         f"{file.name}: has neither sources nor, in the entry, a `manual`": file.sources or entry.manual,
         f"{file.name}: size {file.size} is below 1": file.size is None or file.size > 0,
     }
     for source in file.sources:
-        needs[f"{file.name}: source {source!r} must be like {SOURCES}"] = re.fullmatch(SOURCES, source)
+        needs[f"{file.name}: source {quoted(source)} must be like {SOURCES}"] = re.fullmatch(SOURCES, source)
     for algorithm, value in digests.items():
-        needs[f"{file.name}: {algorithm} {value!r} is no digest of {', '.join(ALGORITHMS)}"] = re.fullmatch(
+        needs[f"{file.name}: {algorithm} {quoted(value)} is no digest of {', '.join(ALGORITHMS)}"] = re.fullmatch(
             rf"[0-9a-f]{{{ALGORITHMS.get(algorithm, 0)}}}", str(value)
         ) and isinstance(value, str)
     if file.unpack:
         for folder in (file.unpack.to, *filter(None, [file.unpack.below])):
-            needs[f"{file.name}: unpack folder {folder!r} must lie inside"] = all(
+            needs[f"{file.name}: unpack folder {quoted(folder)} must lie inside"] = all(
                 re.fullmatch(PLAIN_NAME, part) for part in folder.split("/")
             )
     return needs

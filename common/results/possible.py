@@ -6,7 +6,7 @@ from typing import Any
 
 from common.data.sets.cards import CARDS
 from common.data.split import NAMES
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.recipe.ranges import check_range
 from common.recipe.recipe import Recipe
 from common.results.protocol import Protocol
@@ -55,11 +55,11 @@ def data_fault(data: str, split: str, classes: int) -> str:
     """Say what is wrong with a table's data set, split or classes, as the end of a sentence; empty where nothing is."""
     cards = {card.title: card for card in CARDS.values()}
     if data not in cards and data not in OTHER_DATA:
-        return f"data is {data!r}; there are {', '.join([*cards, *OTHER_DATA])}"
+        return f"data is {quoted(data)}; there are {', '.join([*cards, *OTHER_DATA])}"
     card = cards.get(data)
     splits = _splits(card.name) if card else OFFICIAL_SPLITS
     if split not in splits:
-        return f"split is {split!r}; {data} has {', '.join(splits)}"
+        return f"split is {quoted(split)}; {data} has {', '.join(splits)}"
     count = len(card.classes) if card else OTHER_DATA[data]
     if classes not in (count, count - 1):  # some leave the background out
         return f"classes is {classes}; {data} has {count}, or {count - 1} without the background"
@@ -105,9 +105,9 @@ def training_faults(default: Recipe, fields: Mapping[str, Any]) -> Iterator[str]
             return
     dataset = fields.get("dataset", default.dataset)
     if dataset not in CARDS:
-        yield f"dataset is {dataset!r}; there are {', '.join(CARDS)}"
+        yield f"dataset is {quoted(dataset)}; there are {', '.join(CARDS)}"
     elif (split := fields.get("train_split")) and split not in (splits := _splits(dataset)):
-        yield f"train_split is {split!r}; {dataset} has {', '.join(splits)}"
+        yield f"train_split is {quoted(split)}; {dataset} has {', '.join(splits)}"
     else:
         try:
             default.derive(**fields)
@@ -123,10 +123,10 @@ def _as_fault(error: UserError) -> str:
 def origin_faults(init: str, weights: str, ours: str) -> Iterator[str]:
     """Say what is wrong with the names of published weights; `ours` is the reproduction whose recipe trains, if any."""
     if weights and not is_published(weights):
-        yield f"weights is {weights!r}, which the manifest does not have; `make weights` lists the names"
+        yield f"weights is {quoted(weights)}, which the manifest does not have; `make weights` lists the names"
     if init and init not in WITHOUT_NAME and init not in KERAS_FILES and not is_published(init):
         kinds = ", ".join([*WITHOUT_NAME, *KERAS_FILES])
-        yield f"init is {init!r}, which is no name that `make weights` lists, and none of {kinds}"
+        yield f"init is {quoted(init)}, which is no name that `make weights` lists, and none of {kinds}"
     if init == "coco" and ours and ours not in COCO_STARTS:
         yield f"init is 'coco'; no recipe of {ours} makes such weights, so name those that it starts from"
     if init == "imagenet" and ours:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from common.errors import UserError, brief
+from common.errors import UserError, brief, quoted
 from common.files import Yaml, read_yaml
 from common.paths import ROOT
 from common.recipe.recipe import Recipe
@@ -172,7 +172,7 @@ def _entry(loader: _Loader, node: yaml.MappingNode) -> _Entry:
     entry.line = node.start_mark.line + 1
     for key in entry:
         if not isinstance(key, str):
-            what = f"key {_shown(key)} is no text; write it in quotes"
+            what = f"key {quoted(key)} is no text; write it in quotes"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
     return entry
 
@@ -183,7 +183,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _entry)
 def _rows(raw: Any) -> list[tuple[PublishedRow, int]]:
     """The rows of a table, each with its line."""
     if not isinstance(raw, _Entry):
-        raise _Wrong(1, f"table {_shown(raw)}: is no mapping of fields")
+        raise _Wrong(1, f"table {quoted(raw)}: is no mapping of fields")
     where = f"table {brief(raw.get('source', 'without a source'))}"
     shared = {name: _mapping(raw.pop(name, _Entry()), raw.line, f"{where}: {name}") for name in ("protocol", "trained")}
     items, line = raw.pop("rows", None), raw.line
@@ -192,7 +192,7 @@ def _rows(raw: Any) -> list[tuple[PublishedRow, int]]:
     table = _build(Source, raw, line, where)
     if table.reproduction not in known_reproductions():
         there = ", ".join(known_reproductions())
-        raise _Wrong(line, f"{where}: reproduction is {_shown(table.reproduction)}; there are {there}")
+        raise _Wrong(line, f"{where}: reproduction is {quoted(table.reproduction)}; there are {there}")
     if fault := data_fault(table.data, table.split, table.classes):
         raise _Wrong(line, f"{where}: {fault}")
     return [_row(item, table, shared, line) for item in items]
@@ -208,7 +208,7 @@ def _row(raw: Any, table: Source, shared: Mapping[str, Any], line: int) -> tuple
         own = raw.get(name, _Entry())
         if not isinstance(own, _Entry):
             kind = "a text" if isinstance(own, str) else "no mapping of fields"
-            what = f"is {_shown(own)}, {kind}; write it as data, such as {EXAMPLES[name]}"
+            what = f"is {quoted(own)}, {kind}; write it as data, such as {EXAMPLES[name]}"
             raise _Wrong(raw.line, f"{where}: {name} {what}")
         merged[name] = {**given, **own}
     values = {key: value for key, value in raw.items() if key not in merged}
@@ -231,7 +231,7 @@ def _training(raw: Mapping[str, Any], table: Source, line: int, where: str) -> T
     for key, value in raw.items():
         if key not in kinds:
             what = f"is neither a field of {table.reproduction}'s recipe nor one of {', '.join(ORIGINS)}"
-            raise _Wrong(line, f"{where}: trained: {_shown(key)} {what}")
+            raise _Wrong(line, f"{where}: trained: {quoted(key)} {what}")
         fields[key] = _value(key, kinds[key], value, line, f"{where}: trained")
     training = _build(Training, origins, line, f"{where}: trained")
     if not origins:
@@ -266,7 +266,7 @@ def _build(cls: type, raw: Mapping[str, Any], line: int, where: str) -> Any:
     kinds, fields = _kinds(cls), {f.name: f for f in dataclasses.fields(cls)}
     for name in sorted(raw.keys() - fields.keys()):
         there = ", ".join(name for name in fields if name != "table")
-        raise _Wrong(line, f"{where}: {_shown(name)} is no field; there are {there}")
+        raise _Wrong(line, f"{where}: {quoted(name)} is no field; there are {there}")
     for name, f in fields.items():
         if name not in raw and f.default is f.default_factory is dataclasses.MISSING:
             raise _Wrong(line, f"{where}: {name} is missing")
@@ -287,17 +287,12 @@ def _value(name: str, kind: Any, value: Any, line: int, where: str) -> Any:
             return checked(name, kind, value)
         except UserError as error:
             needs = str(error).rpartition(": needs ")[2]
-    raise _Wrong(line, f"{where}: {name} is {_shown(value)}, and needs {needs}")
-
-
-def _shown(value: Any) -> str:
-    """A value as a message quotes it."""
-    return repr(brief(value)) if isinstance(value, str) else brief(value)
+    raise _Wrong(line, f"{where}: {name} is {quoted(value)}, and needs {needs}")
 
 
 def _mapping(raw: Any, line: int, where: str) -> _Entry:
     if not isinstance(raw, _Entry):
-        raise _Wrong(line, f"{where} is {_shown(raw)}, and no mapping of fields")
+        raise _Wrong(line, f"{where} is {quoted(raw)}, and no mapping of fields")
     return raw
 
 
@@ -334,4 +329,4 @@ def _check_links(rows: list[tuple[PublishedRow, int]]) -> None:
         if row.beside and row.beside == row.id:
             raise _Wrong(line, f"{where}: beside is the row's own id")
         if row.beside and row.beside not in ids:
-            raise _Wrong(line, f"{where}: beside is {row.beside!r}, which is no row's id")
+            raise _Wrong(line, f"{where}: beside is {quoted(row.beside)}, which is no row's id")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.console import say
-from common.errors import UserError, plain_reason
+from common.errors import UserError, plain_reason, quoted
 from common.files import read_text
 from common.recipe.cell import ENCODER_MIDDLE_CONF
 from common.recipe.recipe import format_value
@@ -110,7 +110,7 @@ def _check_values(parts: dict[str, dict[str, Any]]) -> None:
     """Refuse what this suite does not do. Raises UserError."""
     for (part, key), value in FIXED.items():
         if parts[part].get(key, value) != value:
-            raise UserError(f"{key} is {parts[part][key]!r}; only {value} can be had here")
+            raise UserError(f"{key} is {quoted(parts[part][key])}; only {value} can be had here")
     for (key, value), instead in REFUSED.items():
         if parts[""].get(key) == value:
             raise UserError(f"{key} is {value}: {instead}")

@@ -18,6 +18,7 @@ from common.console import show
 from common.data import own
 from common.data.polygons.annotations import read_annotations
 from common.data.polygons.painting import CROWDS, PaintedSet, class_names, paint_set
+from common.errors import quoted
 
 
 def _report(made: PaintedSet) -> None:
@@ -38,7 +39,7 @@ def _run(args: argparse.Namespace) -> None:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different names like apple,pear")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a list of different names like apple,pear")
     return names
 
 

@@ -149,7 +149,7 @@ def _read_labelme(path: Path, data: dict[str, Any], images: Path | None) -> list
         shapes = [(s["label"].strip(), str(s.get("shape_type") or "polygon"), s["points"], s) for s in data["shapes"]]
         stated = data.get("imageHeight"), data.get("imageWidth")
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is not as labelme writes it ({error!r}); save it again in labelme") from None
+        raise UserError(f"{path}: is not as labelme writes it ({brief(error)}); save it again in labelme") from None
     folders = [images] if images else [path.parent]
     image = _find(folders, name)
     if image is None and not data.get("imageData"):
@@ -255,7 +255,7 @@ def _read_coco(path: Path, data: dict[str, Any], images: Path | None, boxes: boo
         if strange:
             raise KeyError(f"image {strange[0]}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: is not as COCO's instances files are ({error!r}); export it again") from None
+        raise UserError(f"{path}: is not as COCO's instances files are ({brief(error)}); export it again") from None
     subset = path.stem.removeprefix("instances_")
     up = path.parent.parent
     folders = [images] if images else [path.parent, path.parent / "images", up / "images", up / "images" / subset,

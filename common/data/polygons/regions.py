@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.data.sets.voc import VOC2012
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_json
 
 # VOC's names for what COCO calls otherwise; the other fourteen are the same in both.
@@ -74,7 +74,9 @@ def read_pictures(annotations: Path, images: Path, masks: Path) -> tuple[list[Pi
             if i["id"] in regions
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{annotations}: is no COCO instances file ({error!r}); take the one of COCO's zip") from None
+        raise UserError(
+            f"{annotations}: is no COCO instances file ({brief(error)}); take the one of COCO's zip"
+        ) from None
     if not class_ids:
         raise UserError(f"{annotations}: has none of VOC's classes among its categories; take the one of COCO's zip")
     return sorted(pictures, key=lambda p: p.image), len(data["images"]) - len(pictures)
