@@ -159,7 +159,11 @@ def _agreements(workers: dict[str, Worker], figures: dict[str, Any]) -> dict[str
             if answer and answer["saved"]:
                 maps[name] = np.load(path)
     first = next(iter(maps.values()), None)
-    return {name: {"agreement": round(float((one == first).mean()), 5)} for name, one in maps.items()}
+    for name, one in maps.items():
+        if one.shape != first.shape:
+            workers.pop(name).__exit__()
+            figures[name] = {"skipped": f"its label map is of shape {one.shape}, not {first.shape}"}
+    return {name: {"agreement": round(float((maps[name] == first).mean()), 5)} for name in maps if name in workers}
 
 
 def processes(commands: Mapping[str, Sequence[str] | str], rounds: int) -> dict[str, Any]:

@@ -57,9 +57,17 @@ def _torch_module(model: str) -> Any:
     stub.ops = ops
     sys.modules |= {"torchvision": stub, "torchvision.ops": ops}
     warnings.simplefilter("ignore")
+    import onnx
     import onnx2torch
 
-    return onnx2torch.convert(model)
+    read = onnx.load(model)
+    scales = {node.input[2] for node in read.graph.node if node.op_type == "Resize" and node.input[2]}
+    for values in read.graph.initializer:
+        if values.name in scales:  # up a little: torch rounds sizes down, and 129 * (513 / 129) would be 512
+            factors = onnx.numpy_helper.to_array(values)
+            up = np.where(factors > 1, factors * np.float32(1 + 1e-6), factors)
+            values.CopyFrom(onnx.numpy_helper.from_array(up, values.name))
+    return onnx2torch.convert(read)
 
 
 ENGINES = {"onnxruntime": onnxruntime, "openvino": openvino, "torch": torch}

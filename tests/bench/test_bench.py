@@ -17,7 +17,7 @@ from tests.bench.parts import PARTS, Part
 TOY = "tests.bench.test_bench:"
 
 
-def toy(value: int = 3, fail_at: int = 0):
+def toy(value: int = 3, fail_at: int = 0, width: int = 1):
     """A contestant whose label map is a row of `value`; the unit number `fail_at` fails."""
     done = []
     print("a library's chatter on standard output")
@@ -26,7 +26,7 @@ def toy(value: int = 3, fail_at: int = 0):
         done.append(0)
         if len(done) == fail_at:
             raise ValueError("the toy broke")
-        return np.array([[3, value]], np.uint8)
+        return np.array([[3, value] * width], np.uint8)
 
     return work
 
@@ -71,11 +71,12 @@ def test_a_contest_has_figures_of_all_in_the_order_given(monkeypatch):
             "broken": Contestant(f"{TOY}toy", {"fail_at": 2}),
             "nameless": Contestant("tests.bench.no_such_module:toy"),
             "mapless": Contestant(f"{TOY}nothing"),
+            "wide": Contestant(f"{TOY}toy", {"width": 2}),
         },
         rounds=3,
         installed={},
     )
-    assert list(figures) == ["product", "other", "absent", "broken", "nameless", "mapless"]
+    assert list(figures) == ["product", "other", "absent", "broken", "nameless", "mapless", "wide"]
     assert set(figures["product"]) == {"median", "minimum", "processor", "rounds", "peak_mib", "agreement"}
     assert figures["product"]["rounds"] == 3
     assert figures["product"]["agreement"] == 1
@@ -84,6 +85,7 @@ def test_a_contest_has_figures_of_all_in_the_order_given(monkeypatch):
     assert figures["broken"] == {"skipped": "ValueError: the toy broke"}
     assert "no_such_module" in figures["nameless"]["skipped"]
     assert "agreement" not in figures["mapless"]
+    assert figures["wide"] == {"skipped": "its label map is of shape (1, 4), not (1, 2)"}
 
 
 def test_the_product_must_run(monkeypatch):
