@@ -17,15 +17,12 @@ from common.weights.weights import Weights
 from reproductions.v2.recipe import VARIANTS
 from tests.bench.networks import NETWORKS
 
-PICTURES = 1000  # as many as an evaluation has: the segmenter may prepare for them
-
 
 def label(network: str, weights: str, picture: str, **fields) -> Callable[[], np.ndarray]:
     """A picture's label map; `fields` of the recipe that differ from the network's."""
     chosen, pixels = NETWORKS[network], np.load(picture)
     recipe = chosen.recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     segmenter = Segmenter(chosen.load().load_network(), recipe, Weights(weights))
-    segmenter.prepare(PICTURES)
     return lambda: segmenter.label(pixels)
 
 
