@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from common.errors import UserError
+from common.errors import LONGEST_MESSAGE, UserError
 from converters import caffe_to_tf, inspect
 from converters.caffe_blobs import read_blobs
 from converters.caffe_net import read_net
@@ -88,6 +88,16 @@ def test_a_pooling_that_rounds_down(tmp_path, words):
     contrary = write_pair(tmp_path, [pool("pool: MAX kernel_size: 3 ceil_mode: true round_mode: FLOOR")], (1, 3, 8, 8))
     with pytest.raises(UserError, match="has a round_mode and another ceil_mode"):
         convert(read_net(*contrary))
+
+
+def test_names_without_end_are_quoted_in_part(tmp_path):
+    """A type of a million characters made the message as long."""
+    for layer in ('name: "x" type: "{}" bottom: "data" top: "a"', 'name: "{}" type: "ReLU" bottom: "b" top: "a"'):
+        head, told = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }', layer.format("T" * 1_000_000)
+        (tmp_path / "n.prototxt").write_text(f"{head} layer {{ {told} }}")
+        with pytest.raises(UserError, match=r"layer .*TTT\.\.\.") as error:
+            convert(read_net(tmp_path / "n.prototxt", None))
+        assert len(str(error.value)) < LONGEST_MESSAGE
 
 
 def test_unknown_fields_of_layers_that_are_converted_are_refused(pair):

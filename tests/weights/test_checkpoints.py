@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from common.errors import LONGEST_MESSAGE, UserError
 from common.tf1 import tf
 from common.weights import checkpoint_files, checkpoints
 from common.weights.checkpoints import describe_difference, restore
@@ -223,6 +223,14 @@ def test_a_message_names_twenty_variables_and_counts_the_others(tmp_path, variab
     with pytest.raises(UserError, match="3000 extra in the file: layer_0000/weights, .* and 2980 more$") as error:
         restore(session, Weights(tmp_path / "w.npz"), made)
     assert len(str(error.value)) < 1000
+
+
+def test_a_message_of_long_names_keeps_within_bounds(tmp_path, variables):
+    session, made = variables
+    np.savez(tmp_path / "w.npz", **VALUES, **{f"{'long' * 100}_{i:03d}/weights": np.zeros(1) for i in range(200)})
+    with pytest.raises(UserError, match=r"200 extra in the file: longlong.*\.\.\. and 19[67] more$") as error:
+        restore(session, Weights(tmp_path / "w.npz"), made)
+    assert len(str(error.value)) < LONGEST_MESSAGE
 
 
 def test_what_lies_beside_a_checkpoint_names_it(tmp_path, variables):
