@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.paths import ROOT
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import apply_settings, check_settings
+from common.words import some
 
 if TYPE_CHECKING:
     from common.inference.segmenter import Segmenter
@@ -173,7 +174,7 @@ class Reproduction:
         if strange:
             raise UserError(
                 f"{weights.path}: was not written by {self.name} as it is now (its recipe has "
-                f"{', '.join(strange[:3])}); use the reproduction that wrote it"
+                f"{some(strange, 3)}); use the reproduction that wrote it"
             )
         return type(self.variants[self.default_variant]).from_json(stored, str(weights.path))
 

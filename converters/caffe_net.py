@@ -164,7 +164,7 @@ def _choose_layers(net: Net, proto: Message, outline: Outline, state: State) -> 
     if dropped:
         net.notes.append(f"dropped, not in the TEST phase: {some((layer.name for layer in dropped), NAMED)}")
     if others := sorted(stages - state.stages):
-        chosen = f"stages {', '.join(sorted(state.stages))} are" if state.stages else "no stage is"
+        chosen = f"stages {some(sorted(state.stages))} are" if state.stages else "no stage is"
         net.notes.append(
             f"{net.path}: has rules for the stages {some(others, NAMED)}; {chosen} chosen, --stage adds one"
         )
@@ -187,9 +187,7 @@ def _inputs(path: Path, proto: Message) -> dict[str, tuple[int, ...] | None]:
 def _layer(path: Path, message: Message, position: int, line: int) -> Layer:
     kind = message.type if message.DESCRIPTOR.name == "LayerParameter" else v2_type(message.type)
     if not kind:
-        raise UserError(
-            f"{path}:{line}: layer {quoted(message.name)} has no type (nets older than V1 are not read)"
-        )
+        raise UserError(f"{path}:{line}: layer {quoted(message.name)} has no type (nets older than V1 are not read)")
     name = message.name or f"{kind.lower()}{position}"
     return Layer(name, kind, list(message.bottom), list(message.top), message, line)
 

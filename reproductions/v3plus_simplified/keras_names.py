@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, read_cell
+from common.words import some
 from reproductions.v3plus_simplified.recipe import MOBILENETV2, XCEPTION, SimplifiedRecipe
 
 VARIABLES = {
@@ -59,7 +60,7 @@ def keras_names(shapes: Mapping[str, tuple[int, ...]], recipe: SimplifiedRecipe)
             scopes[layer] = re.sub(r"^normalization_\d+$", "normalization", layer)
     if not layers.keys() & {"block1_conv1", "Conv1", "conv1_conv", "stem_conv1", "stem_conv"}:
         raise UserError(
-            f"its layers ({', '.join([*layers][:3])}, ...) are of no base network known here; if Keras opens it as "
+            f"its layers ({some(layers, 3)}) are of no base network known here; if Keras opens it as "
             f"one, save it there again"
         )
     if "block1_conv1" in layers:

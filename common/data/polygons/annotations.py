@@ -24,7 +24,7 @@ from common.data.folders import files_below
 from common.data.masks import ON_THEIR_SIDE, Encoded, picture_size, picture_turn
 from common.errors import UserError, brief
 from common.files import read_json
-from common.words import some
+from common.words import NAMED, some
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_annotations(
             progress.advance()
     unused = groups - {shape.label for picture in pictures for shape in picture.shapes}
     if unused:
-        say(f"{', '.join(sorted(unused))}: left out: only the supercategory of others, without a shape", quiet)
+        say(f"{some(sorted(unused), NAMED)}: left out: only the supercategory of others, without a shape", quiet)
     labels = {label: None for label in labels if label not in unused}
     labels |= dict.fromkeys(sorted({s.label for p in pictures if p.in_order for s in p.shapes}))
     if not pictures:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from common.data.shards.frames import MEND
 from common.errors import UserError
 from common.files import read_json, write_json
+from common.words import some
 
 FORMAT = 1
 # <set>_<split>-<number>-of-<count><ending>: official research/deeplab writes train-00000-of-00004.tfrecord,
@@ -147,6 +148,6 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     if missing:
         raise UserError(
             f"--data {folder}: of the {count} shards like {next(iter(family.values())).name} "
-            f"{', '.join(missing)} are missing; {MEND}"
+            f"{some(missing)} are missing; {MEND}"
         )
     return [family[number] for number in sorted(family)]
