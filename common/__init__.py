@@ -1,4 +1,4 @@
-"""What all reproductions share, and how a program of this checkout is stopped before it begins."""
+"""All that two reproductions share, and how a program of this checkout is stopped before it begins."""
 
 import os
 import signal
