@@ -345,7 +345,7 @@ class Recipe:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def identity(self) -> dict[str, Any]:
-        """The fields that ids of records and names of run folders are made of: `to_json`, as it was before later fields."""
+        """`to_json` as it was before later fields: ids of records and names of run folders are made of it."""
         defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in self.LATER_FIELDS}
         return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != value}
 
