@@ -22,6 +22,7 @@ from common.data.shards import build as building
 from common.data.shards import frames
 from common.data.shards.examples import example
 from common.data.shards.frames import frame, read_record, scan
+from common.data.shards.index import find_shards
 from common.errors import UserError
 from common.files import WRITING, locked
 from common.tf1 import tf
@@ -520,3 +521,9 @@ def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
     for read in (lambda: read_record(path, len(whole)), lambda: list(scan(path))):
         with pytest.raises(UserError, match=rf"example at byte offset {len(whole)} is cut off; restore the file"):
             read()
+
+
+def test_a_shard_of_a_count_that_nobody_has_is_none(tmp_path):
+    (tmp_path / "train-00000-of-9999999999999.tfrecord").touch()
+    with pytest.raises(UserError, match="no TFRecords of split 'train'; there are TFRecords of: train-00000-of-9999"):
+        find_shards(tmp_path, "train")

@@ -14,7 +14,7 @@ FORMAT = 1
 # <set>_<split>-<number>-of-<count><ending>: official research/deeplab writes train-00000-of-00004.tfrecord,
 # NanqingD VOC12_train.tfrecord, asahi417 training.tfrecord.
 _SHARD = re.compile(
-    r"(?P<stem>[^.].*?)(?P<part>[-_](?P<number>\d+)-of-(?P<count>\d+))?(?P<ending>\.tfrecords?|\.record)?"
+    r"(?P<stem>[^.].*?)(?P<part>[-_](?P<number>\d{1,6})-of-(?P<count>\d{1,6}))?(?P<ending>\.tfrecords?|\.record)?"
 )
 _ALIASES = {"train": "training", "val": "validation"}
 
@@ -138,10 +138,10 @@ def find_shards(folder: Path, split: str) -> list[Path]:
         if families:
             break
     if not families:
-        there = ", ".join(sorted({m["stem"] for m in files.values()})) or "none"
+        there = some(sorted({m["stem"] for m in files.values()})) or "none"
         raise UserError(f"--data {folder}: no TFRecords of split '{split}'; there are TFRecords of: {there}")
     if len(families) > 1:
-        names = ", ".join(next(iter(family.values())).name for family in families.values())
+        names = some(next(iter(family.values())).name for family in families.values())
         raise UserError(f"--data {folder}: several sets of shards could be split '{split}' ({names}); leave one there")
     ((_, count, _), family) = families.popitem()
     missing = [str(n) for n in range(int(count or 1)) if n not in family]
