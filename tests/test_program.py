@@ -48,19 +48,25 @@ def test_an_error_steers_no_terminal(capsys, monkeypatch, error, status):
 INTERRUPTED = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
 
 
+def heed_ctrl_c() -> None:
+    """In a child: take SIGINT as a terminal's programs do. What a shell starts in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("name", programs())
 def test_ctrl_c_among_the_imports_is_one_word(tmp_path, name):
     (tmp_path / "argparse.py").write_text(INTERRUPTED)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = subprocess.run(
-        [sys.executable, "-m", name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20
-    )
+        [sys.executable, "-m", name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+        preexec_fn=heed_ctrl_c,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
 def test_whoever_imports_the_package_keeps_ctrl_c():
     text = "import common, signal; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
-    subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True, preexec_fn=heed_ctrl_c)
 
 
 def test_ctrl_c_at_work_unwinds_and_is_one_word(capsys, monkeypatch):
