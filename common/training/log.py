@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +29,8 @@ class RunLog:
         self._entries = run_folder.read_log(run_dir)  # of the epoch that a run that goes on is in, and before
         with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
             plain = opened.enter_context(plain_folder(run_dir))
-            self._events = tf.summary.FileWriter(str(plain), graph=graph)
+            # TensorFlow names the file by the second: a run that goes on at once would empty the file before.
+            self._events = tf.summary.FileWriter(str(plain), graph=graph, filename_suffix=f".{time.time_ns()}")
             opened.callback(self._events.close)
             self._lines = opened.enter_context((run_dir / run_folder.LOG).open("a", encoding="utf-8"))
             self._resources = opened.pop_all()
