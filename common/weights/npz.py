@@ -27,7 +27,7 @@ def open_npz(path: Path) -> tuple[np.lib.npyio.NpzFile, dict[str, Shape]]:
     check_expansion(sum(entry.file_size for entry in archive.zip.infolist()), path)
     try:
         return archive, {name: _shape(archive, name) for name in archive.files}
-    except (EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:  # other compression
         raise ValueError(str(error)) from None
 
 

@@ -320,3 +320,14 @@ def test_a_stored_recipe_of_another_kind_is_one_sentence(tmp_path, stored):
     np.savez(tmp_path / "w.npz", w=np.ones(3, np.float32), recipe_json=stored)
     with pytest.raises(UserError, match="w.npz: its recipe, recipe_json, is not JSON"):
         Weights(tmp_path / "w.npz").recipe()
+
+
+def test_an_npz_packed_by_an_unknown_method_is_one_sentence(tmp_path):
+    np.savez(tmp_path / "w.npz", w=np.ones(3, np.float32))
+    data = bytearray((tmp_path / "w.npz").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # where an entry names its compression
+        start = data.index(signature) + offset
+        data[start : start + 2] = b"\x63\x00"
+    (tmp_path / "w.npz").write_bytes(data)
+    with pytest.raises(UserError, match="w.npz: is not a readable .npz file"):
+        Weights(tmp_path / "w.npz")
