@@ -62,6 +62,16 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
 
 
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """Add `--record`."""
+    parser.add_argument(
+        "--record", action="store_true",
+        help="put the record into results/runs, which the tables are made of (or RESULTS_DIR/runs), also of a data set "
+        "of your own, of a subset of fewer than 100 pictures, of a run that is not finished or was changed; without "
+        "it such a record lies beside the evaluation",
+    )  # fmt: skip
+
+
 def whole_number(least: int, most: int = MOST) -> Callable[[str], int]:
     """The type of an argument that is a whole number from `least` to `most`."""
 

@@ -9,7 +9,7 @@ from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from common.errors import UserError, brief
+from common.errors import UserError, brief, plain_reason
 from converters.caffe_schema import NetParameter
 
 MAX_BINARY_BYTES = (2 << 30) - 1  # protobuf's own limit
@@ -104,7 +104,7 @@ def parse(path: Path, text: str) -> tuple[Message, Outline]:
             reason += "; in strings a backslash changes the next character: write paths with /"
         raise UserError(f"{path}:{line}: is no valid prototxt: {reason}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is no valid prototxt: {brief(' '.join(str(error).split()))}") from None
+        raise UserError(f"{path}: is no valid prototxt: {plain_reason(error)}") from None
     if len(found.lines) != len(proto.layer) + len(proto.layers):
         raise UserError(f"{path}: is no valid prototxt: the braces of its layers do not match")
     return proto, found

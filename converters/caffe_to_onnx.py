@@ -24,7 +24,7 @@ from onnx import helper
 
 from common import program
 from common.console import say, show
-from common.errors import UserError, brief, quoted
+from common.errors import UserError, brief, plain_reason, quoted
 from common.files import atomic
 from common.words import NAMED, some
 from converters.caffe_blobs import MAX_AXES
@@ -220,7 +220,7 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
     try:
         onnx.checker.check_model(model(parts[0] + infos(t.name for t in large), small), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise UserError(f"{net.path}: makes no valid ONNX: {brief(' '.join(str(error).split()))}") from None
+        raise UserError(f"{net.path}: makes no valid ONNX: {plain_reason(error)}") from None
     return model(parts[0], weights)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common import program
-from common.commands.options import add_data, add_inference, add_record, with_protocol
+from common.commands.options import add_data, add_inference, with_protocol
 from common.console import say, show
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
 from common.data.figures import add_png_note, refuse_foreign
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--val-unseen", dest="val_seen", action="store_false",
         help="they were not; without either flag, weights from elsewhere are marked val_seen?",
     )  # fmt: skip
-    add_record(parser)
+    program.add_record(parser)
 
 
 def _widths(text: str) -> tuple[int, ...]:

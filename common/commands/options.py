@@ -54,16 +54,6 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     return weights
 
 
-def add_record(parser: argparse.ArgumentParser) -> None:
-    """Add `--record`."""
-    parser.add_argument(
-        "--record", action="store_true",
-        help="put the record into results/runs, which the tables are made of (or RESULTS_DIR/runs), also of a data set "
-        "of your own, of a subset of fewer than 100 pictures, of a run that is not finished or was changed; without "
-        "it such a record lies beside the evaluation",
-    )  # fmt: skip
-
-
 def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add what evaluate and predict share: weights, the folder of the results, and the protocol."""
     formats = "checkpoint prefix, V1 file or .npz"

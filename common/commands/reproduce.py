@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.evaluate import evaluate_and_record
-from common.commands.options import add_init, add_own_settings, add_record, open_init
+from common.commands.options import add_init, add_own_settings, open_init
 from common.commands.train import report_training
 from common.console import say, show
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps (default: the recipe's)")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="evaluate only the first N pictures")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
-    add_record(parser)
+    program.add_record(parser)
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:

@@ -73,12 +73,13 @@ def predict(
     Raises:
       UserError: a result would overwrite a picture or another result, or scores of a picture are not finite.
     """
-    refuse_collisions(pictures, out, array_endings(save_logits, save_probabilities))
+    endings = array_endings(save_logits, save_probabilities)
+    refuse_collisions(pictures, out, endings)
     failures = []
     with Progress("predicting", len(pictures), quiet=quiet) as progress:
         for path in pictures:
             try:
-                _refuse_long_name(path, bool(save_probabilities))
+                _refuse_long_name(path, endings)
                 image = read_image(path)
                 label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
                 write_prediction(out, path.stem, image, label, card)
@@ -124,9 +125,9 @@ def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
     return f"{path.name}: {', '.join(f'{card.classes[i]} {count / label.size:.0%}' for count, i in largest)}"
 
 
-def _refuse_long_name(path: Path, with_probabilities: bool) -> None:
+def _refuse_long_name(path: Path, arrays: Sequence[str]) -> None:
     """Raise UserError for a picture whose results would have names that are too long for file systems."""
-    longest = PROBABILITIES if with_probabilities else OVERLAY
+    longest = max((OVERLAY, *arrays), key=len)
     if len(os.fsencode(f"{path.stem}{longest}")) > LONGEST_FILE_NAME:
         raise UserError(f"its name is too long for its results, which end in {longest}; rename it")
 

@@ -241,10 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(), metavar="N",
         help="evaluations at a time, if memory allows (default: one for each core)",
     )  # fmt: skip
-    parser.add_argument(
-        "--record", action="store_true",
-        help="put every record into results/runs (or RESULTS_DIR/runs), as --record of evaluate does",
-    )  # fmt: skip
+    program.add_record(parser)
     parser.add_argument("--list", action="store_true", help="only list what is left to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)

@@ -119,7 +119,7 @@ def _text(value: object, what: str) -> str:
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
-    """The names that a file lists. Raises ValueError when it is not in the file, or of another kind."""
+    """The item that a file lists. Raises ValueError when it is not in the file, or of another kind."""
     item = group.get(name)
     if not isinstance(item, kind):
         raise ValueError(
