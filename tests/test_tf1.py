@@ -132,3 +132,11 @@ def test_bf16_computes_in_bf16_and_keeps_variables(monkeypatch, tmp_path, capsys
     assert 0 < differences.max() < 0.03 * np.abs(found["fp32"][0]).max()
     assert capsys.readouterr().err.count("no bfloat16 of its own") == 1
     tf1._note_slow_bf16.cache_clear()
+
+
+def test_the_garbage_collector_rests_only_while_tensorflow_loads():
+    done = subprocess.run(
+        [sys.executable, "-c", "import common.tf1, gc; print(gc.isenabled(), gc.get_freeze_count() > 100_000)"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "True True\n"

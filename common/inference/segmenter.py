@@ -8,6 +8,7 @@ import numpy as np
 
 from common.data.masks import read_image, too_large
 from common.errors import UserError, WeightsError
+from common.inference.bands import LARGEST_WHOLE, find_cut
 from common.inference.fusion import Feeds, Fusion
 from common.nets import layers
 from common.nets.network import Network, build
@@ -71,7 +72,9 @@ class Segmenter:
         batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
         batch = self._mirrored(batch)
         batch.set_shape([None, None, None, 3])
-        logits = self._mirrored(build(network, batch, recipe).logits)
+        scores = build(network, batch, recipe).logits
+        self._batch, self._cut = batch, find_cut(batch, scores)
+        logits = self._mirrored(scores)
         self._network = [logits, tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)]  # NaN is not
 
     def _mirrored(self, batch: tf.Tensor) -> tf.Tensor:
@@ -83,6 +86,8 @@ class Segmenter:
     def _pass(self, picture: np.ndarray, scale: float = 1.0, mirrors: Sequence[bool] = (False,)) -> np.ndarray:
         """The scores of a picture at a scale, float32 [n, h / os, w / os, classes], for each of `mirrors`."""
         feeds = {self._picture: picture, self._scale: scale, self._mirrors: mirrors}
+        if self._cut and picture.shape[0] * picture.shape[1] * scale**2 > LARGEST_WHOLE:
+            feeds[self._cut.features] = self._features(feeds, picture)
         logits, is_finite = self._run(self._network, feeds, picture)
         if not is_finite:
             raise WeightsError(
@@ -91,6 +96,11 @@ class Segmenter:
                 f"it again"
             )
         return logits
+
+    def _features(self, feeds: Feeds, picture: np.ndarray) -> np.ndarray:
+        """What the first layers pass on, made band by band."""
+        inputs = self._run(self._batch, feeds, picture)
+        return self._cut.run(lambda fetch, fed: self._run(fetch, fed, picture), inputs)
 
     def _passes(self, picture: np.ndarray) -> list[np.ndarray]:
         """The scores of each scale of the recipe, `_pass`; a scale and its mirror are one batch."""

@@ -72,7 +72,7 @@ def measure(network: Network, recipe: Recipe, size: int) -> tuple[Figures, list[
     and receptive field are those of the scores before.
     """
     images = tf.zeros([1, size, size, 3])
-    scores = build(network, images, recipe).logits
+    scores = build(network, images, recipe.derive(precision="fp32")).logits
     small = scores.op.inputs[0] if scores.op.type == "ResizeBilinear" else scores
     variables = tf.global_variables()
     counts = [int(np.prod(v.shape)) for v in variables]

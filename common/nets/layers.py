@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from common.nets.dilation import ATROUS, dilated_depthwise
+from common.nets.folding import folded
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
@@ -140,6 +141,7 @@ def batch_norm(
     gamma: float = 1.0,
     activation_fn: Callable | None = None,
     biases_instead: bool = False,
+    fold: bool = False,
 ) -> tf.Tensor:
     """Batch normalisation; the defaults are frozen: stored statistics, constant gamma and beta.
 
@@ -154,15 +156,16 @@ def batch_norm(
       gamma: initial value of gamma.
       activation_fn: applied to the result.
       biases_instead: add biases [c] instead of batch norm; their variable lies beside the layer's weights.
+      fold: without `batch_statistics`, make it part of the layer before. `common.nets.network.build` sets it for bf16.
     """
     if biases_instead:
         with tf.variable_scope(scope.removesuffix("/BatchNorm")):
             biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
         outputs = tf.nn.bias_add(inputs, biases)
         return activation_fn(outputs) if activation_fn else outputs
-    is_frozen = not (batch_statistics or trainable)
+    is_frozen, is_folded = not (batch_statistics or trainable), fold and not batch_statistics
     with tf.get_default_graph().gradient_override_map({"FusedBatchNormV3": FROZEN} if is_frozen else {}):
-        return slim.batch_norm(
+        normalised = slim.batch_norm(
             inputs,
             scale=scale,
             epsilon=epsilon,
@@ -170,9 +173,10 @@ def batch_norm(
             is_training=batch_statistics,
             trainable=trainable,
             param_initializers={"gamma": tf.initializers.constant(gamma)},
-            activation_fn=activation_fn,
+            activation_fn=None if is_folded else activation_fn,
             scope=scope,
         )
+    return folded(normalised, activation_fn) if is_folded else normalised
 
 
 FROZEN = "FrozenBatchNorm"

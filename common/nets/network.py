@@ -51,11 +51,13 @@ def build(
     """
     tf.set_random_seed(recipe.seed)
     seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
+    is_inference = step is None and not batch_statistics
     with (
         slim.arg_scope(
             [layers.conv2d, layers.depthwise_conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()
         ),
-        slim.arg_scope([layers.depthwise_conv2d], inference=step is None and not batch_statistics),
+        slim.arg_scope([layers.depthwise_conv2d], inference=is_inference),
+        slim.arg_scope([layers.batch_norm], fold=recipe.precision == "bf16"),
         slim.arg_scope([layers.dropout], seed=seed),
     ):
         return network(images, recipe, batch_statistics)
