@@ -98,7 +98,7 @@ class Segmenter:
         return logits
 
     def _features(self, feeds: Feeds, picture: np.ndarray) -> np.ndarray:
-        """What the first layers pass on, made band by band."""
+        """Run the first layers band by band: what they pass on."""
         inputs = self._run(self._batch, feeds, picture)
         return self._cut.run(lambda fetch, fed: self._run(fetch, fed, picture), inputs)
 
