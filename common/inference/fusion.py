@@ -1,7 +1,8 @@
 """Fusion: from the network's scores of all passes to the probabilities and the label map at the picture's size."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,16 @@ BAND_VALUES = 2**22  # scores of a band
 Feeds = dict[tf.Tensor, np.ndarray | float]
 
 
+def _made_once(build: Callable[["Fusion"], Any]) -> functools.cached_property:
+    """A property whose ops are added to the fusion's graph when it is first read."""
+
+    def made(fusion: "Fusion") -> Any:
+        with fusion.graph.as_default():
+            return build(fusion)
+
+    return functools.cached_property(functools.wraps(build)(made))
+
+
 class Fusion:
     """Ops on the default graph that resize the scores of all passes to the picture's size and fuse them.
 
@@ -24,7 +35,7 @@ class Fusion:
     """
 
     def __init__(self, recipe: Recipe):
-        self._recipe = recipe
+        self._recipe, self.graph = recipe, tf.get_default_graph()
         self._is_mean = recipe.scale_fusion == "mean_probability"
         scales, self._mirrors = len(recipe.eval_scales), 2 if recipe.eval_flip else 1
         self._passes = [tf.placeholder(tf.float32, [None, None, None, recipe.num_classes]) for _ in range(scales)]
@@ -47,21 +58,21 @@ class Fusion:
         ends = [(row, min(row + step, height)) for row in range(0, height, step)]
         return [(self._band_label, {self._rows: np.array(rows, np.int32)}) for rows in ends]
 
-    @functools.cached_property
+    @_made_once
     def whole_label(self) -> tf.Tensor:
         """The label map, uint8 [h, w], in one run."""
         return self._label(False)
 
-    @functools.cached_property
+    @_made_once
     def _band_label(self) -> tf.Tensor:
         return self._label(True)
 
-    @functools.cached_property
+    @_made_once
     def fused(self) -> tf.Tensor:
         """Mean probabilities or highest scores, float32 [h, w, classes]."""
         return self._fused(False)
 
-    @functools.cached_property
+    @_made_once
     def loss(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The recipe's mean loss over the first scale's scores, and the placeholder of the mask, uint8 [h, w]."""
         mask = tf.placeholder(tf.uint8, [None, None])

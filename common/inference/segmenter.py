@@ -129,7 +129,8 @@ class Segmenter:
     def _fusion(self, recipe: Recipe) -> Fusion:
         """The ops that fuse the passes of this protocol; each is made when it is first wanted."""
         if recipe not in self._fusions:
-            self._fusions[recipe] = Fusion(recipe)
+            with self._session.graph.as_default():
+                self._fusions[recipe] = Fusion(recipe)
         return self._fusions[recipe]
 
     def _label(self, fusion: Fusion, feeds: Feeds, picture: np.ndarray) -> np.ndarray:
@@ -142,9 +143,8 @@ class Segmenter:
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss against `mask`, uint8 [h, w]."""
-        with self._session.graph.as_default():
-            fusion = self._fusion(self.recipe.at_one_scale())
-            label, (loss, given) = fusion.whole_label, fusion.loss
+        fusion = self._fusion(self.recipe.at_one_scale())
+        label, (loss, given) = fusion.whole_label, fusion.loss
         feeds = fusion.feeds([self._pass(picture)], picture.shape[:2])
         return self._run((label, loss), {**feeds, given: mask}, picture)
 
@@ -152,18 +152,16 @@ class Segmenter:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
         picture = _pixels(picture)
         logits = self._pass(picture)
-        with self._session.graph.as_default():
-            fusion = self._fusion(self.recipe.at_one_scale())
-            return self._label(fusion, fusion.feeds([logits], picture.shape[:2]), picture), logits[0]
+        fusion = self._fusion(self.recipe.at_one_scale())
+        return self._label(fusion, fusion.feeds([logits], picture.shape[:2]), picture), logits[0]
 
     def label(self, picture: Picture) -> np.ndarray:
         """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
         picture = _pixels(picture)
         if self.recipe.crf:
             return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
-        with self._session.graph.as_default():
-            fusion = self._fusion(self.recipe)
-            return self._label(fusion, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
+        fusion = self._fusion(self.recipe)
+        return self._label(fusion, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
     def probabilities(self, picture: Picture) -> np.ndarray:
         """The class probabilities, float32 [h, w, classes], sum 1; `label` is the class of the highest one.
@@ -187,10 +185,8 @@ class Segmenter:
 
         There is one pass for each of `recipe.eval_scales`, and with `recipe.eval_flip` another one, mirrored.
         """
-        with self._session.graph.as_default():
-            fusion = self._fusion(self.recipe)
-            fused = fusion.fused
-        return self._run(fused, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
+        fusion = self._fusion(self.recipe)
+        return self._run(fusion.fused, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
     def close(self) -> None:
         """Free the session's memory; the segmenter can't be used afterwards."""

@@ -10,6 +10,7 @@ import importlib
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,39 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT.parent / "shared" / "data" / "VOC2012-subset" / "JPEGImages"
-SCALES = ["eval_output_stride=8", "eval_scales=[0.5,0.75,1.0,1.25,1.5,1.75]", "eval_flip=true"]
-# Reproduction, variant (None: what the published weights need), settings, and how many pictures.
+SCALES = ("eval_output_stride=8", "eval_scales=[0.5,0.75,1.0,1.25,1.5,1.75]", "eval_flip=true")
+LARGE = 6  # times as wide and as high: the first layers go by bands
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, and its pictures.
+
+    Attributes:
+      reproduction, variant, settings: of the network; without a variant it is what the published weights need.
+      pictures: how many.
+      enlarged: how many times as wide and as high as they are.
+    """
+
+    reproduction: str
+    variant: str | None = None
+    settings: tuple[str, ...] = ()
+    pictures: int = 5
+    enlarged: int = 1
+
+
 CASES = {
-    "MobileNetV2, stride 8": ("v3plus", None, ["eval_output_stride=8"], 100),
-    "MobileNetV2, stride 16": ("v3plus", None, ["eval_output_stride=16"], 100),
-    "MobileNetV2, six scales and mirrors": ("v3plus", None, SCALES, 20),
-    "v1": ("v1", "original", [], 5),
-    "v2": ("v2", "deeplab", [], 5),
-    "v3": ("v3", "", [], 5),
-    "v3+ Xception-65": ("v3plus", "xception65_pascal_trainval", ["eval_output_stride=16"], 5),
-    "v3+ simplified": ("v3plus_simplified", "", [], 5),
+    "MobileNetV2, stride 8": Case("v3plus", settings=("eval_output_stride=8",), pictures=100),
+    "MobileNetV2, stride 16": Case("v3plus", settings=("eval_output_stride=16",), pictures=100),
+    "MobileNetV2, six scales and mirrors": Case("v3plus", settings=SCALES, pictures=20),
+    "MobileNetV2, large": Case("v3plus", settings=("eval_output_stride=16",), enlarged=LARGE),
+    "v1": Case("v1", "original"),
+    "v1, large": Case("v1", "original", pictures=2, enlarged=LARGE),
+    "v2": Case("v2", "deeplab"),
+    "v3": Case("v3", ""),
+    "v3, large": Case("v3", "", pictures=2, enlarged=LARGE),
+    "v3+ Xception-65": Case("v3plus", "xception65_pascal_trainval", ("eval_output_stride=16",)),
+    "v3+ simplified": Case("v3plus_simplified", ""),
 }
 
 
@@ -49,20 +72,22 @@ def segment(name: str, weights: str, folder: Path) -> None:
     from common.tf1 import tf
     from common.weights.weights import Weights
 
-    module, variant, settings, count = CASES[name]
-    reproduction = importlib.import_module(f"reproductions.{module}").REPRODUCTION
-    given = Weights(weights) if variant is None else None
+    case = CASES[name]
+    reproduction = importlib.import_module(f"reproductions.{case.reproduction}").REPRODUCTION
+    given, settings = Weights(weights) if case.variant is None else None, list(case.settings)
     if given:
         recipe = reproduction.recipe_to_run(settings, given)
     else:
-        recipe = apply_settings(reproduction.variants, variant or reproduction.default_variant, settings)
+        recipe = apply_settings(reproduction.variants, case.variant or reproduction.default_variant, settings)
     with Segmenter(reproduction.load_network(), recipe, given) as segmenter:
         if given is None:
             variables = segmenter._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
             rng, shapes = np.random.RandomState(1), {v.op.name: v.shape.as_list() for v in variables}
             segmenter.assign({variable: drawn(variable, shapes[variable], rng) for variable in sorted(shapes)})
-        for path in sorted(PICTURES.glob("*.jpg"))[: 7 * count : 7]:
-            np.save(folder / f"{path.stem}.npy", segmenter.label(np.asarray(Image.open(path).convert("RGB"))))
+        for path in sorted(PICTURES.glob("*.jpg"))[: 7 * case.pictures : 7]:
+            picture = Image.open(path).convert("RGB")
+            picture = picture.resize([side * case.enlarged for side in picture.size], Image.BILINEAR)
+            np.save(folder / f"{path.stem}.npy", segmenter.label(np.asarray(picture)))
 
 
 def main(arguments: list[str] | None = None) -> int:
