@@ -1,7 +1,8 @@
 """Large pictures: the first layers of a network, band of rows by band.
 
 The first layers hold the most values for each pixel. What they pass on is small, so they can run on a few rows at a
-time, with as many rows above and below as they look at, and give the same bits.
+time, with as many rows above and below as they look at. In float32 that gives the same bits. With precision bf16 it
+rounds differently, because what is passed on is float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.nets.receptive_field import ops_between
+from common.nets.receptive_field import WINDOWS, ops_between, window
 from common.tf1 import tf
 
 LARGEST_WHOLE = 2**21  # pixels of an input that the first layers take at once
 BAND_PIXELS = 2**20  # about as many pixels has a band, with its margins
 MARGIN_COST = 8  # a margin of so many rows is as bad as one more value for each pixel
-LARGEST_MARGIN = 64  # rows; deeper, in Xception's middle flow, TensorFlow rounds otherwise for other heights
+LARGEST_MARGIN = 64  # rows; deeper, in Xception's middle flow, TensorFlow rounds differently for other heights
 
-WINDOWS = ("Conv2D", "DepthwiseConv2dNative", "MaxPool")
 POINTWISE = ("Add", "AddV2", "BiasAdd", "FusedBatchNormV3", "Identity", "Mul", "Pad", "PadV2", "Relu", "Relu6")
 
 Fetch = Callable[[tf.Tensor, dict[tf.Tensor, np.ndarray]], np.ndarray]
@@ -82,10 +82,9 @@ def find_cut(inputs: tf.Tensor, scores: tf.Tensor) -> Cut | None:
     places, read_until, is_local = [], last_reader[inputs.op.name], True
     for i, op in enumerate(path):
         layer = layers[op.name] = _layer(op, [layers[s.op.name] for s in op.inputs if s.op.name in layers])
-        is_local = is_local and op.type in WINDOWS + POINTWISE
-        if (
-            is_local and layer.rows <= LARGEST_MARGIN and read_until <= i < len(path) - 1
-        ):  # nothing but this op is read further on
+        is_local = is_local and op.type in WINDOWS + POINTWISE and layer.rows <= LARGEST_MARGIN
+        is_all_that_is_read_later = read_until <= i < len(path) - 1
+        if is_local and is_all_that_is_read_later:
             places.append(i)
         read_until = max(read_until, last_reader.get(op.name, 0))
 
@@ -107,12 +106,8 @@ def find_cut(inputs: tf.Tensor, scores: tf.Tensor) -> Cut | None:
 def _layer(op: tf.Operation, sources: list[_Layer]) -> _Layer:
     stride, rows = max(s.stride for s in sources), max(s.rows for s in sources)
     if op.type in WINDOWS:
-        is_pool = op.type == "MaxPool"
-        size, dilation = (
-            (op.get_attr("ksize")[1], 1) if is_pool else (op.inputs[1].shape[0], op.get_attr("dilations")[1])
-        )
-        rows += (int(size) - 1) * dilation * stride
-        stride *= op.get_attr("strides")[1]
+        extent, step = window(op, 1)
+        rows, stride = rows + (extent - 1) * stride, stride * step
     shape = op.outputs[0].shape
     channels = (shape[3] if shape.rank == 4 else None) or 0
     return _Layer(stride, rows, channels / stride**2)

@@ -41,7 +41,7 @@ class Fusion:
         self._passes = [tf.placeholder(tf.float32, [None, None, None, recipe.num_classes]) for _ in range(scales)]
         self._own = tf.placeholder(tf.int32, [2])
         self._rows = tf.placeholder(tf.int32, [2])  # the first, and the one after the last
-        # Fed, because the runtime would turn a division by a constant into a product, which rounds otherwise.
+        # Fed, because the runtime would turn a division by a constant into a product, which rounds differently.
         self._count = tf.placeholder_with_default(float(scales * self._mirrors), [])
 
     def feeds(self, passes: Sequence[np.ndarray], size: tuple[int, int]) -> Feeds:

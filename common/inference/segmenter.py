@@ -12,7 +12,7 @@ from common.inference.bands import LARGEST_WHOLE, find_cut
 from common.inference.fusion import Feeds, Fusion
 from common.nets import layers
 from common.nets.network import Network, build
-from common.nets.pictures import bring_into_range, canvas, pad, preprocess
+from common.nets.pictures import bring_into_range, canvas, pad, preprocess, size_in_evaluation
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from common.weights import checkpoints
@@ -65,11 +65,11 @@ class Segmenter:
         image = preprocess(self._picture, recipe)
         if recipe.eval_resize_range:
             image = bring_into_range(image, recipe.eval_resize_range, recipe)
-        padded, padding = canvas(tf.shape(image)[:2], recipe)
+        padded, padding = canvas(size_in_evaluation(tf.shape(self._picture)[:2], recipe), recipe)
         image = pad(image, padding, recipe)
         image.set_shape([None, None, 3])
-        scaled = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
-        batch = layers.resize_bilinear(image[None], scaled, align_corners=recipe.align_corners)  # at scale 1 a copy
+        self._size = layers.scaled_size(padded, self._scale, align_corners=recipe.align_corners)
+        batch = layers.resize_bilinear(image[None], self._size, align_corners=recipe.align_corners)  # at scale 1 a copy
         batch = self._mirrored(batch)
         batch.set_shape([None, None, None, 3])
         scores = build(network, batch, recipe).logits
@@ -86,7 +86,7 @@ class Segmenter:
     def _pass(self, picture: np.ndarray, scale: float = 1.0, mirrors: Sequence[bool] = (False,)) -> np.ndarray:
         """The scores of a picture at a scale, float32 [n, h / os, w / os, classes], for each of `mirrors`."""
         feeds = {self._picture: picture, self._scale: scale, self._mirrors: mirrors}
-        if self._cut and picture.shape[0] * picture.shape[1] * scale**2 > LARGEST_WHOLE:
+        if self._cut and self._input_pixels(picture, scale) > LARGEST_WHOLE:
             feeds[self._cut.features] = self._features(feeds, picture)
         logits, is_finite = self._run(self._network, feeds, picture)
         if not is_finite:
@@ -97,6 +97,10 @@ class Segmenter:
             )
         return logits
 
+    def _input_pixels(self, picture: np.ndarray, scale: float) -> int:
+        """How many pixels the network's input has for the picture."""
+        return int(np.prod(self._run(self._size, {self._picture: picture, self._scale: scale}, picture)))
+
     def _features(self, feeds: Feeds, picture: np.ndarray) -> np.ndarray:
         """Run the first layers band by band: what they pass on."""
         inputs = self._run(self._batch, feeds, picture)
@@ -104,10 +108,10 @@ class Segmenter:
 
     def _passes(self, picture: np.ndarray) -> list[np.ndarray]:
         """The scores of each scale of the recipe, `_pass`; a scale and its mirror are one batch."""
-        recipe, size, passes = self.recipe, picture.shape[:2], []
+        recipe, passes = self.recipe, []
         for scale in recipe.eval_scales:
             mirrors = (False, True) if recipe.eval_flip else (False,)
-            is_small = size[0] * size[1] * scale**2 <= LARGEST_PAIR
+            is_small = self._input_pixels(picture, scale) <= LARGEST_PAIR
             batches = [mirrors] if is_small else [(mirror,) for mirror in mirrors]
             passes.append(np.concatenate([self._pass(picture, scale, batch) for batch in batches]))
         return passes

@@ -55,7 +55,7 @@ def effective_field(
       ValueError: there is no picture.
       UserError: the weights don't fit.
     """
-    recipe = recipe.at_evaluation()
+    recipe = recipe.at_evaluation().derive(precision="fp32")
     with tf.Graph().as_default() as graph, session(graph) as sess:
         picture = tf.placeholder(tf.uint8, [size, size, 3])
         images = preprocess(picture, recipe)[None]

@@ -22,10 +22,8 @@ def folded(normalised: tf.Tensor, activation_fn: Callable[[tf.Tensor], tf.Tensor
     factors = gamma * tf.math.rsqrt(variance + normalised.op.get_attr("epsilon"))
     offsets = beta - mean * factors
     scaled = _scaled(inputs, factors)
-    if (
-        activation_fn is None
-    ):  # as a BiasAdd, the runtime fails to join it with the sum of a residual that is read twice
-        return scaled + offsets
+    if activation_fn is None:
+        return scaled + offsets  # a BiasAdd makes the runtime's optimiser fail where a residual's sum is read twice
     return activation_fn(tf.nn.bias_add(scaled, offsets))
 
 
@@ -36,8 +34,17 @@ def _scaled(inputs: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
         return inputs * factors
     is_depthwise = op.type == "DepthwiseConv2dNative"  # its kernels are [h, w, c, 1]
     attributes = {name: op.get_attr(name) for name in ("strides", "padding", "explicit_paddings", "dilations")}
-    scaled = getattr(tf.raw_ops, "DepthwiseConv2dNative" if is_depthwise else "Conv2D")(
-        input=op.inputs[0], filter=op.inputs[1] * (factors[:, None] if is_depthwise else factors), **attributes
-    )
+    with op.graph.gradient_override_map(_own_gradient(op)):
+        scaled = getattr(tf.raw_ops, op.type)(
+            input=op.inputs[0], filter=op.inputs[1] * (factors[:, None] if is_depthwise else factors), **attributes
+        )
     scaled.set_shape(inputs.shape)
     return scaled
+
+
+def _own_gradient(op: tf.Operation) -> dict[str, str]:
+    """The gradient that was chosen for `op` (see `common.nets.dilation`), if one was."""
+    try:
+        return {op.type: op.get_attr("_gradient_op_type").decode()}
+    except ValueError:
+        return {}

@@ -20,8 +20,7 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) 
 
 @tf.custom_gradient
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """tf.nn.sparse_softmax_cross_entropy_with_logits in 0.6 of its time, with one array of the scores' size for both
-    passes."""
+    """tf.nn.sparse_softmax_cross_entropy_with_logits, with one array of the scores' size for both passes."""
     logarithms = tf.nn.log_softmax(logits)
 
     def gradient(of_losses: tf.Tensor) -> tuple[tf.Tensor, None]:

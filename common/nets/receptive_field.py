@@ -97,13 +97,21 @@ def ops_between(images: tf.Tensor, scores: tf.Tensor) -> list[tf.Operation]:
 SIZES = ("Shape", "Size", "Rank")
 
 
-def _window(op: tf.Operation, axis: int, reach: Reach) -> Reach:
-    """Convolutions and pools."""
+WINDOWS = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool")
+
+
+def window(op: tf.Operation, axis: int) -> tuple[int, int]:
+    """The extent of an op of `WINDOWS` along an axis (1 is height), its holes included, and its stride."""
     if "ksize" in op.node_def.attr:
         size, dilation = op.get_attr("ksize")[axis], 1
     else:
         size, dilation = int(op.inputs[1].shape[axis - 1]), op.get_attr("dilations")[axis]
-    stride, extent = op.get_attr("strides")[axis], (size - 1) * dilation + 1
+    return (size - 1) * dilation + 1, op.get_attr("strides")[axis]
+
+
+def _window(op: tf.Operation, axis: int, reach: Reach) -> Reach:
+    """Convolutions and pools."""
+    extent, stride = window(op, axis)
     inputs, outputs = int(op.inputs[0].shape[axis]), int(op.outputs[0].shape[axis])
     if op.get_attr("padding") == b"EXPLICIT":
         before = op.get_attr("explicit_paddings")[2 * axis]
@@ -197,7 +205,7 @@ Rule = Callable[[tf.Operation, int, Reach], Reach | None]
 # By type: from what is read of an op's output along an axis to what that reads of its inputs.
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _as_it_is),
-    **dict.fromkeys(("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool"), _window),
+    **dict.fromkeys(WINDOWS, _window),
     **dict.fromkeys(("Pad", "PadV2", "MirrorPad"), _pad),
     **dict.fromkeys(("Mean", "Max", "Cumsum"), _reduce),
     "StridedSlice": _slice,

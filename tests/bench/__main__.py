@@ -17,6 +17,7 @@ from common import program
 from common.errors import UserError
 from common.files import write_text
 from common.results import records, speed
+from common.words import nearest
 from tests.bench.contest import CannotRun
 from tests.bench.parts import PARTS, Workshop
 
@@ -26,18 +27,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m tests.bench", description="Measure speed and memory, beside the peers of make setup-bench."
     )
-    parser.add_argument("--only", metavar="PARTS", help="with blanks between them: " + ", ".join(PARTS))
+    parser.add_argument(
+        "--only", type=part_names, metavar="PARTS", help="with blanks or commas between them: " + ", ".join(PARTS)
+    )
     parser.add_argument("--rounds", type=program.whole_number(1), default=5, metavar="N", help="default: %(default)s")
     args = parser.parse_args(arguments)
-    for name in chosen(args):
-        if name not in PARTS:
-            parser.error(f"--only {name}: there are {', '.join(PARTS)}")
     return program.run(lambda: _run(args))
 
 
-def chosen(args: argparse.Namespace) -> list[str]:
-    """The parts to measure."""
-    return args.only.split() if args.only else [*PARTS]
+def part_names(text: str) -> list[str]:
+    """Read the value of --only."""
+    names = text.replace(",", " ").split()
+    for name in names or [text]:
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"{name!r}: {nearest(name, PARTS)}there are {', '.join(PARTS)}")
+    return names
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -47,7 +51,7 @@ def _run(args: argparse.Namespace) -> None:
         shop = Workshop(Path(folder), args.rounds)
         if not shop.installed:
             print("note: the peers are not installed; make setup-bench installs them", flush=True)
-        for name in chosen(args):
+        for name in args.only or PARTS:
             started = time.perf_counter()
             parts[name] = measured(name, shop)
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)

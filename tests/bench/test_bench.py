@@ -149,8 +149,11 @@ def test_only_keeps_the_other_parts(two_parts, capsys):
     assert part["contestants"]["product"]["rounds"] == 5
     assert part["cpu"] == records.cpu()
     assert "part two" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        command.main(["--only", "three"])
+    for wrong in ("three", "two, three", "", " "):
+        with pytest.raises(SystemExit):
+            command.main(["--only", wrong])
+        assert "there are one, two" in capsys.readouterr().err
+    assert command.main(["--only", "one, two"]) == 0
 
 
 def test_a_run_that_fails_or_stops_leaves_the_file(two_parts, capsys):

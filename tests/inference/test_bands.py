@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.inference import bands, segmenter
-from common.inference.bands import find_cut
+from common.inference.bands import Cut, find_cut
 from common.inference.segmenter import Segmenter
 from common.tf1 import tf
 from tests.bench.networks import NETWORKS
@@ -58,10 +58,28 @@ def test_a_margin_that_is_not_worth_it():
 
 @pytest.mark.parametrize("network", ["mobilenetv2_os8", "xception65", "largefov"])
 def test_networks(network, monkeypatch):
-    chosen = NETWORKS[network]
+    chosen, bands_run = NETWORKS[network], []
+    monkeypatch.setattr(Cut, "run", lambda *args, run=Cut.run: bands_run.append(args) or run(*args))
     pictures = [RNG.randint(0, 256, (*size, 3), np.uint8) for size in ((161, 97), (130, 64))]
-    with Segmenter(chosen.load().load_network(), chosen.recipe(eval_size="native"), None) as it:
-        whole = [it.logits(picture) for picture in pictures]
-        monkeypatch.setattr(segmenter, "LARGEST_WHOLE", 0)
-        for picture, logits in zip(pictures, whole, strict=True):
-            np.testing.assert_array_equal(it.logits(picture), logits)
+    recipe = chosen.recipe(eval_size="native", eval_scales=(1.0, 1.25), eval_flip=True)
+    with Segmenter(chosen.load().load_network(), recipe, None) as it:
+        monkeypatch.setattr(segmenter, "LARGEST_PAIR", 0)
+        whole = [it.fused(picture) for picture in pictures]
+        assert not bands_run
+        monkeypatch.setattr(segmenter, "LARGEST_WHOLE", 161 * 97)  # the first picture, enlarged, is larger
+        for picture, fused in zip(pictures, whole, strict=True):
+            np.testing.assert_array_equal(it.fused(picture), fused)
+    assert len(bands_run) == 2  # as it stands, and mirrored
+
+
+def test_the_networks_input_decides_what_is_large(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        Cut, "run", lambda cut, fetch, inputs: found.append(inputs.shape) or fetch(cut.features, {cut.inputs: inputs})
+    )
+    monkeypatch.setattr(segmenter, "LARGEST_WHOLE", 150 * 150)
+    network, picture = NETWORKS["mobilenetv2_os16"], RNG.randint(0, 256, (160, 160, 3), np.uint8)
+    for change in ({"eval_size": 97, "resize_range": (97, 97)}, {"eval_size": 161}):
+        with Segmenter(network.load().load_network(), network.recipe(**change), None) as it:
+            it.logits(picture)
+    assert found == [(1, 161, 161, 3)]

@@ -24,7 +24,7 @@ def scores_of(images):
 
 @pytest.fixture(scope="module")
 def scores():
-    """The scores without and with folding, both in float32."""
+    """The scores and their gradients, without and with folding, both in float32."""
     rng = np.random.RandomState(0)
     with tf.Graph().as_default() as graph, session(graph) as running:
         images, found = tf.constant(rng.randn(2, 33, 21, 3), tf.float32), {}
@@ -35,12 +35,17 @@ def scores():
             is_factor = variable.op.name.endswith(("gamma", "variance"))
             values = rng.uniform(0.5, 1.5, variable.shape) if is_factor else rng.randn(*variable.shape) / 2
             variable.load(values.astype(np.float32), running)
-        return running.run(found)
+        kernels = [v for v in tf.global_variables() if "weights" in v.op.name]
+        gradients = {precision: tf.gradients(scores, [images, *kernels]) for precision, scores in found.items()}
+        return running.run([found, gradients])
 
 
-def test_the_same_values_but_for_rounding(scores):
-    assert len(np.unique(scores["fp32"])) > 100
-    np.testing.assert_allclose(scores["bf16"], scores["fp32"], rtol=1e-4, atol=1e-4)
+def test_the_same_values_and_gradients_but_for_rounding(scores):
+    values, gradients = scores
+    assert len(np.unique(values["fp32"])) > 100
+    np.testing.assert_allclose(values["bf16"], values["fp32"], rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(gradients["bf16"], gradients["fp32"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * abs(theirs).max())
 
 
 @pytest.mark.parametrize("batch_statistics", [True, False])

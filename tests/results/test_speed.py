@@ -53,7 +53,7 @@ def rows(text: str, begin: str) -> list[list[str]]:
 
 def test_medians_stand_beside_the_products(bench):
     text = speed.section(bench)
-    assert rows(text, " |") == 3 * [["", "fp32", "bf16", "ONNX Runtime", "torch"]]
+    assert rows(text, " |") == 3 * [["", "suite", "suite, bf16", "ONNX Runtime", "torch"]]
     seconds, processor, memory = rows(text, "513x513")
     assert seconds == ["513x513: v2", "0.500", "0.250 (0.50, 98.0 % equal)", "0.400 (0.80)", "-"]
     assert processor == ["513x513: v2", "1.00", "0.500", "0.800", "-"]
