@@ -114,8 +114,8 @@ def section(bench: Mapping[str, Any] | None) -> str:
     ]
     if compared:
         texts += [
-            "Seconds, median; in brackets the ratio to the suite's in fp32, and for labels that differ on more than one "
-            "pixel of a thousand the share that is equal:",
+            "Seconds, median; in brackets the ratio to the suite's in fp32, and for labels that differ on more than "
+            "one pixel of a thousand the share that is equal:",
             _table(compared, _seconds),
             "Processor seconds, all threads:",
             _table(compared, lambda figures, _: _number(figures["processor"])),
