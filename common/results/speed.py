@@ -31,11 +31,11 @@ COLUMNS = {
     "pydensecrf": "pydensecrf",
 }
 FIRST = next(iter(COLUMNS))
-NONE_YET = "Not measured yet: `make setup-bench && make bench` measures it, in about 25 minutes."
+NONE_YET = "Not measured yet: `make setup-bench && make bench` measures it, in about 15 minutes."
 # The README's lines: what begins each, and the parts it shows, by a short name.
 LINES = {
     "One picture of 513x513": {
-        "picture_mobilenetv2_os8": "MobileNetV2 at output stride 8",
+        "picture_mobilenetv2_os8": "MobileNetV2 (output stride 8)",
         "picture_resnet101": "v2's ResNet-101",
         "picture_xception65": "Xception-65 with decoder",
     },
