@@ -10,15 +10,18 @@ import numpy as np
 from common import program
 from common.console import show
 from common.errors import brief
+from converters.origins import describe_origin
 
 
 def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Name and value of every array, in the file's order or by name.
 
-    Accepted: TensorFlow checkpoints (V2 prefix or V1 file), `.npz`, pickles of arrays, Keras `.h5`, TF.js models
-    (`model.json` of either kind, `.pb`), `.caffemodel`, `.onnx`. Raises UserError for anything else.
+    Accepted: TensorFlow checkpoints (V2 prefix or V1 file), `.npz`, pickles of arrays, Keras `.h5`, PyTorch files
+    (`.pth`, `.pt`), TF.js models (`model.json` of either kind, `.pb`), `.caffemodel`, `.onnx`. Raises UserError for
+    anything else.
     """
     from converters.tfjs import is_graph_file, read_graph_model
+    from converters.torch_file import is_torch_file, read_torch
 
     if is_graph_file(path):
         yield from read_graph_model(path).weights.items()
@@ -32,6 +35,8 @@ def arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
         for layer, blobs in read_blobs(path).items():
             yield from ((f"{layer}/{i}", blob) for i, blob in enumerate(blobs))
+    elif is_torch_file(path):
+        yield from read_torch(path).items()
     elif path.suffix == ".onnx":
         from converters.onnx_to_tf import array_of, load_onnx
 
@@ -52,15 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    count = total = 0
+    shapes: dict[str, tuple[int, ...]] = {}
+    total = 0
     for name, value in arrays(args.file):
         value = np.asarray(value)
         shape = "x".join(map(str, value.shape)) or "scalar"
         with np.errstate(all="ignore"):  # sums may be nan or inf
             amount = f"{value.astype(np.float64).sum():.6g}" if value.dtype.kind in "fiu" else str(value.dtype)
         show(f"{brief(name):60s} {shape:>18s} {amount:>14s}")
-        count, total = count + 1, total + value.size
-    show(f"{count} arrays, {total:,} values")
+        shapes[name], total = value.shape, total + value.size
+    show(f"{len(shapes)} arrays, {total:,} values")
+    for line in describe_origin(args.file, shapes):
+        show(line)
 
 
 if __name__ == "__main__":

@@ -257,6 +257,8 @@ def other_refusals():
     yield ["converters.onnx_to_tf", "--onnx", "nowhere", "--reproduction", "v1", "--out", "x"], "nowhere"
     yield ["converters.keras_to_tf", "--weights", "nowhere", "--out", "x"], "nowhere: no such weight file"
     yield ["converters.tfjs_to_tf", "nowhere", "--out", "x"], "nowhere: no such model"
+    yield ["converters.torch_to_tf", "--weights", "nowhere", "--out", "x"], "nowhere: no such weight file"
+    yield ["converters.torch_to_tf", "--weights", "file", "--out", "x"], "file: is not a PyTorch file"
 
 
 def test_every_refusal(folder):
