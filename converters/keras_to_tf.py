@@ -7,16 +7,17 @@ subtracted from the stored mean: (x + b) - m = x - (m - b), exactly.
 import argparse
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import program
 from common.console import show
 from common.errors import UserError
-from common.words import NAMED, some, some_of_each
+from common.words import NAMED, some
+from converters.fit import check, refuse_design, refuse_others, variables_of
+from converters.keras_v3plus import MODELS, convert_v3plus
 from converters.keras_weights import Layers, read_keras_weights
 
 if TYPE_CHECKING:
@@ -47,10 +48,7 @@ def resnet50_variables(layers: Layers) -> dict[str, np.ndarray]:
                 stem = f"{block + 1}{'abcdef'[unit - 1]}_{branch.get(part, 'branch2c')}"
                 pairs.append(((block, unit, part), f"res{stem}", f"bn{stem}"))
 
-    wanted = {name for _, *both in pairs for name in both} | {"fc1000"}
-    missing, unused = sorted(wanted - layers.keys()), sorted(layers.keys() - wanted)
-    if missing or unused:
-        raise UserError(some_of_each({"missing layers": missing, "layers that ResNet50 does not have": unused}))
+    refuse_others(layers, {name for _, *both in pairs for name in both} | {"fc1000"}, "ResNet50")
 
     variables = {}
     for where, conv, norm in pairs:
@@ -93,8 +91,7 @@ def convert_resnet50(layers: Layers, args: argparse.Namespace) -> tuple[dict[str
     from common.tf1 import tf
     from reproductions.v2.recipe import V2Recipe
 
-    if args.config or args.settings:
-        raise UserError("--config and --set: ResNet-50 has no design; they are for --model v3plus_simplified")
+    refuse_design(args, "ResNet-50")
     variables = resnet50_variables(layers)
     check(variables, lambda: resnet50_scores(tf.zeros([1, 65, 65, 3])), "ResNet-50")
     preprocessing = {"channel_order": "bgr", "pixel_mean": KERAS_CAFFE_MEAN}
@@ -125,30 +122,11 @@ def convert_simplified(layers: Layers, args: argparse.Namespace) -> tuple[dict[s
     return variables, recipe
 
 
-def variables_of(network: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the variables that `network` makes."""
-    from common.tf1 import tf
-
-    with tf.Graph().as_default():
-        network()
-        return {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
-
-
-def check(variables: dict[str, np.ndarray], network: Callable[[], Any], title: str, but_for: str = r"^$") -> None:
-    """Raises UserError listing every variable that is missing, extra or of another shape, or naming one not finite."""
-    from common.weights.checkpoints import describe_difference
-
-    wanted = {n: s for n, s in variables_of(network).items() if not re.search(but_for, n)}
-    if difference := describe_difference(wanted, {n: v.shape for n, v in variables.items()}):
-        raise UserError(f"does not fit {title}: {difference}")
-    if broken := [n for n, v in variables.items() if not np.isfinite(v).all()]:
-        raise UserError(f"{len(broken)} variables are not finite: {some(broken, NAMED)}")
-
-
 # The recipe travels with the weights: a run that starts from them takes its preprocessing.
 TARGETS = {
     "res50": convert_resnet50,
     "v3plus_simplified": convert_simplified,
+    **dict.fromkeys(MODELS, convert_v3plus),
 }
 
 
