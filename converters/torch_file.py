@@ -9,93 +9,19 @@ names its storage, its first value there, its shape and its strides.
 import io
 import math
 import pickle
-import pickletools
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from common.errors import UserError, brief, plain_reason
-from common.weights.array_pickle import _ArrayUnpickler, _Recorded
+from converters.torch_pickle import Reader, Storage, Tensor
 
-LARGEST_PICKLE = 1 << 20  # bytes: a network of 700 arrays takes a tenth, and Python some 200 bytes for each
+LARGEST_PICKLE = 1 << 20  # bytes: a network of 700 arrays takes a tenth, and an object of one byte 70 in memory
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # begins files from before torch 1.6
 ZIP = b"PK\x03\x04"
 COUNT = 8  # bytes of a storage's count of values, which stands before them
-
-TYPES = {
-    "FloatStorage": "f4",
-    "DoubleStorage": "f8",
-    "HalfStorage": "f2",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-
-
-class _Kind(NamedTuple):  # a tuple: a pickle may set the attributes of other objects
-    """Stands in for a class of storages; `code` is numpy's for its values."""
-
-    code: str
-
-
-class _Storage(NamedTuple):
-    """A storage as the pickle declares it."""
-
-    kind: np.dtype
-    key: str
-    count: int
-
-
-class _Array(_Recorded):
-    """Stands in for the functions that make a tensor of a storage."""
-
-
-class _Mapping(dict):
-    """Stands in for OrderedDict. What it is made from is kept, and copied once, when it is asked for."""
-
-    def __init__(self, *pairs: object):
-        self.pairs = pairs
-
-    def __setstate__(self, state: object) -> None:
-        """Drop the versions of the layers that a state dict carries."""
-
-    def entries(self) -> dict[object, object]:
-        return {**dict(*self.pairs), **self}
-
-
-class _TorchUnpickler(_ArrayUnpickler):
-    """Reads dictionaries of tensors and no other class; gathers the storages that they name."""
-
-    STAND_INS = {
-        ("collections", "OrderedDict"): _Mapping,
-        ("torch._utils", "_rebuild_tensor"): _Array,
-        ("torch._utils", "_rebuild_tensor_v2"): _Array,
-        **{("torch", name): _Kind(code) for name, code in TYPES.items()},
-    }
-
-    def __init__(self, stream: BinaryIO):
-        super().__init__(stream, encoding="latin1")
-        self.storages: dict[str, _Storage] = {}
-
-    def persistent_load(self, reference: object) -> _Storage:
-        """A storage: ('storage', its class, its key, the device, its count of values[, a view of another])."""
-        if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
-            raise ValueError("it refers to something that is no storage")
-        kind, key, _, count = reference[1:5]
-        if not isinstance(kind, _Kind) or not isinstance(key, str) or not _is_count(count):
-            raise ValueError("it declares a storage without a type, a key or a size")
-        if reference[5:] not in ((), (None,)):
-            raise ValueError(f"its storage {brief(key)} is a part of another, as torch before 0.4 wrote them")
-        storage = _Storage(np.dtype(kind.code), key, count)
-        if self.storages.setdefault(key, storage) != storage:
-            raise ValueError(f"it declares its storage {brief(key)} twice")
-        return storage
 
 
 def is_torch_file(path: Path) -> bool:
@@ -164,7 +90,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _legacy_data(
-    path: Path, position: int, keys: Sequence[str], storages: Mapping[str, _Storage]
+    path: Path, position: int, keys: Sequence[str], storages: Mapping[str, Storage]
 ) -> dict[str, np.ndarray]:
     """Key -> the bytes of the storage, which lie in the order of `keys` from `position` on; they stay in the file."""
     size = path.stat().st_size
@@ -182,48 +108,37 @@ def _legacy_data(
     return data
 
 
-def _unpickled(stream: io.BytesIO) -> tuple[object, dict[str, _Storage]]:
+def _unpickled(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
     """The object of the pickle at the stream's position, and the storages that it declares by key."""
-    start = stream.tell()
-    for opcode, argument, _ in pickletools.genops(stream):
-        # The reader's memory is a table as long as its largest index.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > LARGEST_PICKLE:
-            raise ValueError("it numbers more objects than it has bytes")
-    stream.seek(start)
-    reader = _TorchUnpickler(stream)
-    return reader.load(), reader.storages
+    reader = Reader()
+    return reader.read(stream), reader.storages
 
 
-def _tensors(value: object) -> dict[str, _Array]:
+def _tensors(value: object) -> dict[str, Tensor]:
     """The entries of an unpickled dictionary. Raises ValueError when it is none, or holds anything but tensors."""
-    entries = value.entries() if isinstance(value, _Mapping) else value
-    if not isinstance(entries, dict) or not entries or not all(isinstance(name, str) for name in entries):
+    if not isinstance(value, dict) or not value:
         raise ValueError("it is no dictionary by name")
-    if others := [name for name, tensor in entries.items() if not isinstance(tensor, _Array)]:
+    if others := [name for name, tensor in value.items() if not isinstance(tensor, Tensor)]:
         raise ValueError(f"its entry {brief(others[0])} is no array")
-    return entries
+    return value
 
 
-def _arrays(tensors: Mapping[str, _Array], data: Mapping[str, np.ndarray], is_big: bool) -> dict[str, np.ndarray]:
+def _arrays(tensors: Mapping[str, Tensor], data: Mapping[str, np.ndarray], is_big: bool) -> dict[str, np.ndarray]:
     """Name -> the values of each tensor; `data` are the bytes of the storages by key."""
-    return {name: _array(name, tensor.arguments, data, is_big) for name, tensor in tensors.items()}
+    return {name: _array(name, tensor, data[tensor.storage.key], is_big) for name, tensor in tensors.items()}
 
 
-def _array(name: str, arguments: Sequence[object], data: Mapping[str, np.ndarray], is_big: bool) -> np.ndarray:
-    """A view of the tensor's values in its storage."""
-    storage, first, shape, strides = arguments[:4]
-    numbers = [first, *shape, *strides]
-    if not isinstance(storage, _Storage) or not all(map(_is_count, numbers)) or len(shape) != len(strides):
-        raise ValueError(f"its array {brief(name)} has no storage, shape or strides")
+def _array(name: str, tensor: Tensor, data: np.ndarray, is_big: bool) -> np.ndarray:
+    """A view of the tensor's values in its storage's bytes."""
+    storage, count = tensor.storage, math.prod(tensor.shape)
     kind = storage.kind.newbyteorder(">" if is_big else "<")
-    values = data[storage.key]
-    if values.size != storage.count * kind.itemsize:
-        raise ValueError(f"its storage {brief(storage.key)} has {values.size} bytes for {storage.count} values")
-    if not _is_dense(shape, strides) or first + math.prod(shape) > storage.count:
+    if data.size != storage.count * kind.itemsize:
+        raise ValueError(f"its storage {brief(storage.key)} has {data.size} bytes for {storage.count} values")
+    if not _is_dense(tensor.shape, tensor.strides) or tensor.first + count > storage.count:
         raise ValueError(f"its array {brief(name)} does not lie in its storage without gaps")
-    values = values.view(kind)[first : first + math.prod(shape)]
-    steps = [stride * kind.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(values, shape, steps, writeable=False)
+    values = data.view(kind)[tensor.first : tensor.first + count]
+    steps = [stride * kind.itemsize for stride in tensor.strides]
+    return np.lib.stride_tricks.as_strided(values, tensor.shape, steps, writeable=False)
 
 
 def _is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
@@ -234,7 +149,3 @@ def _is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
             return False
         expected *= side
     return True
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0

@@ -1,12 +1,15 @@
 """`predict`: label maps and overlays of pictures."""
 
 import argparse
+import dataclasses
 
 from common import program
 from common.commands.options import add_inference, with_protocol
 from common.console import show
+from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE
+from common.data.sets.voc import voc_palette
 from common.files import check_writable
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
@@ -30,13 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     )  # fmt: skip
 
 
+def with_names(card: DatasetCard, classes: int) -> DatasetCard:
+    """The card, or one of numbered classes where the weights have more: they are of a data set that has no card."""
+    if classes <= len(card.classes):
+        return card
+    names = tuple(f"class {i}" for i in range(classes))
+    return dataclasses.replace(card, classes=names, palette=voc_palette(classes))
+
+
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Segment every picture; returns the exit status: 2 when one of them failed."""
     pictures = find_pictures(args.pictures)
     weights = Weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     kept = weights.path.parent / DATASET_FILE
-    card = card_by_name(str(kept) if kept.is_file() else recipe.dataset)
+    card = with_names(card_by_name(str(kept) if kept.is_file() else recipe.dataset), recipe.num_classes)
     refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 

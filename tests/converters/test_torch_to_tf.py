@@ -1,8 +1,10 @@
 """PyTorch's files without PyTorch: the reader, hostile files, and kazuto1011's DeepLab v2 as a checkpoint of v2."""
 
+import pickletools
 import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -67,8 +69,12 @@ def hostile(folder):
         "list": ([1, 2], "it is no dictionary by name"),
         "numbers": (state_dict({"w": 3}), "its entry w is no array"),
         "nested": (state_dict({"state_dict": state_dict(one)}), "its entry state_dict is no array"),
-        "other name": ({1: tensor(WEIGHT, "0")}, "it is no dictionary by name"),
-        "set state": (state_dict({"w": Call(Global("torch", "FloatStorage"), (), (), {"code": "O"})}), ""),
+        "other name": ({1: tensor(WEIGHT, "0")}, "it holds a dictionary that is none by name"),
+        "class": (state_dict({"w": Call(Global("torch", "FloatStorage"), ())}), "it calls torch.FloatStorage"),
+        "state": (
+            state_dict({"w": Call(Global("torch._utils", "_rebuild_tensor"), one["w"].arguments, (), {})}),
+            "state",
+        ),
         "reference": (torch_files.Reference(("module", "x")), "it refers to something that is no storage"),
     }
 
@@ -91,11 +97,11 @@ LIES = [
     ({"shape": (1 << 40,), "strides": (0,)}, "does not lie in its storage without gaps"),
     ({"shape": (1 << 40, 1 << 40), "strides": (1 << 40, 1)}, "does not lie in its storage without gaps"),
     ({"strides": (6, 2, 2, 1)}, "does not lie in its storage without gaps"),
-    ({"strides": (-6, 2, 1, 1)}, "has no storage, shape or strides"),
+    ({"strides": (-6, 2, 1, 1)}, "an array without a storage, a shape or strides"),
     ({"shape": (4, 3), "strides": (3, 1), "offset": 20}, "does not lie in its storage without gaps"),
-    ({"shape": (4, 3)}, "has no storage, shape or strides"),
+    ({"shape": (4, 3)}, "an array without a storage, a shape or strides"),
     ({"shape": (0, 3), "strides": (3, 1)}, "does not lie in its storage without gaps"),
-    ({"shape": (1,) * 70, "strides": (1,) * 70}, ""),
+    ({"shape": (1,) * 70, "strides": (1,) * 70}, "an array without a storage, a shape or strides"),
     ({"kind": "DoubleStorage"}, ""),
     ({"kind": "BFloat16Storage"}, "it asks for torch.BFloat16Storage"),
     ({"view": (("1", 0, 4),)}, "its storage 0 is a part of another"),
@@ -111,28 +117,33 @@ def test_sizes_that_are_only_claimed_are_refused(tmp_path, form, lie, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_class_in_the_file_cannot_be_changed_for_the_next_file(tmp_path):
-    """A pickle may set attributes of what it names; what stands in for PyTorch's classes has none to set."""
-    for state in (b"}X\x04\x00\x00\x00codeX\x01\x00\x00\x00Os", b"N}X\x04\x00\x00\x00codeX\x01\x00\x00\x00Os\x86"):
-        value = b"\x80\x02ctorch\nFloatStorage\n" + state + b"b."
-        (tmp_path / "x.pth").write_bytes(MAGIC + dumped(1001) + dumped({"little_endian": True}) + value)
-        with pytest.raises(UserError):
-            read_torch(tmp_path / "x.pth")
-        assert np.array_equal(read_torch(write(tmp_path / "y.pth", {"w": WEIGHT}, "legacy"))["w"], WEIGHT)
+HEAD = MAGIC + dumped(1001) + dumped({"little_endian": True}) + torch_files.PROTOCOL
+PAIRS = b"](" + b"".join(b"](X\x04\x00\x00\x00%04dNe" % i for i in range(9999)) + b"eq\x01"
 
 
-def test_pickles_that_would_take_much_memory_are_refused(tmp_path):
-    """Copies of copies, and a table of a billion objects."""
-    name = b"X\x01\x00\x00\x00a"
-    pairs = b"](" + b"".join(b"](X\x04\x00\x00\x00%04dNe" % i for i in range(9999)) + b"eq\x01"
-    copies = b"(" + b"ccollections\nOrderedDict\n(h\x01tR" * 20_000 + b"t"
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (PAIRS + b"(" + b"ccollections\nOrderedDict\n(h\x01tR" * 20_000 + b"t", "it copies more entries"),
+        (b"}(" + b"Nq\x00h\x00\x86" + b"q\x00h\x00\x86" * 60 + b"Nu", "a dictionary that is none by name"),
+        (b"}" + b"N" + b"\x85" * 500_000 + b"Ns", "a dictionary that is none by name"),
+        (b"\x8f" * 1000, "its opcode EMPTY_SET is none that torch.save writes"),
+        (b"X\xff\xff\xff\x7fab", "it"),
+        (b"]" * (LARGEST_PICKLE - 1000), "it is no dictionary by name"),
+        (b"R", "it takes more objects than it has made"),
+        (b"N" * 300_000 + b"}" + b"Nb" * 300_000, "it is no dictionary by name"),
+        (b"t", ""),
+        (b"h\x07", ""),
+    ],
+)
+def test_pickles_that_would_take_much_time_or_memory_are_refused(tmp_path, body, message):
+    """Copies of copies, keys that take 2^60 steps to hash or overflow the stack, sets, and lengths."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for body in (pairs + copies, b"}r\x00\x00\x00\x40" + name, b"}" * (LARGEST_PICKLE - 1000)):
-        head = MAGIC + dumped(1001) + dumped({"little_endian": True})
-        (tmp_path / "x.pth").write_bytes(head + b"\x80\x02" + body + b".")
-        with pytest.raises(UserError, match="x.pth: is not a PyTorch file"):
-            read_torch(tmp_path / "x.pth")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+    (tmp_path / "x.pth").write_bytes(HEAD + body + b".")
+    with pytest.raises(UserError, match="x.pth: is not a PyTorch file") as error:
+        read_torch(tmp_path / "x.pth")
+    assert message in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
 
 
 def test_a_compressed_or_wrong_zip_is_refused(tmp_path):
@@ -175,6 +186,30 @@ def test_damaged_files_are_one_sentence(tmp_path, form, capsys):
 @pytest.mark.parametrize("form", FORMS)
 def test_many_damaged_files_are_one_sentence(tmp_path, form, capsys):
     survive(tmp_path, form, 1000, capsys)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("form", FORMS)
+def test_many_damaged_pickles_are_read_or_refused(tmp_path, form):
+    """Opcodes are changed, put in and left out in a file that is whole otherwise, so that nothing else stops them."""
+    whole = dumped(state_dict({name: tensor(value, str(i)) for i, (name, value) in enumerate(ARRAYS.items())}))
+    rng, opcodes = np.random.RandomState(4), [ord(info.code) for info in pickletools.opcodes]
+    begin, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2000):
+        data = bytearray(damaged(whole, rng) if rng.rand() < 0.5 else whole)
+        for _ in range(rng.randint(4)):
+            place = rng.randint(len(data))
+            data[place : place + rng.randint(3)] = rng.choice(opcodes, rng.randint(1, 4)).astype(np.uint8).tobytes()
+        path = write(tmp_path / "x.pth", ARRAYS, form, value=bytes(data))
+        try:
+            read = read_torch(path)
+        except UserError as error:
+            assert "x.pth: is not a PyTorch file of arrays by name (" in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert sum(value.nbytes for value in read.values()) <= 10 * path.stat().st_size
+    assert time.process_time() - begin < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
 @pytest.fixture(scope="module")

@@ -106,10 +106,11 @@ def write(
     keys = {name: str(i) for i, name in enumerate(arrays)}
     if value is None:
         value = state_dict({name: tensor(array, keys[name], **changes) for name, array in arrays.items()})
+    whole = value if isinstance(value, bytes) else dumped(value)
     data = {keys[name]: _in_memory(array) for name, array in arrays.items()}
     if form == "zip":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", dumped(value))
+            archive.writestr("archive/data.pkl", whole)
             archive.writestr("archive/byteorder", "little")
             for key, content in data.items():
                 archive.writestr(f"archive/data/{key}", content)
@@ -117,7 +118,7 @@ def write(
         return path
     machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     with path.open("wb") as stream:
-        stream.write(MAGIC + dumped(1001) + dumped(machine) + dumped(value) + dumped(list(data)))
+        stream.write(MAGIC + dumped(1001) + dumped(machine) + whole + dumped(list(data)))
         for name, key in keys.items():
             stream.write(struct.pack("<q", arrays[name].size) + data[key])
     return path

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.commands.predict import with_names
 from common.data.lists import read_split
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
 from common.inference.evaluation import evaluate
-from common.inference.prediction import predict
+from common.inference.prediction import classes_line, predict
 from common.inference.segmenter import Segmenter
 from common.nets.network import build
 from common.tf1 import tf
@@ -46,6 +47,14 @@ def test_a_picture_larger_than_the_memory_is_its_own_failure(tmp_path, segmenter
     assert big.startswith(f"{pictures[0]}: 60x40 pixels need more memory than there is; make the picture smaller")
     assert broken.startswith(f"{pictures[2]}: cannot be read as a picture")
     assert long.startswith(f"{pictures[3]}: its name is too long for its results, which end in _overlay.png; rename it")
+
+
+def test_classes_that_the_card_does_not_name_are_numbers(tmp_path):
+    """Converted weights may be of a data set that has no card here, as COCO-Stuff's 182 classes."""
+    label = np.array([[0, 181], [181, 181]], np.uint8)
+    line = classes_line(tmp_path / "a.jpg", label, with_names(VOC2012, 182))
+    assert line == "a.jpg: class 181 75%, class 0 25%"
+    assert with_names(VOC2012, 21) is VOC2012
 
 
 def test_memory_that_python_lacks(tmp_path, segmenter, monkeypatch):
