@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from common.errors import UserError
 from common.weights.weights import Weights
 from converters import inspect, torch_to_tf
+from converters.origins import describe_origin
 from converters.torch_file import LARGEST_PICKLE, MAGIC, is_torch_file, read_torch
 from tests.conftest import ROOT, damaged
 from tests.helpers import torch_files
@@ -46,6 +48,13 @@ def test_order_of_the_sides_and_parts_of_a_storage_are_read(tmp_path, form):
     assert np.array_equal(read_torch(write(tmp_path / "x.pth", {"w": last}, form))["w"], value)
     part = write(tmp_path / "x.pth", {"w": value}, form, offset=12, shape=(12,), strides=(1,))
     assert np.array_equal(read_torch(part)["w"], np.arange(12, 24))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numbers_of_machines_with_the_other_order_of_bytes_are_read(tmp_path, form):
+    value = ARRAYS["base.conv.weight"]
+    path = write(tmp_path / "x.pth", {"w": value.astype(">f4")}, form, byteorder="big")
+    assert np.array_equal(read_torch(path)["w"], value)
 
 
 def test_pairs_of_an_ordered_dict_of_python_2_are_read(tmp_path):
@@ -343,6 +352,15 @@ def test_inspect_names_the_program_and_the_command(converted, capsys):
 def test_inspect_says_when_a_file_is_of_no_known_program(tmp_path, capsys):
     assert inspect.main([str(write(tmp_path / "x.pth", ARRAYS))]) == 0
     assert "made by: no program known here; nothing here converts it\n" in capsys.readouterr().out
+
+
+def test_inspect_names_a_network_that_nothing_here_reads():
+    shapes = {"layer4.block23.increase.conv.weight": (1024, 256, 1, 1), "fc.weight": (91, 2048), "fc.bias": (91,)}
+    assert list(describe_origin(Path("init.pth"), shapes)) == [
+        "made by: kazuto1011/deeplab-pytorch",
+        "holds: ResNet-101 with a classifier, from which DeepLab v2 is trained, 91 classes",
+        "convert: nothing here reads it",
+    ]
 
 
 REFERENCE = """

@@ -100,9 +100,23 @@ def _in_memory(array: np.ndarray) -> bytes:
 
 
 def write(
-    path: Path, arrays: dict[str, np.ndarray], form: str = "zip", value: object = None, **changes: object
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    form: str = "zip",
+    value: object = None,
+    byteorder: str = "little",
+    **changes: object,
 ) -> Path:
-    """A file that holds `arrays`, or `value` in the state dict's place; `changes` are those of every tensor."""
+    """A file that holds `arrays`, or `value` in the state dict's place.
+
+    Args:
+      path: the file.
+      arrays: by name.
+      form: `zip` or `legacy`.
+      value: an object, or a whole pickle.
+      byteorder: what the file says of its numbers.
+      changes: of what every tensor says of itself.
+    """
     keys = {name: str(i) for i, name in enumerate(arrays)}
     if value is None:
         value = state_dict({name: tensor(array, keys[name], **changes) for name, array in arrays.items()})
@@ -111,12 +125,12 @@ def write(
     if form == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", whole)
-            archive.writestr("archive/byteorder", "little")
+            archive.writestr("archive/byteorder", byteorder)
             for key, content in data.items():
                 archive.writestr(f"archive/data/{key}", content)
             archive.writestr("archive/version", "3\n")
         return path
-    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    machine = {"protocol_version": 1001, "little_endian": byteorder == "little", "type_sizes": {"long": 4}}
     with path.open("wb") as stream:
         stream.write(MAGIC + dumped(1001) + dumped(machine) + whole + dumped(list(data)))
         for name, key in keys.items():
