@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from common import program
-from common.commands import describe, evaluate, predict, reproduce, train
+from common.commands import describe, evaluate, export, predict, reproduce, train
 from common.recipe.settings import check_settings, split_settings
 from common.reproduction import Reproduction
 
-COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (train, evaluate, predict, describe, reproduce)}
+COMMAND_MODULES = (train, evaluate, predict, export, describe, reproduce)
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in COMMAND_MODULES}
 
 
 def main(reproduction: Reproduction, arguments: list[str] | None = None) -> int:

@@ -19,11 +19,12 @@ ROOMS = {
     "nets": "layers, heads, backbones, losses, and what a network is made of",
     "data": "from a folder of pictures and masks to a split, and how data sets are made and checked",
     "inference": "from a picture to its label map, and from a split to its metrics",
+    "export": "from weights to a file that other programs run, compared with what predict gives",
     "training": "from a recipe to a run's folder",
     "reproduction": "the contract between a reproduction and the rest",
     "results": "records, the tables made of them, and what can be evaluated again",
     "report": "the HTML report",
-    "commands": "train, evaluate, predict, describe, reproduce: one file each",
+    "commands": "train, evaluate, predict, export, describe, reproduce: one file each",
     "cli": "the command line that puts the commands together",
 }
 LEVEL = {room: level for level, room in enumerate(ROOMS)}

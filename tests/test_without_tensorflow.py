@@ -188,6 +188,7 @@ def refusals():
         "train": ["--data", "sample"],
         "evaluate": ["--data", "sample", "--out", "out", *weights],
         "predict": ["sample/JPEGImages", "--out", "out", *weights],
+        "export": ["--out", "out", *weights],
         "describe": [],
         "reproduce": ["--data", "sample"],
     }
@@ -220,6 +221,10 @@ def refusals():
         yield [command, *whole[command], "--out", "file"], "--out file: cannot be written"
         yield [command, *whole[command], "--scales", "big"], "big is not a list of numbers"
         yield [command, *whole[command], "--scales", "99"], "needs factors from 0.01 to 16"
+    yield ["export", *whole["export"], "--checkpoint", "nowhere"], "nowhere: no such weights"
+    yield ["export", *whole["export"], "--out", "file"], "--out file: cannot be written"
+    yield ["export", *whole["export"], "--format", "onyx"], "'onyx' is no format"
+    yield ["export", *whole["export"], "--format", "tflite", "--size", "any"], "takes pictures of one size"
     yield ["evaluate", *whole["evaluate"], "--trimap", "0"], "'0' is not a list of whole numbers"
     yield ["predict", "nowhere.jpg", *whole["predict"]], "nowhere.jpg: no such picture, folder or pattern"
     yield ["predict", "own/masks", "--out", "own/masks", *weights], "would be overwritten"

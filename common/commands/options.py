@@ -54,8 +54,8 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     return weights
 
 
-def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
-    """Add what evaluate and predict share: weights, the folder of the results, and the protocol."""
+def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add what evaluate, predict and export share: weights, the folder of the results, scales and mirroring."""
     formats = "checkpoint prefix, V1 file or .npz"
     if reproduction.keras_names:
         formats += ", or Keras .h5"
@@ -68,6 +68,12 @@ def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         help="scales to fuse: numbers with commas between them and no blanks, such as 0.5,0.75,1",
     )
     parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
+    parser.set_defaults(crf=None, precision=None)
+
+
+def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+    """Add what evaluate and predict share: `add_network`, the CRF and the precision."""
+    add_network(parser, reproduction)
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
     parser.add_argument(
         "--precision", choices=get_args(field_types(Recipe)["precision"]),

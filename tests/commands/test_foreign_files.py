@@ -58,6 +58,7 @@ def arguments_of(made, data, out):
     field = ["describe", "--size", "33", "--limit", "1", "--receptive-field", out / "a.png"]
     photo = made / "own/photos/find_00.jpg"
     predict = ["predict", photo, "--checkpoint", made / "run/model.ckpt-1", "--out", out, "--quiet"]
+    export = ["export", "--checkpoint", made / "run/model.ckpt-1", "--out", out, "--quiet", "--limit", "1"]
     refine = ["--image", photo, "--probabilities", made / "p.npy", "--out", out, "--iterations", "1"]
     return {
         "evaluate metrics": (tiny.run, evaluate, "metrics.json"),
@@ -66,6 +67,8 @@ def arguments_of(made, data, out):
         "evaluate scores": (tiny.run, evaluate, "pictures.npz"),
         "evaluate record": (tiny.run, evaluate, "record.json"),
         "evaluate trimap": (tiny.run, evaluate, "trimap.png"),
+        "export": (tiny.run, export, "model.pb"),
+        "export summary": (tiny.run, export, "export.json"),
         "describe": (tiny.run, field, "a.png"),
         "train log": (tiny.run, train, "log.jsonl"),
         "train recipe": (tiny.run, train, "recipe.json"),
@@ -100,7 +103,8 @@ def test_somebody_elses_file_stays(what, made, sample_set, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "what", ["predict logits", "predict probabilities", "crf marginals", "evaluate labels", "describe", "trimap",
+    "what", ["predict logits", "predict probabilities", "crf marginals", "evaluate labels", "export", "describe",
+             "trimap",
              "tfrecord", "sample", "random_split", "class_weights", "check chart", "check json"],
 )  # fmt: skip
 def test_ones_own_results_are_written_again(what, made, sample_set, tmp_path):

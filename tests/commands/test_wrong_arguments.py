@@ -10,11 +10,12 @@ from common.results import __main__ as results_command
 from common.results import compare, eval_all
 from tests.helpers.tiny import run
 
-COMMANDS = ("train", "evaluate", "predict", "describe", "reproduce")
+COMMANDS = ("train", "evaluate", "predict", "export", "describe", "reproduce")
 NEEDED = {
     "train": ("--data", "x"),
     "evaluate": ("--data", "x", "--checkpoint", "x", "--out", "x"),
     "predict": ("x.jpg", "--checkpoint", "x", "--out", "x"),
+    "export": ("--checkpoint", "x", "--out", "x"),
 }
 
 

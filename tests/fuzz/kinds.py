@@ -143,7 +143,7 @@ PROGRAMS = (
     "converters.caffe_to_tf", "converters.inspect", "converters.keras_to_tf", "converters.onnx_to_tf",
     "converters.tfjs_to_tf",
     *(f"reproductions.{name} {command}" for name in ("v1", "v2", "v3", "v3plus", "v3plus_simplified")
-      for command in ("train", "evaluate", "predict", "describe", "reproduce")),
+      for command in ("train", "evaluate", "predict", "export", "describe", "reproduce")),
 )  # fmt: skip
 # Without these a program does at once what takes minutes: it trains on the sample set, or builds a network to describe.
 ALWAYS = {"reproduce": ("--data", "nowhere"), "describe": ("--set", "num_steps=-1"), "train": ("--data", "nowhere")}

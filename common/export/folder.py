@@ -1,0 +1,70 @@
+"""The folder of an export: which files in it are ours, how they get their names, and the summary beside them."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.export.interface import FILES
+from common.files import read_json, refuse_foreign_json, write_json
+
+SUMMARY = "export.json"
+EXPORTS = "exports"  # the key of the summary's entries, by format
+
+
+def refuse_foreign_files(out: Path, formats: Iterable[str]) -> None:
+    """Raise UserError where an export would replace what it did not write: a file is ours while the summary knows it.
+
+    Changed files are the person's own, too.
+    """
+    flag = f"--out {out}"
+    refuse_foreign_json(out / SUMMARY, flag, EXPORTS)
+    ours = _entries(out)
+    for name in formats:
+        path = out / FILES[name]
+        if os.path.lexists(path) and (name not in ours or ours[name].get("sha256") != digest(path)):
+            raise UserError(
+                f"{flag}: {path.name} is there, and not written by this command; choose another folder, or move it away"
+            )
+
+
+def publish(out: Path, name: str, temporary: Path, entry: Mapping[str, Any]) -> None:
+    """Give the file or folder `temporary` the name of its format, and put its entry into the summary."""
+    path, entries = out / FILES[name], _entries(out)
+    entry = {"file": path.name, "sha256": digest(temporary), **entry}
+    if path.is_dir():
+        shutil.rmtree(path)
+    temporary.replace(path)
+    entries[name] = entry
+    write_json(out / SUMMARY, {EXPORTS: {name: entries[name] for name in FILES if name in entries}})
+
+
+def _entries(out: Path) -> dict[str, dict[str, Any]]:
+    entries = (read_json(out / SUMMARY) or {}).get(EXPORTS)
+    return {k: v for k, v in entries.items() if isinstance(v, dict)} if isinstance(entries, dict) else {}
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, or all files of the folder, in a fixed order."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, or of the names and contents of all files of a folder. Empty when it can't be read."""
+    found = hashlib.sha256()
+    try:
+        for file in files_of(path):
+            found.update(os.fsencode(file.relative_to(path)) + b"\0")
+            with file.open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "sha256").digest())
+    except OSError:
+        return ""
+    return found.hexdigest()
+
+
+def size_in_bytes(path: Path) -> int:
+    """The bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in files_of(path))
