@@ -81,6 +81,16 @@ def test_values_reach_the_program_whole(checkout, target, variable):
     assert sorted(checkout.rglob("*")) == before
 
 
+def test_values_of_an_export_reach_it_whole(checkout):
+    for value in HOSTILE:
+        said = make(checkout, "export", "NAME=v1", *(f"{name}={value}" for name in EXPORT))
+        assert said == ["export", *(word for flag in EXPORT.values() for word in (flag, value))]
+
+
+EXPORT = {"CHECKPOINT": "--checkpoint", "OUT": "--out", "FORMAT": "--format", "SIZE": "--size",
+          "QUANTIZE": "--quantize", "DATA": "--data", "SET": "--set"}  # fmt: skip
+
+
 def test_values_of_the_environment_too(checkout):
     for value in HOSTILE:
         assert make(checkout, "report", DATA=value) == ["--data", value]
@@ -97,6 +107,8 @@ def test_values_of_the_environment_too(checkout):
          ["reproduce", "--data", "VOC2012", "--init", "w.ckpt", "--steps", "30", "--limit", "20"]),
         (["demo"], []),
         (["demo", "IMAGES=photo.jpg folder/*.png"], ["photo.jpg folder/*.png"]),
+        (["export", "NAME=v3plus-simplified", "CHECKPOINT=w.ckpt", "OUT=o", "FORMAT=frozen,tflite", "SIZE=65x97"],
+         ["export", "--checkpoint", "w.ckpt", "--out", "o", "--format", "frozen,tflite", "--size", "65x97"]),
         (["weights"], ["--list"]),
         (["weights", "NAME=deeplab_largefov"], ["deeplab_largefov"]),
         (["data", "NAME=voc-aug", "PARTIAL=1"], ["voc-aug", "--allow-partial"]),
