@@ -1,6 +1,8 @@
 """`export`: the network as a file that other programs run."""
 
 import argparse
+import importlib.util
+import json
 import re
 from typing import Any
 
@@ -12,7 +14,7 @@ from common.data.own import DATASET_FILE
 from common.data.sample import SAMPLE
 from common.errors import UserError, brief
 from common.export.folder import SUMMARY, refuse_foreign_files
-from common.export.interface import FILES, FIXED_SIZE, QUANTIZATIONS
+from common.export.interface import CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS
 from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -90,7 +92,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         network=reproduction.load_network(),
         recipe=recipe,
         weights=weights,
-        classes=_classes(dataset, recipe),
+        metadata=_metadata(dataset, recipe),
         sizes=_sizes(recipe, args),
         quantization=args.quantize or "",
         split=split,
@@ -108,6 +110,8 @@ def _check(args: argparse.Namespace) -> None:
     fixed = [name for name in args.formats if name in FIXED_SIZE]
     if args.size == ANY and fixed:
         raise UserError(f"--size any: {fixed[0]} takes pictures of one size; give it, such as --size {SIDE}x{SIDE}")
+    if "onnx" in args.formats and not importlib.util.find_spec("tf2onnx"):
+        raise UserError("--format onnx: needs tf2onnx, which is not here; install it: `.venv/bin/pip install tf2onnx`")
     if args.quantize and "tflite" not in args.formats:
         raise UserError(f"--quantize {args.quantize}: only tflite is quantised; add it to --format, or leave this out")
     if args.quantize == "int8" and not args.data:
@@ -117,19 +121,26 @@ def _check(args: argparse.Namespace) -> None:
 def _recipe(reproduction: Reproduction, weights: Weights, args: argparse.Namespace) -> Recipe:
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     if recipe.crf:
-        raise UserError(
-            "crf=true: the CRF is no part of the network and cannot be exported; --set crf=false leaves it out"
-        )
+        raise UserError("crf=true: the CRF is no part of the network and cannot be exported; --set crf=false")
     if recipe.precision != "fp32":
         say(f"precision={recipe.precision}: exported files compute in float32", args.quiet)
         recipe = recipe.derive(precision="fp32")
     return recipe
 
 
-def _classes(dataset: str, recipe: Recipe) -> tuple[str, ...]:
-    """The names of the network's classes; numbers where the data set has another count."""
-    names = card_by_name(dataset).classes
-    return tuple(names) if len(names) == recipe.num_classes else tuple(map(str, range(recipe.num_classes)))
+def _metadata(dataset: str, recipe: Recipe) -> dict[str, str]:
+    """The texts that formats with room for them hold: classes, a name a line, their colours as JSON, and the recipe.
+
+    Classes have numbers for names where the data set has another count of them.
+    """
+    card, count = card_by_name(dataset), recipe.num_classes
+    is_its = len(card.classes) == count
+    names = card.classes if is_its else map(str, range(count))
+    return {
+        CLASSES: "".join(f"{name}\n" for name in names),
+        **({"palette": json.dumps(card.palette)} if is_its else {}),
+        "recipe": json.dumps(recipe.to_json()),
+    }
 
 
 def _sizes(recipe: Recipe, args: argparse.Namespace) -> dict[str, Size | None]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.export.formats import Run
-from common.export.interface import LABELS, PROBABILITIES, SCORES
+from common.export.interface import LABELS, PROBABILITIES, SCORES, Run
 from common.inference.segmenter import Segmenter
 
 
@@ -45,7 +44,7 @@ class Comparison:
 
 
 def compare(run: Run, segmenter: Segmenter, pictures: Sequence[np.ndarray]) -> Comparison:
-    """Segment the pictures, uint8 [h, w, 3], both ways."""
+    """Segment the pictures, uint8 [h, w, 3], both ways. Raises RuntimeError when the outputs have other shapes."""
     segmenter.label(pictures[0])  # each one's first run makes plans
     run(pictures[0])
     equal, pixels, seconds, differences = 0, 0, [], []
@@ -57,9 +56,15 @@ def compare(run: Run, segmenter: Segmenter, pictures: Sequence[np.ndarray]) -> C
         seconds.append((between - begin, time.perf_counter() - between))
         scores, probabilities = segmenter.logits(picture), segmenter.probabilities(picture)
         equal, pixels = equal + int((given[LABELS] == label).sum()), pixels + label.size
-        compared = given[SCORES] - scores, scores, given[PROBABILITIES] - probabilities
+        compared = _difference(given[SCORES], scores), scores, _difference(given[PROBABILITIES], probabilities)
         differences.append([np.abs(values).max() for values in compared])
     return Comparison(len(pictures), equal / pixels, *_floats(differences, max), *_floats(seconds, min))
+
+
+def _difference(given: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    if given.shape != wanted.shape:
+        raise RuntimeError(f"it gives an output of shape {given.shape} where predict has {wanted.shape}")
+    return given - wanted
 
 
 def _floats(rows: Sequence[Sequence[float]], choose: Callable[..., float]) -> list[float]:

@@ -15,9 +15,9 @@ from common.data.split import Split
 from common.errors import UserError, one_line
 from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
-from common.export.formats import ENGINES, WRITERS, Options
+from common.export.formats import ENGINES, WRITERS
 from common.export.graph import Size, frozen_graph
-from common.export.interface import BATCHES, FILES, LEAST_AGREEMENT, LEAST_QUANTIZED
+from common.export.interface import BATCHES, FILES, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
 from common.inference.segmenter import Segmenter
@@ -33,7 +33,7 @@ class Exporter:
 
     Attributes:
       network, recipe, weights: as `Segmenter` takes them.
-      classes: their names.
+      metadata: texts that formats with room for them hold.
       sizes: format -> the size of its pictures, [h, w], or None for any.
       quantization: of tflite; one of interface.QUANTIZATIONS, or empty.
       split, count: the pictures that are compared: the first `count` of a split, or drawn ones.
@@ -44,7 +44,7 @@ class Exporter:
     network: Network
     recipe: Recipe
     weights: Weights
-    classes: tuple[str, ...]
+    metadata: Mapping[str, str]
     sizes: Mapping[str, Size | None]
     quantization: str
     split: Split | None
@@ -76,7 +76,7 @@ class Exporter:
                 self._write(name, quantization, temporary)
                 with ENGINES[name](temporary) as run:
                     found = compare(run, segmenter, pictures(self.split, self.count, self.sizes[name]))
-            except (tf.errors.OpError, RuntimeError) as error:  # RuntimeError is TensorFlow Lite's
+            except (tf.errors.OpError, RuntimeError) as error:  # RuntimeError is the other engines'
                 raise UserError(
                     f"{FILES[name]}: could not be written or run ({one_line(error)}); see that the disk and the memory "
                     f"suffice, or take another --size or format"
@@ -103,7 +103,7 @@ class Exporter:
         calibration: Sequence[np.ndarray] = ()
         if quantization == "int8":
             calibration = pictures(self.calibration, CALIBRATION_PICTURES, size)
-        WRITERS[name](graph, path, Options(self.classes, quantization, calibration))
+        WRITERS[name](graph, path, Options(self.metadata, quantization, calibration))
 
 
 @contextmanager

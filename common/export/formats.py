@@ -1,39 +1,22 @@
-"""Writers of the formats, and the programs that run what they wrote: TensorFlow and TensorFlow Lite."""
+"""Writers of the formats, and the programs that run what they wrote: TensorFlow, ONNX Runtime, TensorFlow Lite."""
 
 import contextlib
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError, one_line
-from common.export.interface import INPUT, OUTPUTS
+from common.export.interface import CLASSES, INPUT, OUTPUTS, Options, Run
+from common.export.onnx_format import open_onnx, write_onnx
 from common.files import plain_folder
 from common.tf1 import session, tf
 
 LABEL_FILE = "labels.txt"  # in the archive that is appended to a .tflite: a class a line
-
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # a picture, uint8 [h, w, 3] -> the outputs [...] by name
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of the writers.
-
-    Attributes:
-      classes: their names.
-      quantization: of weights, and with int8 of values; one of interface.QUANTIZATIONS, or empty.
-      calibration: pictures, uint8 [h, w, 3], from which int8 takes the values' ranges.
-    """
-
-    classes: tuple[str, ...]
-    quantization: str = ""
-    calibration: Sequence[np.ndarray] = ()
 
 
 def write_frozen(graph: tf.GraphDef, path: Path, options: Options) -> None:
@@ -66,12 +49,10 @@ def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
         try:
             data = converter.convert()
         except Exception as error:  # its errors share no class
-            raise UserError(
-                f"tflite: this network cannot be converted ({_reason(error)}); take another format"
-            ) from None
+            raise UserError(f"tflite: cannot be made of this network ({_reason(error)}); take another format") from None
     path.write_bytes(data)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(LABEL_FILE), "".join(f"{name}\n" for name in options.classes))
+        archive.writestr(zipfile.ZipInfo(LABEL_FILE), options.metadata.get(CLASSES, ""))
 
 
 def _reason(error: Exception) -> str:
@@ -136,11 +117,13 @@ def open_tflite(path: Path) -> Iterator[Run]:
 WRITERS: dict[str, Callable[[tf.GraphDef, Path, Options], None]] = {
     "frozen": write_frozen,
     "savedmodel": write_saved_model,
+    "onnx": write_onnx,
     "tflite": write_tflite,
 }
 # Format -> the program that runs it.
 ENGINES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Run]]] = {
     "frozen": open_frozen,
     "savedmodel": open_saved_model,
+    "onnx": open_onnx,
     "tflite": open_tflite,
 }

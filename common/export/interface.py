@@ -3,6 +3,11 @@
 They are research/deeplab's (its export_model.py), in every format.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
 INPUT = "ImageTensor"  # uint8 RGB [n, h, w, 3]
 LABELS = "SemanticPredictions"  # int32 [n, h, w]
 PROBABILITIES = "SemanticProbabilities"  # float32 [n, h, w, classes], sum 1
@@ -10,10 +15,28 @@ SCORES = "RawSemanticPredictions"  # float32 [n, h / stride, w / stride, classes
 OUTPUTS = (LABELS, PROBABILITIES, SCORES)
 
 # Format -> its file, or folder, in DIR.
-FILES = {"frozen": "model.pb", "savedmodel": "saved_model", "tflite": "model.tflite"}
+FILES = {"frozen": "model.pb", "savedmodel": "saved_model", "onnx": "model.onnx", "tflite": "model.tflite"}
 # Format -> how many pictures are segmented at once; None is any number, all of one size.
-BATCHES = {"frozen": 1, "savedmodel": None, "tflite": 1}
+BATCHES = {"frozen": 1, "savedmodel": None, "onnx": 1, "tflite": 1}
 FIXED_SIZE = ("tflite",)  # formats whose pictures have one size
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 LEAST_AGREEMENT, LEAST_QUANTIZED = 0.999, 0.99  # share of the pixels with predict's label; below it no file appears
+
+CLASSES = "classes"  # the key of the metadata whose text names a class a line
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # a picture, uint8 [h, w, 3] -> the outputs [...] by name
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the writers.
+
+    Attributes:
+      metadata: texts that formats with room for them hold: the names of the classes, the palette, the recipe.
+      quantization: of weights, and with int8 of values; one of QUANTIZATIONS, or empty.
+      calibration: pictures, uint8 [h, w, 3], from which int8 takes the values' ranges.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    quantization: str = ""
+    calibration: Sequence[np.ndarray] = ()

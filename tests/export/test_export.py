@@ -1,6 +1,8 @@
 """`export`: each file gives what `predict` gives, by the official names, or it does not appear."""
 
+import importlib.util
 import json
+import sys
 import zipfile
 
 import numpy as np
@@ -8,15 +10,20 @@ import pytest
 
 from common.cli import main
 from common.data import sample
+from common.errors import UserError
 from common.export import export as exporting
 from common.export import formats
-from common.export.interface import LABELS, OUTPUTS, PROBABILITIES, SCORES
+from common.export.graph import frozen_graph
+from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Options
 from common.inference.segmenter import Segmenter
-from common.nets.network import build
+from common.nets import layers
+from common.nets.network import Outputs, build
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.weights import Weights
 from reproductions.v3plus import REPRODUCTION as V3PLUS
+from tests.conftest import SHARED
+from tests.golden.weights import image, weight
 from tests.helpers import tiny
 
 PICTURE = sample.draw(70)[0]
@@ -79,6 +86,55 @@ def test_a_frozen_graph_does_what_predict_does(protocol, weights, tmp_path):
         np.testing.assert_array_equal(given[LABELS], predicting.label(PICTURE))
         np.testing.assert_allclose(given[PROBABILITIES], predicting.probabilities(PICTURE), atol=1e-5)
         np.testing.assert_allclose(given[SCORES], predicting.logits(PICTURE), atol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_onnx_too(protocol, weights, tmp_path):
+    """With atrous convolutions at any size, and whole numbers divided as Python does."""
+    pytest.importorskip("tf2onnx")
+    changes = PROTOCOLS[protocol]
+    assert export(weights, tmp_path, "--format", "onnx", *settings(changes)) == 0
+    given = answers(tmp_path, "onnx", PICTURE)
+    with segmenter(weights, **changes) as predicting:
+        assert (given[LABELS] == predicting.label(PICTURE)).mean() > 0.999
+        np.testing.assert_allclose(given[SCORES], predicting.logits(PICTURE), atol=1e-3)
+    import onnx
+
+    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert facts["classes"].split()[:2] == ["background", "aeroplane"]
+    assert json.loads(facts["palette"])[1] == [128, 0, 0]
+    assert json.loads(facts["recipe"])["variant"] == "small"
+
+
+def test_onnx_divides_negative_numbers_downwards(tmp_path):
+    pytest.importorskip("tf2onnx")
+
+    def network(pictures):
+        sides = tf.shape(pictures)[1:3]
+        return tf.cast(pictures, tf.float32) + tf.cast(-(-sides[0] // 2), tf.float32)
+
+    formats.write_onnx(graph_of(network), tmp_path / "model.onnx", Options())
+    with formats.open_onnx(tmp_path / "model.onnx") as run:
+        assert run(np.zeros((3, 5, 3), np.uint8))[SCORES].max() == 2
+
+
+def graph_of(network):
+    """The graph of any function of pictures; all outputs are its result."""
+    with tf.Graph().as_default() as graph:
+        result = network(tf.placeholder(tf.uint8, [1, None, None, 3], INPUT))
+        for name in OUTPUTS:
+            tf.identity(result, name)
+        return graph.as_graph_def()
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_the_op_that_a_format_lacks_is_named(name, tmp_path):
+    if name == "onnx":
+        pytest.importorskip("tf2onnx")
+    graph = graph_of(lambda pictures: tf.betainc(*[tf.cast(pictures, tf.float32) / 300] * 3))
+    with pytest.raises(UserError, match=rf"{name}: cannot be made of this network \(.*Betainc"):
+        formats.WRITERS[name](graph, tmp_path / "file", Options())
+    assert not (tmp_path / "file").exists()
 
 
 def test_the_official_way_of_calling(weights, tmp_path):
@@ -180,8 +236,27 @@ def test_a_full_disk_leaves_nothing(weights, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_size_that_the_network_cannot_take(tmp_path):
+    def network(images, recipe, batch_statistics=False):
+        return Outputs(layers.conv2d(images, recipe.num_classes, 7, padding="none", scope="scores"))
+
+    np.savez(tmp_path / "w.npz", **{"scores/weights": np.ones((7, 7, 3, 21), np.float32)})
+    weights = Weights(tmp_path / "w.npz")
+    with pytest.raises(UserError, match="--size 5x9: the network cannot take pictures of this size"):
+        frozen_graph(network, tiny.SMALL, weights, 1, (5, 9))
+    assert frozen_graph(network, tiny.SMALL.derive(eval_size=9), weights, 1, (5, 9)).node
+
+
+def test_without_tf2onnx(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    assert importlib.util.find_spec("tf2onnx") is None
+    assert export(weights, tmp_path / "out", "--format", "frozen,onnx") == 2
+    assert capsys.readouterr().err.startswith("error: --format onnx: needs tf2onnx, which is not here")
+    assert not (tmp_path / "out").exists()
+
+
 FAULTS = {
-    "--format frozen,caffe": "'caffe' is no format; there are frozen, savedmodel, tflite",
+    "--format frozen,caffe": "'caffe' is no format; there are frozen, savedmodel, onnx, tflite",
     "--format ,": "'' is no format",
     "--size 12": "'12' is not HEIGHTxWIDTH",
     "--size 0x5": "'0x5' is not HEIGHTxWIDTH",
@@ -235,3 +310,25 @@ def test_mobilenet(tmp_path):
     summary = json.loads((tmp_path / "out/export.json").read_text())["exports"]
     assert [entry["size"] for entry in summary.values()] == ["any", [97, 97]]
     assert min(entry["agreement"] for entry in summary.values()) >= 0.999
+
+
+OFFICIAL = SHARED / "golden/export_mnv2_dm05_os16.pb"
+
+
+@pytest.mark.skipif(not OFFICIAL.is_file(), reason="the official exporter's graphs are not on this machine")
+def test_the_official_exporters_answers(tmp_path):
+    """research/deeplab's export_model.py on the same weights: one interface, one answer."""
+    recipe = V3PLUS.variants["mnv2_dm05_pascal_trainaug"].derive(eval_size=129)
+    with tf.Graph().as_default():
+        build(V3PLUS.load_network(), tf.zeros([1, 33, 33, 3]), recipe)
+        np.savez(tmp_path / "w.npz", **{v.op.name: weight(v.op.name, v.shape) for v in tf.global_variables()})
+    ours = frozen_graph(V3PLUS.load_network(), recipe.at_evaluation(), Weights(tmp_path / "w.npz"), 1, None)
+    answers = []
+    for graph in (tf.GraphDef.FromString(OFFICIAL.read_bytes()), ours):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.import_graph_def(graph, name="")
+            answers.append(session.run([f"{LABELS}:0", f"{PROBABILITIES}:0"], {f"{INPUT}:0": image(83, 65, 90)}))
+    (official, probabilities), (labels, given) = answers
+    assert labels.dtype == official.dtype
+    np.testing.assert_array_equal(labels, official)
+    np.testing.assert_allclose(given, probabilities, atol=1e-6)
