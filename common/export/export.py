@@ -16,8 +16,8 @@ from common.errors import UserError, one_line
 from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
 from common.export.formats import ENGINES, WRITERS
-from common.export.graph import Size, frozen_graph
-from common.export.interface import BATCHES, FILES, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
+from common.export.graph import Size, frozen_graph, with_plain_dilation
+from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
 from common.inference.segmenter import Segmenter
@@ -99,7 +99,8 @@ class Exporter:
 
     def _write(self, name: str, quantization: str, path: Path) -> None:
         size = self.sizes[name]
-        graph = frozen_graph(self.network, self.recipe.at_evaluation(), self.weights, BATCHES[name], size)
+        network = with_plain_dilation(self.network) if name in FOR_TENSORFLOW else self.network
+        graph = frozen_graph(network, self.recipe.at_evaluation(), self.weights, BATCHES[name], size)
         calibration: Sequence[np.ndarray] = ()
         if quantization == "int8":
             calibration = pictures(self.calibration, CALIBRATION_PICTURES, size)

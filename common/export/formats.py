@@ -14,7 +14,8 @@ from common.errors import UserError, one_line
 from common.export.interface import CLASSES, INPUT, OUTPUTS, Options, Run
 from common.export.onnx_format import open_onnx, write_onnx
 from common.files import plain_folder
-from common.tf1 import session, tf
+from common.tf1 import _without_start_up_notes, session, tf
+from common.words import some
 
 LABEL_FILE = "labels.txt"  # in the archive that is appended to a .tflite: a class a line
 
@@ -46,18 +47,22 @@ def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
             converter.target_spec.supported_types = [tf.float16]
         if options.quantization == "int8":
             converter.representative_dataset = lambda: ([picture[None]] for picture in options.calibration)
-        try:
-            data = converter.convert()
-        except Exception as error:  # its errors share no class
-            raise UserError(f"tflite: cannot be made of this network ({_reason(error)}); take another format") from None
+        data, reason = _converted(converter)
+    if reason:
+        raise UserError(f"tflite: cannot be made of this network ({reason}); take another format")
     path.write_bytes(data)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(LABEL_FILE), options.metadata.get(CLASSES, ""))
 
 
-def _reason(error: Exception) -> str:
-    ops = sorted(set(re.findall(r"\b(?:tf|tfl)\.[A-Z]\w+", str(error))))
-    return f"TensorFlow Lite has no {', '.join(ops)}" if ops else one_line(error)
+def _converted(converter: "tf.lite.TFLiteConverter") -> tuple[bytes, str]:
+    """The flat buffer, or why there is none; what the libraries say meanwhile is for those who write them."""
+    with _without_start_up_notes():
+        try:
+            return converter.convert(), ""
+        except Exception as error:  # its errors share no class
+            ops = sorted(set(re.findall(r"\b(?:tf|tfl)\.[A-Z]\w+", str(error))))
+            return b"", f"TensorFlow Lite has no {some(ops)}" if ops else one_line(error)
 
 
 @contextlib.contextmanager
@@ -98,10 +103,10 @@ def open_saved_model(path: Path) -> Iterator[Run]:
 @contextlib.contextmanager
 def open_tflite(path: Path) -> Iterator[Run]:
     """Load a flat buffer into TensorFlow Lite's interpreter."""
-    with warnings.catch_warnings():  # it is to move into another package one day
+    with _without_start_up_notes(), warnings.catch_warnings():  # it is to move into another package one day
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()
+        interpreter.allocate_tensors()
     inputs = interpreter.get_input_details()[0]["index"]
     outputs = {output["name"]: output["index"] for output in interpreter.get_output_details()}
 

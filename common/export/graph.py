@@ -7,10 +7,10 @@ from common.errors import UserError, one_line
 from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES
 from common.inference.fusion import Fusion
 from common.nets import layers
-from common.nets.network import Network, build
+from common.nets.network import Network, Outputs, build
 from common.nets.pictures import canvas, pad, preprocess, size_in_evaluation
 from common.recipe.recipe import Recipe
-from common.tf1 import session, tf
+from common.tf1 import session, slim, tf
 from common.weights import checkpoints
 from common.weights.weights import Weights
 
@@ -35,6 +35,19 @@ class FusionInGraph(Fusion):
         if scores.name not in self._resized:
             self._resized[scores.name] = super()._scores(scores, is_band)[None]
         return self._resized[scores.name]
+
+
+def with_plain_dilation(network: Network) -> Network:
+    """The network without atrous depthwise ops, which ignore their rate on GPUs and without oneDNN.
+
+    SpaceToBatch stands around a plain convolution instead, as in the graphs of TensorFlow 1.
+    """
+
+    def plain(images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
+        with slim.arg_scope([layers.depthwise_conv2d], inference=False):
+            return network(images, recipe, batch_statistics)
+
+    return plain
 
 
 def frozen_graph(

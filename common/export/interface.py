@@ -19,6 +19,8 @@ FILES = {"frozen": "model.pb", "savedmodel": "saved_model", "onnx": "model.onnx"
 # Format -> how many pictures are segmented at once; None is any number, all of one size.
 BATCHES = {"frozen": 1, "savedmodel": None, "onnx": 1, "tflite": 1}
 FIXED_SIZE = ("tflite",)  # formats whose pictures have one size
+# Formats for TensorFlow itself, whose atrous depthwise convolution is right with oneDNN alone.
+FOR_TENSORFLOW = ("frozen", "savedmodel")
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 LEAST_AGREEMENT, LEAST_QUANTIZED = 0.999, 0.99  # share of the pixels with predict's label; below it no file appears

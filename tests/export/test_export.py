@@ -128,12 +128,13 @@ def graph_of(network):
 
 
 @pytest.mark.parametrize("name", ["onnx", "tflite"])
-def test_the_op_that_a_format_lacks_is_named(name, tmp_path):
+def test_the_op_that_a_format_lacks_is_named(name, tmp_path, capfd):
     if name == "onnx":
         pytest.importorskip("tf2onnx")
     graph = graph_of(lambda pictures: tf.betainc(*[tf.cast(pictures, tf.float32) / 300] * 3))
     with pytest.raises(UserError, match=rf"{name}: cannot be made of this network \(.*Betainc"):
         formats.WRITERS[name](graph, tmp_path / "file", Options())
+    assert not capfd.readouterr().err
     assert not (tmp_path / "file").exists()
 
 
@@ -203,9 +204,10 @@ def trained(sample_set, tmp_path_factory):
 
 
 @pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
-def test_quantised(quantization, trained, sample_set, tmp_path):
+def test_quantised(quantization, trained, sample_set, tmp_path, capfd):
     words = ["--format", "tflite", "--size", "129x129", "--quantize", quantization, "--data", sample_set]
     assert export(trained, tmp_path, *words) == 0
+    assert not capfd.readouterr().err
     entry = json.loads((tmp_path / "export.json").read_text())["exports"]["tflite"]
     assert entry["quantization"] == quantization
     assert entry["agreement"] >= 0.99
@@ -310,6 +312,12 @@ def test_mobilenet(tmp_path):
     summary = json.loads((tmp_path / "out/export.json").read_text())["exports"]
     assert [entry["size"] for entry in summary.values()] == ["any", [97, 97]]
     assert min(entry["agreement"] for entry in summary.values()) >= 0.999
+    graph = tf.GraphDef.FromString((tmp_path / "out/model.pb").read_bytes())
+    depthwise = [node for node in graph.node if node.op == "DepthwiseConv2dNative"]
+    assert len(depthwise) == 17
+    assert not [
+        node for node in depthwise if max(node.attr["dilations"].list.i, default=1) > 1
+    ]  # see with_plain_dilation
 
 
 OFFICIAL = SHARED / "golden/export_mnv2_dm05_os16.pb"
