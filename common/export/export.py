@@ -76,6 +76,9 @@ class Exporter:
                 self._write(name, quantization, temporary)
                 with ENGINES[name](temporary) as run:
                     found = compare(run, segmenter, pictures(self.split, self.count, self.sizes[name]))
+            except OSError as error:
+                error.filename = str(out / FILES[name])  # not the temporary one's; a full disk says none
+                raise
             except (tf.errors.OpError, RuntimeError) as error:  # RuntimeError is the other engines'
                 raise UserError(
                     f"{FILES[name]}: could not be written or run ({one_line(error)}); see that the disk and the memory "

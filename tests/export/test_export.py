@@ -22,7 +22,7 @@ from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.weights.weights import Weights
 from reproductions.v3plus import REPRODUCTION as V3PLUS
-from tests.conftest import SHARED
+from tests.conftest import SHARED, files_no_larger_than
 from tests.golden.weights import image, weight
 from tests.helpers import tiny
 
@@ -228,13 +228,14 @@ def test_a_file_that_disagrees_does_not_appear(weights, tmp_path, monkeypatch, c
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_leaves_nothing(weights, tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device", str(tmp_path / "model.pb"))
-
-    monkeypatch.setitem(exporting.WRITERS, "frozen", full)
-    assert export(weights, tmp_path / "out") == 2
-    assert "No space left on device" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["frozen", "savedmodel", "tflite"])
+def test_a_full_disk_leaves_nothing(name, weights, tmp_path, capfd):
+    with files_no_larger_than(4096):
+        assert export(weights, tmp_path / "out", "--format", name) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert exporting.FILES[name] in error
     assert not (tmp_path / "out").exists()
 
 
