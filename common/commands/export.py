@@ -14,7 +14,7 @@ from common.data.own import DATASET_FILE
 from common.data.sample import SAMPLE
 from common.errors import UserError, brief
 from common.export.folder import SUMMARY, refuse_foreign_files
-from common.export.interface import CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS
+from common.export.interface import ANY_SIZE, CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS
 from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument(
         "--size", type=_size, metavar="HxW|any",
         help=f"height x width of the pictures that the file takes, such as 513x1025, or any (default: any; "
-        f"{', '.join(FIXED_SIZE)} has one size: the recipe's eval_size, else {SIDE}x{SIDE})",
+        f"{', '.join(FIXED_SIZE)} has one size: the recipe's eval_size, else {SIDE}x{SIDE}; {', '.join(ANY_SIZE)} takes any)",
     )  # fmt: skip
     parser.add_argument(
         "--quantize", choices=QUANTIZATIONS, help="tflite: weights in 16 or 8 bits; int8: values too, from --data"
@@ -146,7 +146,7 @@ def _metadata(dataset: str, recipe: Recipe) -> dict[str, str]:
 def _sizes(recipe: Recipe, args: argparse.Namespace) -> dict[str, Size | None]:
     """Format -> the size of its pictures, or None for any."""
     if args.size and args.size != ANY:
-        return dict.fromkeys(args.formats, args.size)
+        return {name: None if name in ANY_SIZE else args.size for name in args.formats}
     side = recipe.eval_size if isinstance(recipe.eval_size, int) else SIDE
     return {name: (side, side) if name in FIXED_SIZE else None for name in args.formats}
 

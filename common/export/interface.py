@@ -19,6 +19,7 @@ FILES = {"frozen": "model.pb", "savedmodel": "saved_model", "onnx": "model.onnx"
 # Format -> how many pictures are segmented at once; None is any number, all of one size.
 BATCHES = {"frozen": 1, "savedmodel": None, "onnx": 1, "tflite": 1}
 FIXED_SIZE = ("tflite",)  # formats whose pictures have one size
+ANY_SIZE = ("onnx",)  # whose files take any size, whatever is asked for: tf2onnx makes wrong shapes of v3+ at one size
 # Formats for TensorFlow itself, whose atrous depthwise convolution is right with oneDNN alone.
 FOR_TENSORFLOW = ("frozen", "savedmodel")
 

@@ -106,6 +106,13 @@ def test_onnx_too(protocol, weights, tmp_path):
     assert json.loads(facts["recipe"])["variant"] == "small"
 
 
+def test_onnx_takes_any_size(weights, tmp_path):
+    pytest.importorskip("tf2onnx")
+    assert export(weights, tmp_path, "--format", "onnx,frozen", "--size", "97x129") == 0
+    summary = json.loads((tmp_path / "export.json").read_text())["exports"]
+    assert {name: entry["size"] for name, entry in summary.items()} == {"frozen": [97, 129], "onnx": "any"}
+
+
 def test_onnx_divides_negative_numbers_downwards(tmp_path):
     pytest.importorskip("tf2onnx")
 
