@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument(
         "--size", type=_size, metavar="HxW|any",
         help=f"height x width of the pictures that the file takes, such as 513x1025, or any (default: any; "
-        f"{', '.join(FIXED_SIZE)} has one size: the recipe's eval_size, else {SIDE}x{SIDE}; {', '.join(ANY_SIZE)} takes any)",
+        f"{', '.join(FIXED_SIZE)} has one size: the recipe's eval_size, else {SIDE}x{SIDE}; {', '.join(ANY_SIZE)} "
+        "takes any)",
     )  # fmt: skip
     parser.add_argument(
         "--quantize", choices=QUANTIZATIONS, help="tflite: weights in 16 or 8 bits; int8: values too, from --data"
