@@ -7,14 +7,13 @@ import re
 from typing import Any
 
 from common import program
-from common.commands.options import add_network, with_protocol
+from common.commands.options import add_network, dataset_of, with_protocol
 from common.console import say, show
 from common.data.lists import card_by_name, open_split
-from common.data.own import DATASET_FILE
 from common.data.sample import SAMPLE
 from common.errors import UserError, brief
 from common.export.folder import SUMMARY, refuse_foreign_files
-from common.export.interface import ANY_SIZE, CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS
+from common.export.interface import ANY_SIZE, CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS, Size
 from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -25,8 +24,6 @@ ABOUT = "the network as a file that other programs run, compared with predict"
 SIDE = 513  # pixels, of formats with one size where neither --size nor the recipe has one
 LARGEST_SIDE = 4096
 ANY = "any"
-
-Size = tuple[int, int]
 
 
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
@@ -80,8 +77,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     _check(args)
     weights = Weights(args.checkpoint)
     recipe = _recipe(reproduction, weights, args)
-    kept = weights.path.parent / DATASET_FILE
-    dataset = str(kept) if kept.is_file() else recipe.dataset
+    dataset = dataset_of(weights, recipe)
     split = open_split(args.data, recipe.val_split, dataset) if args.data else None
     calibration = open_split(args.data, recipe.train_split, dataset) if args.quantize == "int8" else None
     check_writable(args.out, f"--out {args.out}")

@@ -6,7 +6,7 @@ from typing import get_args
 
 from common.console import say
 from common.data.card import DatasetCard
-from common.data.own import training_settings
+from common.data.own import DATASET_FILE, training_settings
 from common.data.sample import SAMPLE
 from common.errors import UserError, brief
 from common.recipe.recipe import Recipe, field_types
@@ -92,6 +92,12 @@ def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """The recipe with the protocol that `--scales`, `--flip`, `--crf` and `--precision` ask for."""
     changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision}
     return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
+
+
+def dataset_of(weights: Weights, recipe: Recipe) -> str:
+    """The data set whose classes the weights have: the description that lies beside them, else the recipe's."""
+    kept = weights.path.parent / DATASET_FILE
+    return str(kept) if kept.is_file() else recipe.dataset
 
 
 def add_own_settings(

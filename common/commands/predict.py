@@ -4,11 +4,10 @@ import argparse
 import dataclasses
 
 from common import program
-from common.commands.options import add_inference, with_protocol
+from common.commands.options import add_inference, dataset_of, with_protocol
 from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
-from common.data.own import DATASET_FILE
 from common.data.sets.voc import voc_palette
 from common.files import check_writable
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, refuse_collisions
@@ -46,8 +45,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     pictures = find_pictures(args.pictures)
     weights = Weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    kept = weights.path.parent / DATASET_FILE
-    card = with_names(card_by_name(str(kept) if kept.is_file() else recipe.dataset), recipe.num_classes)
+    card = with_names(card_by_name(dataset_of(weights, recipe)), recipe.num_classes)
     refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 

@@ -16,8 +16,8 @@ from common.errors import UserError, one_line
 from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
 from common.export.formats import ENGINES, WRITERS
-from common.export.graph import Size, frozen_graph, with_plain_dilation
-from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
+from common.export.graph import frozen_graph, with_plain_dilation
+from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options, Size
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
 from common.inference.segmenter import Segmenter

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError, one_line
-from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES
+from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Size
 from common.inference.fusion import Fusion
 from common.nets import layers
 from common.nets.network import Network, Outputs, build
@@ -13,8 +13,6 @@ from common.recipe.recipe import Recipe
 from common.tf1 import session, slim, tf
 from common.weights import checkpoints
 from common.weights.weights import Weights
-
-Size = tuple[int, int]
 
 
 class FusionInGraph(Fusion):

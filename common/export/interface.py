@@ -27,6 +27,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
 LEAST_AGREEMENT, LEAST_QUANTIZED = 0.999, 0.99  # share of the pixels with predict's label; below it no file appears
 
 CLASSES = "classes"  # the key of the metadata whose text names a class a line
+Size = tuple[int, int]  # of pictures: height, width
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # a picture, uint8 [h, w, 3] -> the outputs [...] by name
 
 

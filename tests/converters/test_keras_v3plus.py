@@ -16,6 +16,7 @@ from reproductions.v3plus import REPRODUCTION
 from tests.conftest import ROOT
 from tests.helpers import keras_deeplab
 from tests.helpers.keras_deeplab import filled, mobilenet_layers, xception_layers
+from tests.helpers.keras_files import write_layers
 
 
 def number(i, shape):
@@ -33,18 +34,6 @@ def of_keras_3(layers):
 
 def converted(layers, model="v3plus"):
     return convert_v3plus(layers, argparse.Namespace(model=model, config=None, settings=[]))
-
-
-def write_h5(path, layers):
-    """Keras 2's weights, as the published files are."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [name.encode() for name in layers]
-        for layer, arrays in layers.items():
-            group = file.create_group(layer)
-            group.attrs["weight_names"] = [f"{layer}/{name}:0".encode() for name in arrays]
-            for name, value in arrays.items():
-                group[f"{layer}/{name}:0"] = value
-    return path
 
 
 XCEPTION = {
@@ -107,7 +96,9 @@ def test_an_h5_file_becomes_a_checkpoint_with_its_recipe(random_layers, tmp_path
     from common.tf1 import session, tf
     from common.weights.checkpoints import restore
 
-    path, out = write_h5(tmp_path / "deep lab.h5", random_layers), tmp_path / "m.ckpt"
+    path, out = tmp_path / "deep lab.h5", tmp_path / "m.ckpt"
+    with h5py.File(path, "w") as file:  # the published files are Keras 2's
+        write_layers(file, random_layers)
     assert keras_to_tf.main(["--weights", str(path), "--model", "v3plus", "--out", str(out)]) == 0
     weights = Weights(out)
     recipe = REPRODUCTION.recipe_to_run([], weights)

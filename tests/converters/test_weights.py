@@ -21,6 +21,7 @@ from converters.keras_weights import read_keras_weights
 from reproductions.v2 import REPRODUCTION
 from tests.conftest import damaged
 from tests.helpers import caffe_models
+from tests.helpers.keras_files import write_layers
 
 LAYERS = {
     "conv": {"kernel": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4), "bias": np.ones(4, np.float32)},
@@ -47,13 +48,7 @@ def write_keras(folder, form):
                     for i, value in enumerate(variables.values()):
                         root[f"layers/{layer}/vars/{i}"] = value
             else:
-                root.attrs["layer_names"] = [n.encode() for n in (*LAYERS, "relu")]
-                root.create_group("relu").attrs["weight_names"] = []
-                for layer, variables in LAYERS.items():
-                    group = root.create_group(layer)
-                    group.attrs["weight_names"] = [f"{layer}/{n}:0".encode() for n in variables]
-                    for n, value in variables.items():
-                        group[f"{layer}/{n}:0"] = value
+                write_layers(root, {**LAYERS, "relu": {}})
     return path
 
 
