@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.console import say
+from common.engines.network_file import NetworkFile, open_weights
 from common.errors import UserError
 from common.paths import ROOT
 from common.recipe.recipe import Recipe, format_value
@@ -16,6 +17,7 @@ from common.recipe.settings import apply_settings, check_settings
 from common.words import some
 
 if TYPE_CHECKING:
+    from common.inference.file_segmenter import FileSegmenter
     from common.inference.segmenter import Segmenter
     from common.nets.network import Network
     from common.weights.weights import Weights
@@ -66,26 +68,33 @@ class Reproduction:
         """The package that `python -m` runs."""
         return self.module.removesuffix(".model")
 
-    def segmenter(self, checkpoint: str | Path, **settings: Any) -> "Segmenter":
+    def segmenter(self, checkpoint: str | Path, **settings: Any) -> "Segmenter | FileSegmenter":
         """Open weights, ready to segment pictures: what `predict` and `evaluate` run.
 
             with v3plus.segmenter("model.ckpt", eval_output_stride=16, crf=True) as segmenter:
                 label = segmenter.label("photo.jpg")  # uint8 [h, w]
 
         Args:
-          checkpoint: weights of any format that `--checkpoint` takes.
+          checkpoint: weights, or a network's file, of any format that `--checkpoint` takes.
           settings: recipe fields, as `--set` takes them; `variant` chooses the recipe to start from.
 
         Raises:
           UserError: no such weights, weights that don't fit, an unknown field or a wrong value.
         """
-        from common.inference.segmenter import Segmenter
-        from common.weights.weights import Weights
-
         texts = [f"{name}={format_value(value)}" for name, value in settings.items()]
         check_settings(self.variants, texts)
-        weights = Weights(checkpoint)
-        return Segmenter(self.load_network(), self.recipe_to_run(texts, weights), weights)
+        weights = open_weights(checkpoint)
+        return self.open(weights, self.recipe_to_run(texts, weights))
+
+    def open(self, weights: "Weights | NetworkFile", recipe: Recipe) -> "Segmenter | FileSegmenter":
+        """Open weights, or a network's file, by a recipe of `recipe_to_run`."""
+        if isinstance(weights, NetworkFile):
+            from common.inference.file_segmenter import FileSegmenter
+
+            return FileSegmenter(weights, recipe)
+        from common.inference.segmenter import Segmenter
+
+        return Segmenter(self.load_network(), recipe, weights)
 
     @property
     def default_variant(self) -> str:
@@ -121,15 +130,20 @@ class Reproduction:
             return self.recipe_to_train(settings)
         return apply_settings(self.variants, stored, others)
 
-    def recipe_to_run(self, settings: list[str], weights: "Weights") -> Recipe:
+    def recipe_to_run(self, settings: list[str], weights: "Weights | NetworkFile") -> Recipe:
         """The recipe to evaluate or predict with.
 
-        Weights of a run of this suite hold their recipe, and `variant=` changes only how they are evaluated. A
-        checkpoint of the original program determines the fields that its names tell; the others are the variant's.
+        A network's file settles what it has fixed. Weights of a run of this suite hold their recipe, and `variant=`
+        changes only how they are evaluated. A checkpoint of the original program determines the fields that its names
+        tell; the others are the variant's.
         `--set` overrides both.
         """
         variant, others = _split_settings(settings)
         named = apply_settings(self.variants, self.default_variant, variant)
+        if isinstance(weights, NetworkFile):
+            wanted = apply_settings(self.variants, named, others)  # names nodes
+            recipe = (self.stored_recipe(weights) or named.derive(class_weights=())).derive(**weights.fields(wanted))
+            return apply_settings(self.variants, recipe, others)
         self._adopt(weights, apply_settings(self.variants, named, others))
         recipe = self.stored_recipe(weights)
         if recipe is None:
@@ -165,7 +179,7 @@ class Reproduction:
         except UserError as error:
             raise UserError(f"{weights.path}: {error}") from None
 
-    def stored_recipe(self, weights: "Weights") -> Recipe | None:
+    def stored_recipe(self, weights: "Weights | NetworkFile") -> Recipe | None:
         """The recipe that a run of this suite stored with its weights."""
         stored = weights.recipe()
         if stored is None:

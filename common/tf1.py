@@ -15,8 +15,10 @@ import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from common.console import say
 
@@ -25,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @contextlib.contextmanager
-def _without_start_up_notes():
+def without_start_up_notes() -> Iterator[None]:
     """Hold back what TensorFlow's libraries write to stderr while they load; shown if loading fails, but not on Ctrl-C.
 
     They log before the level above applies: four lines of no use in front of every error message.
@@ -79,15 +81,16 @@ def _without_collecting():
             gc.enable()
 
 
-with _without_collecting(), _without_start_up_notes(), _without_keras():
+with _without_collecting(), without_start_up_notes(), _without_keras():
     import tensorflow.compat.v1 as tf
-    from tensorflow.core.protobuf import rewriter_config_pb2
+    from tensorflow.core.protobuf import rewriter_config_pb2, saved_model_pb2
+    from tensorflow.python.framework import op_def_registry as _op_def_registry
     from tensorflow.python.framework import ops as _ops
     from tensorflow.python.framework import tensor as _tensor
     from tensorflow.python.ops import cond as _cond
     from tensorflow.python.ops import control_flow_ops as _control_flow_ops
 
-__all__ = ["session", "slim", "tf"]
+__all__ = ["op_definition", "saved_model_pb2", "session", "slim", "tf", "without_start_up_notes"]
 
 tf.disable_eager_execution()
 # With reference variables, a step's updates can come before gradients that still read the weights.
@@ -148,6 +151,11 @@ def _steer_batch_norm() -> None:
 
 
 _steer_batch_norm()
+
+
+def op_definition(op: str) -> Any:
+    """What TensorFlow knows of the op with this name; None for an unknown one."""
+    return _op_def_registry.get(op)
 
 
 # What stays float32: oneDNN's gradient of a depthwise convolution's inputs takes three times as long in bfloat16, and

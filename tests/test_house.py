@@ -18,6 +18,7 @@ ROOMS = {
     "downloads": "public files: where they are, how they come, how they are unpacked",
     "nets": "layers, heads, backbones, losses, and what a network is made of",
     "data": "from a folder of pictures and masks to a split, and how data sets are made and checked",
+    "engines": "networks in files of other programs, and the programs that run them",
     "inference": "from a picture to its label map, and from a split to its metrics",
     "export": "from weights to a file that other programs run, compared with what predict gives",
     "training": "from a recipe to a run's folder",

@@ -17,6 +17,7 @@ from common.data.figures import add_png_note, refuse_foreign
 from common.data.lists import no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
+from common.engines.network_file import NetworkFile, open_weights
 from common.errors import UserError, quoted
 from common.files import atomic, check_writable, refuse_foreign_json, write_text
 from common.inference import trimap
@@ -69,7 +70,7 @@ def _widths(text: str) -> tuple[int, ...]:
 def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     """Evaluate, record, and print the figures."""
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
-    weights = Weights(args.checkpoint)
+    weights = open_weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     split = data.split_for(recipe, args.split or recipe.val_split)
     if split.card.source:
@@ -124,7 +125,7 @@ def evaluate_and_record(
     reproduction: Reproduction,
     recipe: Recipe,
     split: Split,
-    weights: Weights,
+    weights: Weights | NetworkFile,
     out: Path,
     *,
     trimap_widths: Sequence[int] = (),
@@ -158,7 +159,6 @@ def evaluate_and_record(
     """
     # Imported here so that other commands, and refusals, need not wait for SciPy and TensorFlow.
     from common.inference.picture_scores import LABELS_FOLDER, SCORES_FILE, PictureScores
-    from common.inference.segmenter import Segmenter
 
     count = len(split.pairs[:limit])
     record_id = records.record_id(reproduction, recipe, split, weights, count, recipe.at_evaluation().protocol())
@@ -177,7 +177,7 @@ def evaluate_and_record(
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs both
     run_folder.check_untrained(weights.path.parent)
-    with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
+    with reproduction.open(weights, recipe) as segmenter:
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:
         raise no_class_error(split, metrics["images"], "nothing can be counted")

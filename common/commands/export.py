@@ -11,9 +11,11 @@ from common.commands.options import add_network, dataset_of, with_protocol
 from common.console import say, show
 from common.data.lists import card_by_name, open_split
 from common.data.sample import SAMPLE
+from common.engines.interface import CLASSES, RECIPE, Size
+from common.engines.network_file import SUMMARY
 from common.errors import UserError, brief
-from common.export.folder import SUMMARY, refuse_foreign_files
-from common.export.interface import ANY_SIZE, CLASSES, FILES, FIXED_SIZE, QUANTIZATIONS, Size
+from common.export.folder import refuse_foreign_files
+from common.export.interface import ANY_SIZE, FILES, FIXED_SIZE, QUANTIZATIONS
 from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -136,7 +138,7 @@ def _metadata(dataset: str, recipe: Recipe) -> dict[str, str]:
     return {
         CLASSES: "".join(f"{name}\n" for name in names),
         **({"palette": json.dumps(card.palette)} if is_its else {}),
-        "recipe": json.dumps(recipe.to_json()),
+        RECIPE: json.dumps(recipe.to_json()),
     }
 
 
@@ -154,7 +156,7 @@ def _note(reproduction: str, recipe: Recipe, weights: Weights, args: argparse.Na
         "reproduction": reproduction,
         "checkpoint": str(weights.path),
         "command": args.command_line,
-        "recipe": recipe.to_json(),
+        RECIPE: recipe.to_json(),
     }
 
 

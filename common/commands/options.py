@@ -54,12 +54,13 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     return weights
 
 
-def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
+def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction, files: bool = False) -> None:
     """Add what evaluate, predict and export share: weights, the folder of the results, scales and mirroring."""
-    formats = "checkpoint prefix, V1 file or .npz"
-    if reproduction.keras_names:
-        formats += ", or Keras .h5"
-    parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help=formats)
+    keras = ", Keras .h5" if reproduction.keras_names else ""
+    files = ", or a network's file: .pb, SavedModel, .onnx, .tflite" if files else ""
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="WEIGHTS", help=f"checkpoint prefix, V1 file, .npz{keras}{files}"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--scales",
@@ -68,17 +69,20 @@ def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction) -> 
         help="scales to fuse: numbers with commas between them and no blanks, such as 0.5,0.75,1",
     )
     parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
-    parser.set_defaults(crf=None, precision=None)
+    parser.set_defaults(crf=None, precision=None, engine=None)
 
 
 def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add what evaluate and predict share: `add_network`, the CRF and the precision."""
-    add_network(parser, reproduction)
+    add_network(parser, reproduction, files=True)
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
     parser.add_argument(
         "--precision", choices=get_args(field_types(Recipe)["precision"]),
         help="what the network computes in (default: the recipe's, fp32)",
     )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=get_args(field_types(Recipe)["engine"]), help="what runs the network (default: tensorflow)"
+    )
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -90,7 +94,8 @@ def _scales(text: str) -> tuple[float, ...]:
 
 def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """The recipe with the protocol that `--scales`, `--flip`, `--crf` and `--precision` ask for."""
-    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision}
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision,
+               "engine": args.engine}  # fmt: skip
     return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
 
 

@@ -9,10 +9,10 @@ from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.sets.voc import voc_palette
+from common.engines.network_file import open_weights
 from common.files import check_writable
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, refuse_collisions
 from common.reproduction import Reproduction
-from common.weights.weights import Weights
 
 ABOUT = "label maps and overlays of pictures"
 
@@ -43,16 +43,14 @@ def with_names(card: DatasetCard, classes: int) -> DatasetCard:
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Segment every picture; returns the exit status: 2 when one of them failed."""
     pictures = find_pictures(args.pictures)
-    weights = Weights(args.checkpoint)
+    weights = open_weights(args.checkpoint)
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     card = with_names(card_by_name(dataset_of(weights, recipe)), recipe.num_classes)
     refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 
-    from common.inference.segmenter import Segmenter
-
     found: list[str] = []
-    with Segmenter(reproduction.load_network(), recipe, weights) as segmenter:
+    with reproduction.open(weights, recipe) as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, quiet=args.quiet,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.export.interface import LABELS, PROBABILITIES, SCORES, Run
+from common.engines.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Engine, EngineError
 from common.inference.segmenter import Segmenter
 
 
@@ -43,8 +43,13 @@ class Comparison:
         }
 
 
-def compare(run: Run, segmenter: Segmenter, pictures: Sequence[np.ndarray]) -> Comparison:
-    """Segment the pictures, uint8 [h, w, 3], both ways. Raises RuntimeError when the outputs have other shapes."""
+def compare(engine: Engine, segmenter: Segmenter, pictures: Sequence[np.ndarray]) -> Comparison:
+    """Segment the pictures, uint8 [h, w, 3], both ways. Raises EngineError when the outputs have other shapes."""
+
+    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
+        answers = engine.run({INPUT: picture[None]}, OUTPUTS)
+        return {name: answer[0] for name, answer in zip(OUTPUTS, answers, strict=True)}
+
     segmenter.label(pictures[0])  # each one's first run makes plans
     run(pictures[0])
     equal, pixels, seconds, differences = 0, 0, [], []
@@ -63,7 +68,7 @@ def compare(run: Run, segmenter: Segmenter, pictures: Sequence[np.ndarray]) -> C
 
 def _difference(given: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if given.shape != wanted.shape:
-        raise RuntimeError(f"it gives an output of shape {given.shape} where predict has {wanted.shape}")
+        raise EngineError(f"it gives an output of shape {given.shape} where predict has {wanted.shape}")
     return given - wanted
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from common.console import Progress
 from common.data.split import Split
+from common.engines.interface import Size
 from common.errors import UserError, one_line
 from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
 from common.export.formats import ENGINES, WRITERS
 from common.export.graph import frozen_graph, with_plain_dilation
-from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options, Size
+from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
 from common.inference.segmenter import Segmenter
@@ -74,12 +75,12 @@ class Exporter:
         with _temporary(out, FILES[name]) as temporary:
             try:
                 self._write(name, quantization, temporary)
-                with ENGINES[name](temporary) as run:
-                    found = compare(run, segmenter, pictures(self.split, self.count, self.sizes[name]))
+                with ENGINES[name](temporary) as engine:
+                    found = compare(engine, segmenter, pictures(self.split, self.count, self.sizes[name]))
             except OSError as error:
                 error.filename = str(out / FILES[name])  # not the temporary one's; a full disk says none
                 raise
-            except (tf.errors.OpError, RuntimeError) as error:  # RuntimeError is the other engines'
+            except (tf.errors.OpError, RuntimeError) as error:  # EngineError is a RuntimeError
                 raise UserError(
                     f"{FILES[name]}: could not be written or run ({one_line(error)}); see that the disk and the memory "
                     f"suffice, or take another --size or format"

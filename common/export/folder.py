@@ -1,17 +1,16 @@
 """The folder of an export: which files in it are ours, how they get their names, and the summary beside them."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.engines.network_file import SUMMARY, digest, files_of
 from common.errors import UserError
 from common.export.interface import FILES
 from common.files import read_json, refuse_foreign_json, write_json
 
-SUMMARY = "export.json"
 EXPORTS = "exports"  # the key of the summary's entries, by format
 
 
@@ -45,24 +44,6 @@ def publish(out: Path, name: str, temporary: Path, entry: Mapping[str, Any]) -> 
 def _entries(out: Path) -> dict[str, dict[str, Any]]:
     entries = (read_json(out / SUMMARY) or {}).get(EXPORTS)
     return {k: v for k, v in entries.items() if isinstance(v, dict)} if isinstance(entries, dict) else {}
-
-
-def files_of(path: Path) -> list[Path]:
-    """The file, or all files of the folder, in a fixed order."""
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-
-
-def digest(path: Path) -> str:
-    """The sha256 of a file, or of the names and contents of all files of a folder. Empty when it can't be read."""
-    found = hashlib.sha256()
-    try:
-        for file in files_of(path):
-            found.update(os.fsencode(file.relative_to(path)) + b"\0")
-            with file.open("rb") as stream:
-                found.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError:
-        return ""
-    return found.hexdigest()
 
 
 def size_in_bytes(path: Path) -> int:

@@ -1,23 +1,21 @@
-"""Writers of the formats, and the programs that run what they wrote: TensorFlow, ONNX Runtime, TensorFlow Lite."""
+"""Writers of the formats, and the engines that run what they wrote."""
 
 import contextlib
-import os
 import re
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
+from common.engines.interface import CLASSES, INPUT, OUTPUTS, Engine
+from common.engines.onnx_runtime import OnnxRuntime
+from common.engines.tensorflow_graph import open_frozen, open_saved_model
+from common.engines.tensorflow_lite import LABEL_FILES, TensorFlowLite
 from common.errors import UserError, one_line
-from common.export.interface import CLASSES, INPUT, OUTPUTS, Options, Run
-from common.export.onnx_format import open_onnx, write_onnx
+from common.export.interface import Options
+from common.export.onnx_format import write_onnx
 from common.files import plain_folder
-from common.tf1 import _without_start_up_notes, session, tf
+from common.tf1 import session, tf, without_start_up_notes
 from common.words import some
-
-LABEL_FILE = "labels.txt"  # in the archive that is appended to a .tflite: a class a line
 
 
 def write_frozen(graph: tf.GraphDef, path: Path, options: Options) -> None:
@@ -52,12 +50,12 @@ def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
         raise UserError(f"tflite: cannot be made of this network ({reason}); take another format")
     path.write_bytes(data)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(LABEL_FILE), options.metadata.get(CLASSES, ""))
+        archive.writestr(zipfile.ZipInfo(LABEL_FILES[0]), options.metadata.get(CLASSES, ""))
 
 
 def _converted(converter: "tf.lite.TFLiteConverter") -> tuple[bytes, str]:
     """The flat buffer, or why there is none; what the libraries say meanwhile is for those who write them."""
-    with _without_start_up_notes():
+    with without_start_up_notes():
         try:
             return converter.convert(), ""
         except Exception as error:  # its errors share no class
@@ -73,51 +71,6 @@ def _imported(graph: tf.GraphDef) -> Iterator[tf.Session]:
             yield running
 
 
-def _runner(running: tf.Session, inputs: str, outputs: dict[str, str]) -> Run:
-    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
-        answers = running.run(outputs, {inputs: picture[None]})
-        return {name: answer[0] for name, answer in answers.items()}
-
-    return run
-
-
-@contextlib.contextmanager
-def open_frozen(path: Path) -> Iterator[Run]:
-    """Load a frozen graph into a session."""
-    graph = tf.GraphDef()
-    graph.ParseFromString(path.read_bytes())
-    with _imported(graph) as running:
-        yield _runner(running, f"{INPUT}:0", {name: f"{name}:0" for name in OUTPUTS})
-
-
-@contextlib.contextmanager
-def open_saved_model(path: Path) -> Iterator[Run]:
-    """Load a SavedModel into a session, by its signature."""
-    with tf.Graph().as_default() as graph, session(graph) as running, plain_folder(path.parent) as folder:
-        loaded = tf.saved_model.load(running, [tf.saved_model.tag_constants.SERVING], str(folder / path.name))
-        signature = loaded.signature_def[tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY]
-        outputs = {name: info.name for name, info in signature.outputs.items()}
-        yield _runner(running, signature.inputs[INPUT].name, outputs)
-
-
-@contextlib.contextmanager
-def open_tflite(path: Path) -> Iterator[Run]:
-    """Load a flat buffer into TensorFlow Lite's interpreter."""
-    with _without_start_up_notes(), warnings.catch_warnings():  # it is to move into another package one day
-        warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
-        interpreter.allocate_tensors()
-    inputs = interpreter.get_input_details()[0]["index"]
-    outputs = {output["name"]: output["index"] for output in interpreter.get_output_details()}
-
-    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
-        interpreter.set_tensor(inputs, picture[None])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(outputs[name])[0] for name in OUTPUTS}
-
-    yield run
-
-
 # Format -> its writer.
 WRITERS: dict[str, Callable[[tf.GraphDef, Path, Options], None]] = {
     "frozen": write_frozen,
@@ -125,10 +78,10 @@ WRITERS: dict[str, Callable[[tf.GraphDef, Path, Options], None]] = {
     "onnx": write_onnx,
     "tflite": write_tflite,
 }
-# Format -> the program that runs it.
-ENGINES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Run]]] = {
+# Format -> the engine that runs it.
+ENGINES: dict[str, Callable[[Path], Engine]] = {
     "frozen": open_frozen,
     "savedmodel": open_saved_model,
-    "onnx": open_onnx,
-    "tflite": open_tflite,
+    "onnx": OnnxRuntime,
+    "tflite": TensorFlowLite,
 }

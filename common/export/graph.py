@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.engines.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Size
 from common.errors import UserError, one_line
-from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Size
 from common.inference.fusion import Fusion
 from common.nets import layers
 from common.nets.network import Network, Outputs, build
@@ -24,14 +24,14 @@ class FusionInGraph(Fusion):
 
     def __init__(self, recipe: Recipe, passes: Sequence[tf.Tensor], own: tf.Tensor):
         super().__init__(recipe)
-        self._passes, self._own, self._mirrors = list(passes), own, 1
-        self._count = tf.constant(float(len(passes)))
+        self.passes, self.own, self.mirrors = list(passes), own, 1
+        self.count = tf.constant(float(len(passes)))
         self._resized: dict[str, tf.Tensor] = {}
 
-    def _scores(self, scores: tf.Tensor, is_band: bool) -> tf.Tensor:
+    def scores(self, scores: tf.Tensor, is_band: bool) -> tf.Tensor:
         """The batch as one value, [1, n, h, w, classes]; the label map and the fused scores share it."""
         if scores.name not in self._resized:
-            self._resized[scores.name] = super()._scores(scores, is_band)[None]
+            self._resized[scores.name] = super().scores(scores, is_band)[None]
         return self._resized[scores.name]
 
 

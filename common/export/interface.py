@@ -1,18 +1,9 @@
-"""The interface of an exported network: the names of its file, of its input, and of its outputs.
+"""What an export writes: the names of its files, what each format can do, and the options of the writers."""
 
-They are research/deeplab's (its export_model.py), in every format.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-
-INPUT = "ImageTensor"  # uint8 RGB [n, h, w, 3]
-LABELS = "SemanticPredictions"  # int32 [n, h, w]
-PROBABILITIES = "SemanticProbabilities"  # float32 [n, h, w, classes], sum 1
-SCORES = "RawSemanticPredictions"  # float32 [n, h / stride, w / stride, classes], at scale 1
-OUTPUTS = (LABELS, PROBABILITIES, SCORES)
 
 # Format -> its file, or folder, in DIR.
 FILES = {"frozen": "model.pb", "savedmodel": "saved_model", "onnx": "model.onnx", "tflite": "model.tflite"}
@@ -25,10 +16,6 @@ FOR_TENSORFLOW = ("frozen", "savedmodel")
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 LEAST_AGREEMENT, LEAST_QUANTIZED = 0.999, 0.99  # share of the pixels with predict's label; below it no file appears
-
-CLASSES = "classes"  # the key of the metadata whose text names a class a line
-Size = tuple[int, int]  # of pictures: height, width
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # a picture, uint8 [h, w, 3] -> the outputs [...] by name
 
 
 @dataclass(frozen=True)

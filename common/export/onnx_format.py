@@ -1,15 +1,12 @@
-"""ONNX: tf2onnx writes it, ONNX Runtime runs it."""
+"""ONNX, which tf2onnx writes."""
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from common.engines.interface import INPUT, OUTPUTS
 from common.errors import UserError, one_line
-from common.export.interface import INPUT, OUTPUTS, Options, Run
+from common.export.interface import Options
 from common.tf1 import tf
 from common.words import some
 
@@ -86,28 +83,3 @@ def _pad_explicitly(node: "onnx.NodeProto") -> None:
     kept = [attribute for attribute in node.attribute if attribute.name != "auto_pad"]
     del node.attribute[:]
     node.attribute.extend([*kept, onnx.helper.make_attribute("pads", [*before, *after])])
-
-
-@contextlib.contextmanager
-def open_onnx(path: Path) -> Iterator[Run]:
-    """Load an ONNX file into ONNX Runtime. Raises RuntimeError for what it cannot run."""
-    import onnxruntime
-
-    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
-        with _its_errors():
-            answers = engine.run(list(OUTPUTS), {INPUT: picture[None]})
-        return {name: answer[0] for name, answer in zip(OUTPUTS, answers, strict=True)}
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are raised, too
-    with _its_errors():
-        engine = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    yield run
-
-
-@contextlib.contextmanager
-def _its_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # each has a class of its own
-        raise RuntimeError(str(error)) from error

@@ -7,7 +7,7 @@ from PIL import Image
 
 from common.data import sample
 from common.data.split import Split
-from common.export.interface import Size
+from common.engines.interface import Size
 
 CALIBRATION_PICTURES = 32
 

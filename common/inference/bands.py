@@ -77,6 +77,8 @@ def find_cut(inputs: tf.Tensor, scores: tf.Tensor) -> Cut | None:
       scores: that the network computes from them.
     """
     path = ops_between(inputs, scores)
+    if not path:
+        return None
     last_reader = {source.op.name: i for i, op in enumerate(path) for source in op.inputs}
     layers = {inputs.op.name: _Layer(1, 1, float(inputs.shape[3]))}
     places, read_until, is_local = [], last_reader[inputs.op.name], True

@@ -32,31 +32,43 @@ class Fusion:
     The scores are resized to the padded size, cropped, and resized to the picture's own size. Several passes become the
     mean of their probabilities, or their highest scores, by `recipe.scale_fusion`. A label map needs few rows of that
     at a time: a large one is made band by band, with the same bits.
+
+    Attributes:
+      recipe: the protocol.
+      graph: which the ops are added to.
+      passes: tensors, the scores [n, h', w', classes] of each scale, n = 2 with the mirrored pass.
+      mirrors: how many pictures of a pass are fused.
+      own: a tensor, the picture's own size [h, w].
+      rows: a tensor, the first row of a band and the one after its last.
+      count: a tensor, how many values are fused.
     """
 
     def __init__(self, recipe: Recipe):
-        self._recipe, self.graph = recipe, tf.get_default_graph()
-        self._is_mean = recipe.scale_fusion == "mean_probability"
-        scales, self._mirrors = len(recipe.eval_scales), 2 if recipe.eval_flip else 1
-        self._passes = [tf.placeholder(tf.float32, [None, None, None, recipe.num_classes]) for _ in range(scales)]
-        self._own = tf.placeholder(tf.int32, [2])
-        self._rows = tf.placeholder(tf.int32, [2])  # the first, and the one after the last
+        self.recipe, self.graph = recipe, tf.get_default_graph()
+        scales, self.mirrors = len(recipe.eval_scales), 2 if recipe.eval_flip else 1
+        self.passes = [tf.placeholder(tf.float32, [None, None, None, recipe.num_classes]) for _ in range(scales)]
+        self.own = tf.placeholder(tf.int32, [2])
+        self.rows = tf.placeholder(tf.int32, [2])  # the first, and the one after the last
         # Fed, because the runtime would turn a division by a constant into a product, which rounds differently.
-        self._count = tf.placeholder_with_default(float(scales * self._mirrors), [])
+        self.count = tf.placeholder_with_default(float(scales * self.mirrors), [])
 
     def feeds(self, passes: Sequence[np.ndarray], size: tuple[int, int]) -> Feeds:
         """The inputs: scores [n, h', w', classes] of each scale, n = 2 with the mirrored pass, and the size [h, w]."""
-        return {**dict(zip(self._passes, passes, strict=False)), self._own: np.array(size, np.int32)}
+        return {**dict(zip(self.passes, passes, strict=False)), self.own: np.array(size, np.int32)}
 
     def bands(self, size: tuple[int, int]) -> list[tuple[tf.Tensor, Feeds]]:
         """The runs that make the label map, uint8 [h, w], from above to below: what to fetch, and what to feed too."""
         height, width = size
-        values = width * self._recipe.num_classes * self._mirrors
+        values = width * self.recipe.num_classes * self.mirrors
         if height * values <= WHOLE_VALUES:
             return [(self.whole_label, {})]
         step = max(1, BAND_VALUES // values)
         ends = [(row, min(row + step, height)) for row in range(0, height, step)]
-        return [(self._band_label, {self._rows: np.array(rows, np.int32)}) for rows in ends]
+        return [(self._band_label, {self.rows: np.array(rows, np.int32)}) for rows in ends]
+
+    @property
+    def _is_mean(self) -> bool:
+        return self.recipe.scale_fusion == "mean_probability"
 
     @_made_once
     def whole_label(self) -> tf.Tensor:
@@ -76,26 +88,26 @@ class Fusion:
     def loss(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The recipe's mean loss over the first scale's scores, and the placeholder of the mask, uint8 [h, w]."""
         mask = tf.placeholder(tf.uint8, [None, None])
-        return losses.mean_loss(self._scores(self._passes[0], False), mask[None, ..., None], self._recipe), mask
+        return losses.mean_loss(self.scores(self.passes[0], False), mask[None, ..., None], self.recipe), mask
 
     def _label(self, is_band: bool) -> tf.Tensor:
-        single = self._recipe.is_single_pass
-        scores = self._scores(self._passes[0], is_band)[0] if single else self._fused(is_band)
+        single = self.recipe.is_single_pass
+        scores = self.scores(self.passes[0], is_band)[0] if single else self._fused(is_band)
         return tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
 
     def _fused(self, is_band: bool) -> tf.Tensor:
         total = None
-        for passes in self._passes:
-            values = self._scores(passes, is_band)
+        for passes in self.passes:
+            values = self.scores(passes, is_band)
             values = tf.nn.softmax(values) if self._is_mean else values
-            for value in tf.unstack(values, self._mirrors):
+            for value in tf.unstack(values, self.mirrors):
                 add = tf.add if self._is_mean else tf.maximum
                 total = value if total is None else add(total, value)
-        return total / self._count if self._is_mean else total
+        return total / self.count if self._is_mean else total
 
-    def _scores(self, scores: tf.Tensor, is_band: bool) -> tf.Tensor:
+    def scores(self, scores: tf.Tensor, is_band: bool) -> tf.Tensor:
         """The scores [n, h', w', classes] of a scale at the picture's size, or the band of it."""
-        recipe, own = self._recipe, self._own
+        recipe, own = self.recipe, self.own
         size = size_in_evaluation(own, recipe)
         padded, padding = canvas(size, recipe)
         if recipe.scores_stride:
@@ -103,13 +115,13 @@ class Fusion:
             enlarged = tf.maximum(tf.shape(scores)[1:3], size_at_scale_1)
             scores = layers.resize_bilinear(scores, enlarged, align_corners=recipe.align_corners)
         is_last = not recipe.eval_resize_range
-        rows = padding[0, 0] + self._rows if is_band and is_last else None
+        rows = padding[0, 0] + self.rows if is_band and is_last else None
         scores = _resized(scores, padded, recipe.align_corners, rows)
         top, height = (0, -1) if rows is not None else (padding[0, 0], size[0])
         scores = tf.slice(scores, [0, top, padding[1, 0], 0], [-1, height, size[1], -1])
         if is_last:
             return scores
-        return _resized(scores, own, recipe.resize_align_corners, self._rows if is_band else None)
+        return _resized(scores, own, recipe.resize_align_corners, self.rows if is_band else None)
 
 
 def _resized(scores: tf.Tensor, size: tf.Tensor, align_corners: bool, rows: tf.Tensor | None) -> tf.Tensor:

@@ -1,14 +1,15 @@
 """The segmenter: from a picture of any size to scores and a label map, over scales and mirrored."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from common.data.masks import read_image, too_large
+from common.data.masks import too_large
 from common.errors import UserError, WeightsError
-from common.inference.bands import LARGEST_WHOLE, find_cut
+from common.inference.bands import LARGEST_WHOLE, Cut, find_cut
+from common.inference.base import BaseSegmenter, Picture, pixels_of
 from common.inference.fusion import Feeds, Fusion
 from common.nets import layers
 from common.nets.network import Network, build
@@ -19,12 +20,11 @@ from common.weights import checkpoints
 from common.weights.weights import Weights
 
 Fetches = tf.Tensor | tuple[tf.Tensor, ...]
-Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
 LARGEST_PAIR = 1025**2  # pixels of a picture that is segmented with its mirror picture at once; twice takes less memory
 LARGEST_SCORE = 1e30  # of the network; resizing takes differences, which must stay finite too
 
 
-class Segmenter:
+class Segmenter(BaseSegmenter):
     """A network with its weights, ready to segment pictures one by one.
 
     The picture is preprocessed, resized into `recipe.eval_resize_range` if there is one, padded with the mean to
@@ -73,7 +73,7 @@ class Segmenter:
         batch = self._mirrored(batch)
         batch.set_shape([None, None, None, 3])
         scores = build(network, batch, recipe).logits
-        self._batch, self._cut = batch, find_cut(batch, scores)
+        self._batch, self._scores = batch, scores
         logits = self._mirrored(scores)
         self._network = [logits, tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)]  # NaN is not
 
@@ -86,7 +86,7 @@ class Segmenter:
     def _pass(self, picture: np.ndarray, scale: float = 1.0, mirrors: Sequence[bool] = (False,)) -> np.ndarray:
         """The scores of a picture at a scale, float32 [n, h / os, w / os, classes], for each of `mirrors`."""
         feeds = {self._picture: picture, self._scale: scale, self._mirrors: mirrors}
-        if self._cut and self._input_pixels(picture, scale) > LARGEST_WHOLE:
+        if self._input_pixels(picture, scale) > LARGEST_WHOLE and self._cut:
             feeds[self._cut.features] = self._features(feeds, picture)
         logits, is_finite = self._run(self._network, feeds, picture)
         if not is_finite:
@@ -96,6 +96,11 @@ class Segmenter:
                 f"it again"
             )
         return logits
+
+    @functools.cached_property
+    def _cut(self) -> Cut | None:
+        """Where the first layers end; looked for when a picture is large."""
+        return find_cut(self._batch, self._scores)
 
     def _input_pixels(self, picture: np.ndarray, scale: float) -> int:
         """How many pixels the network's input has for the picture."""
@@ -143,7 +148,7 @@ class Segmenter:
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
-        return self._pass(_pixels(picture))[0]
+        return self._pass(pixels_of(picture))[0]
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss against `mask`, uint8 [h, w]."""
@@ -154,35 +159,27 @@ class Segmenter:
 
     def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
-        picture = _pixels(picture)
+        picture = pixels_of(picture)
         logits = self._pass(picture)
         fusion = self._fusion(self.recipe.at_one_scale())
         return self._label(fusion, fusion.feeds([logits], picture.shape[:2]), picture), logits[0]
 
     def label(self, picture: Picture) -> np.ndarray:
         """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
-        picture = _pixels(picture)
+        picture = pixels_of(picture)
         if self.recipe.crf:
             return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
         fusion = self._fusion(self.recipe)
         return self._label(fusion, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
-    def probabilities(self, picture: Picture) -> np.ndarray:
-        """The class probabilities, float32 [h, w, classes], sum 1; `label` is the class of the highest one.
+    def without_crf(self, picture: np.ndarray) -> np.ndarray:
+        """The class probabilities before a CRF, float32 [h, w, classes]."""
+        fused = self.fused(picture)
+        if self.recipe.scale_fusion != "max_logits":
+            return fused
+        import scipy.special
 
-        With a CRF they are its marginals. With `scale_fusion=max_logits` they are the softmax of the fused scores.
-        """
-        picture = _pixels(picture)
-        probabilities = self.fused(picture)
-        if self.recipe.scale_fusion == "max_logits":
-            import scipy.special
-
-            probabilities = scipy.special.softmax(probabilities, axis=-1)
-        if not self.recipe.crf:
-            return probabilities
-        from common.inference.crf import CrfParameters, dense_crf
-
-        return dense_crf(picture, probabilities, CrfParameters(**self.recipe.crf_parameters()))
+        return scipy.special.softmax(fused, axis=-1)
 
     def fused(self, picture: np.ndarray) -> np.ndarray:
         """Fuse the passes: mean probabilities or highest scores by `recipe.scale_fusion`, float32 [h, w, classes].
@@ -196,23 +193,3 @@ class Segmenter:
         """Free the session's memory; the segmenter can't be used afterwards."""
         self._is_closed = True
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _pixels(picture: Picture) -> np.ndarray:
-    """The pixels of a picture or its file, uint8 RGB [h, w, 3]. Raises UserError for anything else."""
-    if isinstance(picture, str | Path):
-        return read_image(Path(picture))
-    try:
-        pixels = np.asarray(picture)
-    except ValueError:  # lists of several lengths
-        pixels = np.asarray(None)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        given = f"{pixels.dtype} of shape {pixels.shape}" if pixels.ndim else f"a {type(picture).__name__}"
-        raise UserError(f"the picture is {given}; give a path, or uint8 RGB of shape [h, w, 3]")
-    return pixels

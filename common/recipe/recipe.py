@@ -71,7 +71,15 @@ class Recipe:
     )
 
     # Fields that are newer than the ids of records and the names of run folders: part of them unless at the default.
-    LATER_FIELDS: ClassVar[tuple[str, ...]] = ("precision",)
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = (
+        "precision",
+        "engine",
+        "network_file",
+        "input_node",
+        "labels_node",
+        "probabilities_node",
+        "scores_node",
+    )
 
     # Regular expressions of entries of weight files that are never loaded, such as another task's classifier.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ()
@@ -173,6 +181,15 @@ class Recipe:
     eval_scales: tuple[float, ...] = (1.0,)
     eval_flip: bool = False
     scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+
+    # What runs the network at evaluation, and what a network's file (common/engines) fixes itself, in words. The nodes
+    # name the file's input and outputs where they have other names than common/engines/interface.py knows.
+    engine: Literal["tensorflow", "onnxruntime", "openvino"] = "tensorflow"
+    network_file: str = ""
+    input_node: str = ""
+    labels_node: str = ""
+    probabilities_node: str = ""
+    scores_node: str = ""
 
     # The dense CRF on the result (common/inference/crf.py): DeepLab v2's published parameters.
     crf: bool = False
@@ -327,6 +344,8 @@ class Recipe:
             "scale_fusion": None if self.is_single_pass else self.scale_fusion,
             "crf": self.crf_parameters(),
             **({"precision": self.precision} if self.precision != "fp32" else {}),
+            **({"engine": self.engine} if self.engine != "tensorflow" else {}),
+            **({"network_file": self.network_file} if self.network_file else {}),
             "metric": METRIC,
         }
 

@@ -10,11 +10,12 @@ import pytest
 
 from common.cli import main
 from common.data import sample
+from common.engines.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES
 from common.errors import UserError
 from common.export import export as exporting
 from common.export import formats
 from common.export.graph import frozen_graph
-from common.export.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCORES, Options
+from common.export.interface import Options
 from common.inference.segmenter import Segmenter
 from common.nets import layers
 from common.nets.network import Outputs, build

@@ -1,0 +1,57 @@
+"""TensorFlow Lite's interpreter runs flat buffers, quantised ones as well."""
+
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.engines.interface import CLASSES, Engine, Port, engine_errors
+from common.tf1 import tf, without_start_up_notes
+
+LABEL_FILES = ("labels.txt", "labelmap.txt")  # in the archive that is appended to a file with metadata
+
+
+class TensorFlowLite(Engine):
+    """A flat buffer in TensorFlow Lite's interpreter."""
+
+    title = "TensorFlow Lite"
+
+    def __init__(self, path: Path):
+        """Load the file. Raises EngineError for what the interpreter cannot load, such as ops of other programs."""
+        data = path.read_bytes()
+        with engine_errors(), without_start_up_notes(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is to move into another package one day
+            self._interpreter = tf.lite.Interpreter(model_content=data, num_threads=os.cpu_count())
+            self._interpreter.allocate_tensors()
+        self._indices: dict[str, int] = {}
+        self.inputs = [self._port(detail) for detail in self._interpreter.get_input_details()]
+        self.outputs = [self._port(detail) for detail in self._interpreter.get_output_details()]
+        self.metadata = _labels(data)
+
+    def _port(self, detail: Mapping) -> Port:
+        self._indices[detail["name"]] = detail["index"]
+        shape = tuple(int(side) for side in detail["shape"])
+        return Port(detail["name"], np.dtype(detail["dtype"]), shape, *detail["quantization"])
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """The values of the outputs."""
+        with engine_errors():
+            for name, value in inputs.items():
+                self._interpreter.set_tensor(self._indices[name], value)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(self._indices[name]) for name in outputs]
+
+
+def _labels(data: bytes) -> dict[str, str]:
+    """The names of the classes, a line each, where the file brings them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [name for name in archive.namelist() if Path(name).name in LABEL_FILES]
+            with archive.open(names[0]) as stream:
+                return {CLASSES: stream.read(1 << 20).decode("utf-8")}
+    except (zipfile.BadZipFile, IndexError, UnicodeDecodeError, OSError):
+        return {}

@@ -1,0 +1,62 @@
+"""The part of a segmenter that is the same whatever runs its network."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from common.data.masks import read_image
+from common.errors import UserError
+from common.recipe.recipe import Recipe
+
+Picture = np.ndarray | str | Path  # uint8 RGB [h, w, 3], or a picture file
+
+
+class BaseSegmenter:
+    """From a picture to its probabilities, with the CRF.
+
+    Attributes:
+      recipe: how pictures are segmented.
+    """
+
+    recipe: Recipe
+
+    def without_crf(self, picture: np.ndarray) -> np.ndarray:
+        """The class probabilities before a CRF, float32 [h, w, classes]."""
+        raise NotImplementedError
+
+    def probabilities(self, picture: Picture) -> np.ndarray:
+        """The class probabilities, float32 [h, w, classes], sum 1; `label` is the class of the highest one.
+
+        With a CRF they are its marginals. With `scale_fusion=max_logits` they are the softmax of the fused scores.
+        """
+        picture = pixels_of(picture)
+        probabilities = self.without_crf(picture)
+        if not self.recipe.crf:
+            return probabilities
+        from common.inference.crf import CrfParameters, dense_crf
+
+        return dense_crf(picture, probabilities, CrfParameters(**self.recipe.crf_parameters()))
+
+    def close(self) -> None:
+        """Free the memory; the segmenter can't be used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def pixels_of(picture: Picture) -> np.ndarray:
+    """The pixels of a picture or its file, uint8 RGB [h, w, 3]. Raises UserError for anything else."""
+    if isinstance(picture, str | Path):
+        return read_image(Path(picture))
+    try:
+        pixels = np.asarray(picture)
+    except ValueError:  # lists of several lengths
+        pixels = np.asarray(None)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        given = f"{pixels.dtype} of shape {pixels.shape}" if pixels.ndim else f"a {type(picture).__name__}"
+        raise UserError(f"the picture is {given}; give a path, or uint8 RGB of shape [h, w, 3]")
+    return pixels

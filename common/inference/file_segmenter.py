@@ -1,0 +1,167 @@
+"""The segmenter of a network's file, which another program may have written: see common/engines."""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.special
+
+from common.data.masks import too_large
+from common.engines.interface import LABELS, PROBABILITIES, SCORES, EngineError, Port
+from common.engines.network_file import NetworkFile
+from common.errors import UserError, WeightsError
+from common.inference.base import BaseSegmenter, Picture, pixels_of
+from common.inference.canvas import Canvas, place
+from common.inference.resizing import resize_bilinear
+from common.recipe.recipe import Recipe
+
+# How pictures come to the network; inside a file that was exported with it.
+INSIDE = ("eval_size", "eval_padding", "resize_range", "resize_factor", "resize_rule")
+PASSES = ("eval_scales", "eval_flip", "scale_fusion")
+
+
+class FileSegmenter(BaseSegmenter):
+    """A network in a file, ready to segment pictures one by one, by the same protocols as `Segmenter`.
+
+    The file's own size, preprocessing and argmax are honoured, and what it does inside is not done twice. Around it
+    pictures are resized into `recipe.eval_resize_range`, padded to `recipe.eval_size`, scaled and mirrored. A file of
+    one size gets pictures padded to it, and larger ones resized to fit.
+
+    Raises UserError for what the file cannot do: scales of one with a fixed size, or a CRF on labels alone.
+    """
+
+    def __init__(self, file: NetworkFile, recipe: Recipe):
+        """Load `file` into its engine; `recipe` is `Reproduction.recipe_to_run`'s."""
+        self.recipe = recipe = recipe.at_evaluation()
+        self._file = file
+        self._engine, self._roles = file.open(recipe)
+        self._around = self._recipe_around()
+        if self._roles.size and any(scale != 1 for scale in self._around.eval_scales):
+            raise UserError(
+                f"scales: {file.path} takes pictures of {self._size_text} alone; leave scales other than 1 out"
+            )
+        if not self._around.is_single_pass and self._around.scale_fusion == "max_logits":
+            self._port(SCORES, "scale_fusion=max_logits")
+        elif not self._around.is_single_pass or recipe.crf:
+            self._probability_port("scales, mirrored pictures and the CRF")
+
+    @property
+    def _size_text(self) -> str:
+        return "x".join(map(str, self._roles.size))
+
+    def _recipe_around(self) -> Recipe:
+        """The recipe of what happens outside the file. Raises UserError for changes of what is fixed inside."""
+        stored, now = self._file.recipe(), self.recipe.to_json()
+        if stored is None:
+            self._check_sizes()
+            return self.recipe
+        is_single = stored.get("eval_scales") == [1.0] and not stored.get("eval_flip")
+        fixed = INSIDE if is_single else (*INSIDE, *PASSES)
+        if changed := [name for name in fixed if name in stored and stored[name] != now[name]]:
+            raise UserError(
+                f"{' and '.join(changed)}: is fixed in {self._file.path}; leave it out, or export the network with it"
+            )
+        around = self.recipe.derive(eval_size="native", resize_range=())
+        return around if is_single else around.at_one_scale()
+
+    def _check_sizes(self) -> None:
+        recipe = self.recipe
+        if recipe.resize_range and recipe.eval_size == "native":
+            raise UserError(
+                "resize_range: needs eval_size=N beside it; the eval_size 'native' takes pictures as they are"
+            )
+        if self._roles.size and recipe.eval_size not in ("native", max(self._roles.size)):
+            raise UserError(
+                f"eval_size={recipe.eval_size}: {self._file.path} takes {self._size_text} alone; leave it out"
+            )
+
+    def _port(self, role: str, wanted: str) -> Port:
+        """The output of that role. Raises UserError, which names what wants it, when the file has none."""
+        if role not in self._roles.outputs:
+            given = ", ".join(port.name for port in self._roles.outputs.values())
+            what = {SCORES: "scores", PROBABILITIES: "probabilities"}[role]
+            raise UserError(
+                f"{wanted}: needs the network's {what}, and {self._file.path} gives {given} alone; leave it out"
+            )
+        return self._roles.outputs[role]
+
+    def _probability_port(self, wanted: str) -> Port:
+        if SCORES in self._roles.outputs and PROBABILITIES not in self._roles.outputs:
+            return self._roles.outputs[SCORES]
+        return self._port(PROBABILITIES, wanted)
+
+    def _run(self, canvas: Canvas, port: Port, picture: np.ndarray) -> np.ndarray:
+        """The output for a canvas: labels [h, w], or scores or probabilities [h, w, classes]."""
+        values, height, width = canvas.values[None], *picture.shape[:2]
+        if self._roles.channels_first:
+            values = values.transpose(0, 3, 1, 2)
+        try:
+            inputs = {self._roles.picture.name: self._roles.picture.of_picture(values)}
+            (answer,) = self._engine.run(inputs, [port.name])
+        except EngineError as error:
+            raise UserError(
+                f"{self._file.path} cannot take a picture of {width}x{height} pixels ({error}); --set eval_size=513 "
+                f"resize_range=513,513 brings its sides into a range and pads it"
+            ) from None
+        except MemoryError:
+            raise UserError(too_large((width, height))) from None
+        if port is self._roles.outputs.get(LABELS):
+            return answer.reshape([side for side in answer.shape if side > 1] if answer.size > 1 else (1, 1))
+        values = port.to_real(answer[0].transpose(1, 2, 0) if self._roles.channels_first else answer[0])
+        if not np.isfinite(values).all():
+            raise WeightsError(
+                f"the scores of this picture are not finite, with {self._file.path}; fetch or export it again"
+            )
+        return values
+
+    def _maps(self, picture: np.ndarray, port: Port) -> Iterator[np.ndarray]:
+        """The output at the picture's size, float32 [h, w, classes], of each scale, as it stands and mirrored."""
+        for scale in self._around.eval_scales:
+            for mirror in (False, True) if self._around.eval_flip else (False,):
+                canvas = place(picture, self._around, self._roles, scale, mirror)
+                yield canvas.back(self._run(canvas, port, picture), self._resize)
+
+    @functools.cached_property
+    def _resize(self):  # noqa: ANN202
+        return functools.partial(resize_bilinear, align_corners=self.recipe.align_corners)
+
+    def label(self, picture: Picture) -> np.ndarray:
+        """The class ids of a picture, uint8 [h, w]: the file's own where it gives them for a single pass."""
+        picture = pixels_of(picture)
+        if self.recipe.crf or not self._around.is_single_pass:
+            return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
+        if LABELS not in self._roles.outputs:
+            (values,) = self._maps(picture, self._roles.outputs.get(SCORES) or self._probability_port("labels"))
+            return values.argmax(axis=-1).astype(np.uint8)
+        canvas = place(picture, self._around, self._roles)
+        labels = canvas.back_labels(self._run(canvas, self._roles.outputs[LABELS], picture))
+        greatest = int(labels.max())
+        if not 0 <= int(labels.min()) <= greatest < self.recipe.num_classes:
+            raise UserError(f"{self._file.path}: gives class {greatest}, and the recipe has {self.recipe.num_classes}; "
+                            f"--set num_classes=N says how many, and dataset=NAME of what")  # fmt: skip
+        return labels.astype(np.uint8)
+
+    def logits(self, picture: Picture) -> np.ndarray:
+        """The network's scores at scale 1, float32 [h / os, w / os, classes]."""
+        picture = pixels_of(picture)
+        port = self._port(SCORES, "--save-logits")
+        return self._run(place(picture, self._around, self._roles), port, picture)
+
+    def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
+        """The label map and `logits`."""
+        return self.label(picture), self.logits(picture)
+
+    def without_crf(self, picture: np.ndarray) -> np.ndarray:
+        """The mean probabilities of all passes, or the softmax of their highest scores: float32 [h, w, classes]."""
+        if not self._around.is_single_pass and self._around.scale_fusion == "max_logits":
+            scores = self._maps(picture, self._port(SCORES, "scale_fusion=max_logits"))
+            return scipy.special.softmax(functools.reduce(np.maximum, scores), axis=-1)
+        port = self._probability_port("probabilities")
+        maps = self._maps(picture, port)
+        if port is self._roles.outputs.get(SCORES):
+            maps = (scipy.special.softmax(scores, axis=-1) for scores in maps)
+        count = len(self._around.eval_scales) * (2 if self._around.eval_flip else 1)
+        return functools.reduce(np.add, maps) / np.float32(count)
+
+    def close(self) -> None:
+        self._file.close()
