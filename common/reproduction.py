@@ -84,9 +84,9 @@ class Reproduction:
         texts = [f"{name}={format_value(value)}" for name, value in settings.items()]
         check_settings(self.variants, texts)
         weights = open_weights(checkpoint)
-        return self.open(weights, self.recipe_to_run(texts, weights))
+        return self.open_segmenter(weights, self.recipe_to_run(texts, weights))
 
-    def open(self, weights: "Weights | NetworkFile", recipe: Recipe) -> "Segmenter | FileSegmenter":
+    def open_segmenter(self, weights: "Weights | NetworkFile", recipe: Recipe) -> "Segmenter | FileSegmenter":
         """Open weights, or a network's file, by a recipe of `recipe_to_run`."""
         if isinstance(weights, NetworkFile):
             from common.inference.file_segmenter import FileSegmenter

@@ -177,7 +177,7 @@ def evaluate_and_record(
     started = time.monotonic()
     run_folder.read_summary(weights.path.parent)  # before the work: the record needs both
     run_folder.check_untrained(weights.path.parent)
-    with reproduction.open(weights, recipe) as segmenter:
+    with reproduction.open_segmenter(weights, recipe) as segmenter:
         metrics = evaluate(segmenter, split, trimap=trimap_widths, limit=limit, then=save, quiet=quiet)
     if metrics["miou"] is None:
         raise no_class_error(split, metrics["images"], "nothing can be counted")

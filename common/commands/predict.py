@@ -50,7 +50,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     check_writable(args.out, f"--out {args.out}")
 
     found: list[str] = []
-    with reproduction.open(weights, recipe) as segmenter:
+    with reproduction.open_segmenter(weights, recipe) as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, quiet=args.quiet,

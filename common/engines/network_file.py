@@ -47,10 +47,10 @@ def _tflite(path: Path, recipe: Recipe) -> Engine:
 
 # Format -> what opens it, and its name in messages and protocols.
 OPENERS: dict[str, tuple[Callable[[Path, Recipe], Engine], str]] = {
-    "frozen": (_frozen, "frozen graph"),
-    "savedmodel": (_saved_model, "SavedModel"),
-    "onnx": (_onnx, "ONNX file"),
-    "tflite": (_tflite, "TFLite file"),
+    "frozen": (_frozen, "a frozen graph"),
+    "savedmodel": (_saved_model, "a SavedModel"),
+    "onnx": (_onnx, "an ONNX file"),
+    "tflite": (_tflite, "a TFLite file"),
 }
 ENDINGS = {".pb": "frozen", ".onnx": "onnx", ".tflite": "tflite"}
 # Format -> the recipe's engines and precisions that run it; `tensorflow` stands for the format's own program.
@@ -92,9 +92,13 @@ class NetworkFile:
         self.path, self.format = path, format_of(path)
         self._opened: dict[tuple[str, ...], tuple[Engine, Roles]] = {}
         if not path.exists():
-            raise UserError(f"{path}: no such {OPENERS[self.format][1]}")
+            raise UserError(f"{path}: no such {self._kind}")
 
-    def open(self, recipe: Recipe) -> tuple[Engine, Roles]:
+    @property
+    def _kind(self) -> str:
+        return OPENERS[self.format][1].partition(" ")[2]
+
+    def load(self, recipe: Recipe) -> tuple[Engine, Roles]:
         """Load the file into the recipe's engine, once, and find what its inputs and outputs mean.
 
         Raises UserError when it can't be loaded, for nodes that it doesn't have, and for an engine or a precision that
@@ -112,10 +116,10 @@ class NetworkFile:
         opener, title = OPENERS[self.format]
         if recipe.engine not in ENGINES.get(self.format, ("tensorflow",)):
             raise UserError(
-                f"engine={recipe.engine}: {self.path} is a {title}, which has a program of its own; leave this out"
+                f"engine={recipe.engine}: {self.path} is {title}, which has a program of its own; leave this out"
             )
         if recipe.precision != "fp32" and (self.format == "tflite" or self.format == "onnx" != recipe.engine):
-            raise UserError(f"precision={recipe.precision}: {self.path} is a {title} that computes as it was made; "
+            raise UserError(f"precision={recipe.precision}: {self.path} is {title} that computes as it was made; "
                             f"leave this out")  # fmt: skip
 
     def _load(self, recipe: Recipe) -> Engine:
@@ -124,7 +128,7 @@ class NetworkFile:
             return opener(self.path, recipe)
         except EngineError as error:
             raise UserError(
-                f"{self.path}: cannot be loaded as a {title} ({error}); give another file, or fetch or export it again"
+                f"{self.path}: cannot be loaded as {title} ({error}); give another file, or fetch or export it again"
             ) from None
 
     def fields(self, recipe: Recipe) -> dict[str, Any]:
@@ -132,8 +136,8 @@ class NetworkFile:
 
         A file of another program is evaluated once a picture, at the picture's own size, unless `--set` says more.
         """
-        engine, roles = self.open(recipe)
-        fields: dict[str, Any] = {"network_file": f"{OPENERS[self.format][1]}; {roles.describe()}"}
+        engine, roles = self.load(recipe)
+        fields: dict[str, Any] = {"network_file": f"{self._kind}; {roles.describe()}"}
         classes = roles.classes or len(engine.metadata.get(CLASSES, "").splitlines())
         if classes:
             fields |= {"num_classes": classes}
@@ -148,7 +152,7 @@ class NetworkFile:
 
     @functools.cached_property
     def _recipe(self) -> dict[str, Any] | None:
-        engine, _ = self.open(Recipe(variant="file"))
+        engine, _ = self.load(Recipe(variant="file"))
         text = engine.metadata.get(RECIPE)
         try:
             stored = json.loads(text) if text else self._exported().get(RECIPE)

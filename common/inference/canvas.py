@@ -63,7 +63,7 @@ def place(picture: np.ndarray, recipe: Recipe, roles: Roles, scale: float = 1.0,
     values = resize_bilinear(picture, size, align_corners=recipe.resize_align_corners)
     values = np.stack([_padded(values[..., i], padded, corner, colour) for i, colour in enumerate(_colour(recipe))], -1)
     if scale != 1:
-        values = resize_bilinear(values, _scaled(padded, scale, recipe), align_corners=recipe.align_corners)
+        values = resize_bilinear(values, scaled(padded, scale, recipe), align_corners=recipe.align_corners)
     if mirror:
         values = values[:, ::-1]
     values = values if roles.takes_pixels else preprocess(values, recipe)
@@ -89,7 +89,7 @@ def _colour(recipe: Recipe) -> tuple[float, ...]:
     return recipe.pixel_mean[::-1] if recipe.channel_order == "bgr" else recipe.pixel_mean
 
 
-def _scaled(size: Size, scale: float, recipe: Recipe) -> Size:
+def scaled(size: Size, scale: float, recipe: Recipe) -> Size:
     """The size at a scale: see `nets.layers.scaled_size`."""
     edge = 1 if recipe.align_corners else 0
     return tuple(max(1, int(np.float32(side - edge) * np.float32(scale) + np.float32(edge))) for side in size)

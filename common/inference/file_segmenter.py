@@ -34,7 +34,7 @@ class FileSegmenter(BaseSegmenter):
         """Load `file` into its engine; `recipe` is `Reproduction.recipe_to_run`'s."""
         self.recipe = recipe = recipe.at_evaluation()
         self._file = file
-        self._engine, self._roles = file.open(recipe)
+        self._engine, self._roles = file.load(recipe)
         self._around = self._recipe_around()
         if self._roles.size and any(scale != 1 for scale in self._around.eval_scales):
             raise UserError(

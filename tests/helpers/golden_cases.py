@@ -3,15 +3,16 @@
 import importlib.util
 import json
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
 from tests.conftest import GOLDEN_DIR, ROOT
 
 
-def load(name: str) -> dict[str, dict[str, np.ndarray]]:
+def load(name: str, folder: Path = GOLDEN_DIR) -> dict[str, dict[str, np.ndarray]]:
     """Case -> field -> array, of `<name>.npz`; empty when the file is absent."""
-    path = GOLDEN_DIR / f"{name}.npz"
+    path = folder / f"{name}.npz"
     cases = defaultdict(dict)
     if path.is_file():
         archive = np.load(path, allow_pickle=False)
