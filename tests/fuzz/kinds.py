@@ -46,6 +46,7 @@ def _inspect(*names: str) -> tuple[Command, ...]:
 
 
 PREDICT = ["tiny", "predict", "photos/find_01.png", "photos/exif.jpg", "photos/turned.tif", "--out", "out", "--quiet"]
+PREDICT_ONE = ["tiny", "predict", "photos/find_01.png", "--out", "out", "--quiet"]
 CHECK = ["common.data.check", "own/dataset.yaml", "--quiet", "--out", "c.png"]
 KINDS = {
     "caffe": Kind(("net.*",), (
@@ -56,6 +57,9 @@ KINDS = {
     "tfjs": Kind(("model/*",), _inspect("model/model.json")),
     "arrays": Kind(("w.npz", "w.pickle", "w.h5"), _inspect("w.npz", "w.pickle", "w.h5"), 4),
     "checkpoint": Kind(("ck/*",), (*_inspect("ck/model.ckpt-1"), [*PREDICT, "--checkpoint", "ck/model.ckpt-1"])),
+    "network file": Kind(("net/*",), tuple(
+        [*PREDICT_ONE, "--checkpoint", f"net/{name}"] for name in ("model.pb", "model.onnx", "model.tflite")), 4),
+    "SavedModel": Kind(("net/saved_model/saved_model.pb",), ([*PREDICT_ONE, "--checkpoint", "net/saved_model"],)),
     "dataset.yaml": Kind(("own/dataset.yaml",), (CHECK,), 4),
     "pictures": Kind(("own/photos/*", "own/masks/*"), (CHECK,), 3),
     "one picture": Kind(("photos/find_01.png", "photos/exif.*", "photos/turned.*"), (
@@ -253,3 +257,8 @@ def _write_results(folder: Path) -> None:
         shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
     values = {name: np.full(shape, 0.1, np.float32) for name, shape in shapes.items()}
     checkpoints.write(folder / "ck/model.ckpt-1", values, SMALL)
+    words = ["--format", "frozen,savedmodel,onnx,tflite", "--size", "65x65", "--limit", "1", "--quiet"]
+    assert (
+        call(["tiny", "export", "--checkpoint", str(folder / "ck/model.ckpt-1"), "--out", str(folder / "net"), *words])
+        == 0
+    )
