@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,10 @@ class Reproduction:
         named = apply_settings(self.variants, self.default_variant, variant)
         if isinstance(weights, NetworkFile):
             wanted = apply_settings(self.variants, named, others)  # names nodes
-            recipe = (self.stored_recipe(weights) or named.derive(class_weights=())).derive(**weights.fields(wanted))
+            stored = self.stored_recipe(weights)
+            recipe = (stored or named.derive(class_weights=())).derive(**weights.fields(wanted))
+            if stored is None and hasattr(recipe, "eval_output_stride"):
+                self._say_not_in_weights(others, weights, ("eval_output_stride",))
             return apply_settings(self.variants, recipe, others)
         self._adopt(weights, apply_settings(self.variants, named, others))
         recipe = self.stored_recipe(weights)
@@ -154,12 +157,12 @@ class Reproduction:
             _override_by_weights(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
         if not weights.recipe() and any(re.search(self.last_layer, name) for name in weights.shapes):
-            self._say_not_in_weights(others, weights)
+            self._say_not_in_weights(others, weights, self.not_in_weights)
         return apply_settings(self.variants, recipe, others)
 
-    def _say_not_in_weights(self, settings: list[str], weights: "Weights") -> None:
+    def _say_not_in_weights(self, settings: list[str], weights: "Weights | NetworkFile", fields: Iterable[str]) -> None:
         said = {s.partition("=")[0].strip() for s in settings}
-        missing = [name for name in self.not_in_weights if name not in said]
+        missing = [name for name in fields if name not in said]
         if missing:
             how = " or --config" if self.config_settings else ""
             say(

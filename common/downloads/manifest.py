@@ -18,6 +18,7 @@ ALGORITHMS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128} 
 SOURCES = r"https?://[^\s/]+/\S+|npm:(@[\w.-]+/)?[\w.-]+@[\w.-]+|pypi:[\w.-]+==[\w.-]+"
 SLUG = r"[a-z0-9][a-z0-9_.-]*"
 PLAIN_NAME = r"\w[\w.-]*"  # of a file or folder: no separator, no leading dot
+UNTOLD = "untold"  # of `trained_on`: no source says what the weights have seen
 COMMAND = r"python -m converters\.\w+( .*)?"
 
 
@@ -98,7 +99,7 @@ class Manifest:
 
     def val_seen(self, weights: Weights) -> list[str]:
         """The val splits that these weights were trained on: their scores there are no reproduction."""
-        return [split for name in weights.trained_on for split in self.training_sets[name]]
+        return [split for name in weights.trained_on for split in self.training_sets.get(name, ())]
 
     def val_splits(self) -> set[str]:
         """The val splits of which the manifest knows whether a training set contains them."""
@@ -213,7 +214,9 @@ def _check(entry: Entry, manifest: Manifest) -> None:
         needs |= _needs_of_file(file, entry)
     for weights in entry.weights:
         for name in weights.trained_on:
-            needs[f"{weights.path}: trained_on {name} is not among training_sets"] = name in manifest.training_sets
+            needs[f"{weights.path}: trained_on {name} is not among training_sets"] = (
+                name in manifest.training_sets or name == UNTOLD
+            )
         needs[f"{weights.path}: `reproduction` and `variant` go together"] = bool(weights.reproduction) == bool(
             weights.variant
         )

@@ -15,8 +15,11 @@ from common.inference.canvas import Canvas, place
 from common.inference.resizing import resize_bilinear
 from common.recipe.recipe import Recipe
 
-# How pictures come to the network; inside a file that was exported with it.
-INSIDE = ("eval_size", "eval_padding", "resize_range", "resize_factor", "resize_rule")
+# Fields of what happens between a picture and its scores: inside a file of this suite.
+INSIDE = (
+    "eval_size", "eval_padding", "padding_pixel", "resize_range", "resize_factor", "resize_rule", "align_corners",
+    "picture_interpolation", "channel_order", "pixel_mean", "pixel_scale", "eval_output_stride", "msc_scales",
+)  # fmt: skip
 PASSES = ("eval_scales", "eval_flip", "scale_fusion")
 
 

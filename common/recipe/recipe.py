@@ -332,6 +332,11 @@ class Recipe:
         """Whether evaluation runs the network once a picture, at scale 1 and not mirrored."""
         return self.eval_scales == (1.0,) and not self.eval_flip
 
+    @property
+    def by_engine(self) -> bool:
+        """Whether a network's file, or another program than TensorFlow, segments the pictures."""
+        return bool(self.network_file) or self.engine != "tensorflow"
+
     def protocol(self) -> dict[str, Any]:
         """How this recipe makes and compares label maps, in JSON types, as a record states it."""
         resized = ("resize_range", "resize_factor", "resize_rule") if self.eval_resize_range else ()

@@ -26,6 +26,7 @@ from common.data.same_split import split_key
 from common.data.sample import SAMPLE
 from common.data.split import Split
 from common.downloads.manifest import read_manifest
+from common.engines.network_file import NetworkFile, open_weights
 from common.errors import UserError
 from common.recipe.recipe import format_value
 from common.reproduction import Reproduction, reproductions
@@ -38,7 +39,6 @@ from common.results.published import PublishedRow, read_published
 from common.results.tables import write_results
 from common.training import run_folder
 from common.weights.checkpoint_files import newest_checkpoint, step_of
-from common.weights.weights import Weights
 
 DEFAULT_MEMORY = 3000  # MiB of an evaluation that nobody measured
 MEMORY_SHARE = 0.8  # share of the free memory that jobs may take together
@@ -55,6 +55,7 @@ class Job:
     sha256: str
     memory: int  # MiB, as the last such evaluation took
     record: dict[str, Any] | None = None
+    by_engine: bool = False  # a network's file
     keep: bool = False  # put its record among the tables' whatever it is of
     state: str = "was there"
     process: subprocess.Popen | None = field(default=None, repr=False)
@@ -88,24 +89,27 @@ def jobs_of(
 ) -> list[Job]:  # fmt: skip
     """List a job for the recipe's own protocol, and one for each protocol published for its training on this data set.
 
-    None when its classes are not the data set's.
+    None when its classes are not the data set's. A network's file has its own protocol alone: it fixes the others.
     """
-    weights = Weights(checkpoint.path)
+    weights = open_weights(checkpoint.path)
     reproduction, settings = checkpoint.reproduction, list(checkpoint.settings)
     recipe = reproduction.recipe_to_run(settings, weights)
     if recipe.num_classes != len(split.card.classes) or recipe.dataset not in (split.card.name, split.card.source):
         return []
-    sha256, code = weights.digest(), code_version(reproduction.module)
+    sha256, code = weights.digest(), code_version(reproduction.module, recipe.by_engine)
     measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
     found: list[Job] = []
-    reported = reported_protocols(published, reproduction.name, recipe, split, checkpoint.path)
+    reported = []
+    if not isinstance(weights, NetworkFile):
+        reported = reported_protocols(published, reproduction.name, recipe, split, checkpoint.path)
     for changes in ({}, *reported):
         evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))
         how = evaluated.at_evaluation().protocol()
         if any(job.protocol == how for job in found):  # the recipe's own protocol is among the published ones
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
-        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory, keep=keep)
+        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory, keep=keep,
+                  by_engine=recipe.by_engine)  # fmt: skip
         job.record = _record_of(job, done, code, split)
         found.append(job)
     return found
@@ -218,7 +222,7 @@ def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -
     """A line for each job, with the mIoU of its record."""
     lines = []
     for job in jobs:
-        code = code_version(job.checkpoint.reproduction.module)
+        code = code_version(job.checkpoint.reproduction.module, job.by_engine)
         record = _record_of(job, done, code, split)
         score = f"{100 * record['miou']:6.2f}" if record and record["miou"] is not None else "     -"
         lines.append(f"{score}  {job.state:10s} {job.title}")

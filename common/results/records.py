@@ -145,7 +145,7 @@ def write_record(
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _public(command),
-        "code": code_version(reproduction.module),
+        "code": code_version(reproduction.module, recipe.by_engine),
         "commit": commit(),
         "versions": versions(),
         "cpu": cpu(),

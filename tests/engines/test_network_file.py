@@ -60,7 +60,7 @@ def test_every_format_gives_what_the_checkpoint_gives(name, exported, wanted):
 
 
 def test_scales_and_mirror_around_the_file(exported, weights):
-    """Near: the file takes whole pixels, and its answers are mirrored back at the picture's size, not at the scores'."""
+    """Near: the file takes whole pixels, and its answers are mirrored back at the picture's size."""
     for how, least in (({"eval_flip": True}, 0.8), ({"eval_scales": (1.0, 1.5), "eval_flip": True}, 0.8)):
         with Segmenter(tiny.network, tiny.SMALL.derive(**how), Weights(weights)) as predicting:
             wanted = predicting.label(PICTURE)
