@@ -13,6 +13,7 @@ EVALUATION: tuple[Symbol, ...] = (
     ("common.inference.evaluation", "evaluate"),
     ("common.inference.segmenter", "Segmenter"),
     ("common.reproduction", "Reproduction"),
+    ("common.weights.weights", "Weights"),
 )
 # What runs networks' files and engines: part of the digest where it ran, and not followed elsewhere.
 ENGINES: tuple[Symbol, ...] = (
@@ -66,9 +67,8 @@ def closure(module: str, root: Path, by_engine: bool = False) -> dict[str, list[
         whole = not any(wanted in s.defines for s in statements)  # unclear what is used: take the whole module
         new = [s for s in statements if (whole or not s.defines or wanted in s.defines) and s not in here]
         here += new
-        follow = {
-            (m, n) for s in new for m, n in s.uses if not is_talk(f"{m}.") and not f"{m}.".startswith(aside)
-        } - seen
+        uses = {(m, n) for s in new for m, n in s.uses if not is_talk(f"{m}.") and not f"{m}.".startswith(aside)}
+        follow = uses - seen
         waiting += follow
         seen |= follow
     return reached

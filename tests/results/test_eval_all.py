@@ -105,7 +105,7 @@ def test_records_beside_evaluations_are_not_enough_for_record(two_runs, results_
 
 
 def test_other_code_is_another_number(two_runs, results_dir, monkeypatch, capsys):
-    monkeypatch.setattr(eval_all, "code_version", lambda module: "later")
+    monkeypatch.setattr(eval_all, "code_version", lambda module, by_engine: "later")
     assert eval_all.main(["--list"]) == 0
     assert capsys.readouterr().out.count("to evaluate") == 6
 
