@@ -82,10 +82,12 @@ class Engine:
     Attributes:
       inputs, outputs: of the file.
       metadata: texts that the file holds.
-      title: what messages and protocols call the program.
+      title: what messages call the program.
+      number_type: what the file's values are, in words, where they are not float32.
     """
 
     title = ""
+    number_type = ""
     inputs: Sequence[Port] = ()
     outputs: Sequence[Port] = ()
     metadata: Mapping[str, str] = {}

@@ -137,7 +137,8 @@ class NetworkFile:
         A file of another program is evaluated once a picture, at the picture's own size, unless `--set` says more.
         """
         engine, roles = self.load(recipe)
-        fields: dict[str, Any] = {"network_file": f"{self._kind}; {roles.describe()}"}
+        of = f" of {engine.number_type}" if engine.number_type else ""
+        fields: dict[str, Any] = {"network_file": f"{self._kind}{of}; {roles.describe()}"}
         classes = roles.classes or len(engine.metadata.get(CLASSES, "").splitlines())
         if classes:
             fields |= {"num_classes": classes}

@@ -31,6 +31,14 @@ class TensorFlowLite(Engine):
         self.inputs = [self._port(detail) for detail in self._interpreter.get_input_details()]
         self.outputs = [self._port(detail) for detail in self._interpreter.get_output_details()]
         self.metadata = _labels(data)
+        self.number_type = self._number_type()
+
+    def _number_type(self) -> str:
+        """Tell from the arrays of four axes, which are kernels and feature maps."""
+        details = [detail for detail in self._interpreter.get_tensor_details() if len(detail["shape"]) == 4]
+        if any(detail["dtype"] in (np.int8, np.uint8) and detail["quantization"][0] for detail in details):
+            return "8 bit"
+        return "float16" if any(detail["dtype"] == np.float16 for detail in details) else ""
 
     def _port(self, detail: Mapping) -> Port:
         self._indices[detail["name"]] = detail["index"]

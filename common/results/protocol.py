@@ -23,6 +23,7 @@ class Protocol:
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
       precision: in which the network computes.
+      network_file: what a network's file is and fixes, in words; empty for checkpoints.
       told: whether the source tells it at all.
     """
 
@@ -37,6 +38,7 @@ class Protocol:
     crf: bool = False
     void: Literal["ignored", "background"] = "ignored"
     precision: Literal["fp32", "bf16"] = "fp32"
+    network_file: str = ""
     told: bool = True
 
     @classmethod
@@ -53,6 +55,7 @@ class Protocol:
             crf=protocol.get("crf") is not None,
             void="background" if protocol.get("void") else "ignored",
             precision=protocol.get("precision", "fp32"),
+            network_file=protocol.get("network_file", ""),
         )
 
     @property
@@ -97,6 +100,8 @@ class Protocol:
             parts.append("void as background")
         if self.precision != "fp32":
             parts.append(self.precision)
+        if self.network_file:
+            parts.append(f"as {self.network_file.partition(';')[0]}")
         mirror = {True: " + mirror", False: "", None: ", mirror not told"}[self.mirror]
         return ", ".join(parts) + mirror + (" + CRF" if self.crf else "")
 

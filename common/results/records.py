@@ -34,7 +34,7 @@ EVALUATIONS = ("runs", "out")  # folders of the working folder in which evaluati
 BESIDE = "record.json"  # in the evaluation's folder: a record that no table shows
 FEW_PICTURES = 100  # fewer give no number for the tables, except on the whole sample set
 
-PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales")
+PROTOCOL_FIELDS = (*Recipe.EVALUATION_FIELDS, "eval_output_stride", "msc_scales", "engine", "network_file")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-slim", "numpy", "pillow")
 
 

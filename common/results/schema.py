@@ -100,8 +100,9 @@ _PROTOCOL = Of(
         "msc_scales": SCALES,
         "resize_range": SIDES,
         "precision": PRECISION,
+        "network_file": TEXT,
     },
-    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision"),
+    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision", "network_file"),
 )
 # Fields that earlier records don't have.
 ABSENT = {
