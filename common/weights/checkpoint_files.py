@@ -44,15 +44,17 @@ _NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"([^"\n]*)"', re.MULTILINE)
 CONVERTERS = "converters/README.md says how to convert it"
 # Files that people take for a checkpoint, by their ending: what they are, and what to give instead.
 OTHERS = {
-    ".pb": "is a graph with its weights in it (frozen, or of a SavedModel), not a checkpoint; give the prefix of the "
-    "model.ckpt files that came with it (a SavedModel's is variables/variables)",
+    ".pb": "is a graph with its weights in it (frozen, or of a SavedModel), not a checkpoint; `python -m "
+    "converters.frozen_to_tf` makes one of it, or give the model.ckpt files that came with it (a SavedModel's are "
+    "variables/variables)",
     ".pbtxt": "is a graph as text, without weights; give the prefix of the checkpoint",
-    ".tflite": "is a TensorFlow Lite model, not a checkpoint; give the checkpoint that it was made of",
+    ".tflite": "is a TensorFlow Lite model, not a checkpoint; `python -m converters.tflite_to_tf` makes one of it",
     ".caffemodel": f"is Caffe's; {CONVERTERS}",
     ".onnx": f"is ONNX; {CONVERTERS}",
     ".json": f"is no checkpoint; if it is a TF.js model, {CONVERTERS}",
     ".keras": "is a Keras 3 archive; unzip it and give its model.weights.h5",
-    **dict.fromkeys((".pth", ".pt", ".safetensors"), "is PyTorch's, and these networks are not; give TensorFlow's"),
+    **dict.fromkeys((".pth", ".pt"), "is PyTorch's; `python -m converters.torch_to_tf` makes a checkpoint of some"),
+    ".safetensors": "is PyTorch's, and these networks are not; give TensorFlow's",
     **dict.fromkeys((".tar", ".gz", ".tgz", ".zip"), "is an archive; unpack it and give the checkpoint in it"),
 }  # fmt: skip
 
