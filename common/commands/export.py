@@ -1,7 +1,6 @@
 """`export`: the network as a file that other programs run."""
 
 import argparse
-import importlib.util
 import json
 import re
 from typing import Any
@@ -109,8 +108,6 @@ def _check(args: argparse.Namespace) -> None:
     fixed = [name for name in args.formats if name in FIXED_SIZE]
     if args.size == ANY and fixed:
         raise UserError(f"--size any: {fixed[0]} takes pictures of one size; give it, such as --size {SIDE}x{SIDE}")
-    if "onnx" in args.formats and not importlib.util.find_spec("tf2onnx"):
-        raise UserError("--format onnx: needs tf2onnx, which is not here; install it: `.venv/bin/pip install tf2onnx`")
     if args.quantize and "tflite" not in args.formats:
         raise UserError(f"--quantize {args.quantize}: only tflite is quantised; add it to --format, or leave this out")
     if args.quantize == "int8" and not args.data:

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def measured(name: str, shop: Workshop) -> dict[str, Any]:
         "commit": records.commit(),
         "cpu": records.cpu(),
         "cores": os.cpu_count(),
-        "versions": records.versions() | shop.installed,
+        "versions": records.versions() | shop.installed | {"tf2onnx": metadata.version("tf2onnx")},
     }
 
 

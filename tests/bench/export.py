@@ -1,13 +1,15 @@
-"""`python -m tests.bench.export NETWORK FOLDER [SITE]`: drawn weights, and the same network as an ONNX file.
+"""`python -m tests.bench.export NETWORK FOLDER`: drawn weights, and the same network as an ONNX file.
 
-`weights.npz` is for the product. `model.onnx` is for the peers, when tf2onnx lies in SITE, the peers' packages: from a
-picture of a fixed size, uint8 [h, w, 3], to its label map, uint8 [h, w], with batch norm folded into the convolutions.
+`weights.npz` is for the product. `model.onnx` is for the peers: from a picture of a fixed size, uint8 [h, w, 3], to its
+label map, uint8 [h, w], with batch norm folded into the convolutions.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import tf2onnx
 
 from common.nets import layers
 from common.nets.network import build
@@ -18,8 +20,8 @@ from tests.bench.networks import NETWORKS, PICTURE, Network
 OPSET = 17
 
 
-def export(network: Network, folder: Path, site: str | None) -> None:
-    """Write the two files into `folder`; without `site` the weights alone."""
+def export(network: Network, folder: Path) -> None:
+    """Write the two files into `folder`."""
     recipe = network.recipe().at_evaluation()
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         picture = tf.placeholder(tf.uint8, [*PICTURE, 3], name="picture")
@@ -36,22 +38,12 @@ def export(network: Network, folder: Path, site: str | None) -> None:
         variables = tf.global_variables()
         values = session.run({v.op.name: v for v in variables})
         np.savez(folder / "weights.npz", **values)
-        if site:
-            names = [label.op.name]
-            frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
-            _write_onnx(frozen, folder / "model.onnx", site)
-
-
-def _write_onnx(frozen: "tf.GraphDef", path: Path, site: str) -> None:
-    sys.path.append(site)  # behind this environment's own packages: tf2onnx alone is taken from there
-    import onnx
-    import tf2onnx
-
+        frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [label.op.name])
     model, _ = tf2onnx.convert.from_graph_def(
         frozen, input_names=["picture:0"], output_names=["label:0"], opset=OPSET
     )  # fmt: skip
-    onnx.save(model, str(path))
+    onnx.save(model, str(folder / "model.onnx"))
 
 
 if __name__ == "__main__":
-    export(NETWORKS[sys.argv[1]], Path(sys.argv[2]), *(sys.argv[3:] or [None]))
+    export(NETWORKS[sys.argv[1]], Path(sys.argv[2]))

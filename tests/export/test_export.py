@@ -1,8 +1,6 @@
 """`export`: each file gives what `predict` gives, by the official names, or it does not appear."""
 
-import importlib.util
 import json
-import sys
 import zipfile
 
 import numpy as np
@@ -93,7 +91,6 @@ def test_a_frozen_graph_does_what_predict_does(protocol, weights, tmp_path):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_onnx_too(protocol, weights, tmp_path):
     """With atrous convolutions at any size, and whole numbers divided as Python does."""
-    pytest.importorskip("tf2onnx")
     changes = PROTOCOLS[protocol]
     assert export(weights, tmp_path, "--format", "onnx", *settings(changes)) == 0
     given = answers(tmp_path, "onnx", PICTURE)
@@ -109,14 +106,12 @@ def test_onnx_too(protocol, weights, tmp_path):
 
 
 def test_onnx_takes_any_size(weights, tmp_path):
-    pytest.importorskip("tf2onnx")
     assert export(weights, tmp_path, "--format", "onnx,frozen", "--size", "97x129") == 0
     summary = json.loads((tmp_path / "export.json").read_text())["exports"]
     assert {name: entry["size"] for name, entry in summary.items()} == {"frozen": [97, 129], "onnx": "any"}
 
 
 def test_onnx_divides_negative_numbers_downwards(tmp_path):
-    pytest.importorskip("tf2onnx")
 
     def network(pictures):
         sides = tf.shape(pictures)[1:3]
@@ -137,8 +132,6 @@ def graph_of(network):
 
 @pytest.mark.parametrize("name", ["onnx", "tflite"])
 def test_the_op_that_a_format_lacks_is_named(name, tmp_path, capfd):
-    if name == "onnx":
-        pytest.importorskip("tf2onnx")
     graph = graph_of(lambda pictures: tf.betainc(*[tf.cast(pictures, tf.float32) / 300] * 3))
     with pytest.raises(UserError, match=rf"{name}: cannot be made of this network \(.*Betainc"):
         formats.WRITERS[name](graph, tmp_path / "file", Options())
@@ -236,7 +229,7 @@ def test_a_file_that_disagrees_does_not_appear(weights, tmp_path, monkeypatch, c
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["frozen", "savedmodel", "tflite"])
+@pytest.mark.parametrize("name", ["frozen", "savedmodel", "onnx", "tflite"])
 def test_a_full_disk_leaves_nothing(name, weights, tmp_path, capfd):
     with files_no_larger_than(4096):
         assert export(weights, tmp_path / "out", "--format", name) == 2
@@ -256,14 +249,6 @@ def test_a_size_that_the_network_cannot_take(tmp_path):
     with pytest.raises(UserError, match="--size 5x9: the network cannot take pictures of this size"):
         frozen_graph(network, tiny.SMALL, weights, 1, (5, 9))
     assert frozen_graph(network, tiny.SMALL.derive(eval_size=9), weights, 1, (5, 9)).node
-
-
-def test_without_tf2onnx(weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    assert importlib.util.find_spec("tf2onnx") is None
-    assert export(weights, tmp_path / "out", "--format", "frozen,onnx") == 2
-    assert capsys.readouterr().err.startswith("error: --format onnx: needs tf2onnx, which is not here")
-    assert not (tmp_path / "out").exists()
 
 
 FAULTS = {
