@@ -17,7 +17,7 @@ from common.errors import UserError, one_line
 from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
 from common.export.formats import ENGINES, WRITERS
-from common.export.graph import frozen_graph, with_plain_dilation
+from common.export.graph import for_other_programs, for_tensorflow, frozen_graph
 from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
@@ -103,7 +103,8 @@ class Exporter:
 
     def _write(self, name: str, quantization: str, path: Path) -> None:
         size = self.sizes[name]
-        network = with_plain_dilation(self.network) if name in FOR_TENSORFLOW else self.network
+        fold = name == "onnx"  # TensorFlow Lite's converter folds batch norm itself
+        network = for_tensorflow(self.network) if name in FOR_TENSORFLOW else for_other_programs(self.network, fold)
         graph = frozen_graph(network, self.recipe.at_evaluation(), self.weights, BATCHES[name], size)
         calibration: Sequence[np.ndarray] = ()
         if quantization == "int8":

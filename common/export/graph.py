@@ -7,6 +7,7 @@ from common.engines.interface import INPUT, LABELS, OUTPUTS, PROBABILITIES, SCOR
 from common.errors import UserError, one_line
 from common.inference.fusion import Fusion
 from common.nets import layers
+from common.nets.dilation import ANY_EXTENT
 from common.nets.network import Network, Outputs, build
 from common.nets.pictures import canvas, pad, preprocess, size_in_evaluation
 from common.recipe.recipe import Recipe
@@ -35,17 +36,33 @@ class FusionInGraph(Fusion):
         return self._resized[scores.name]
 
 
-def with_plain_dilation(network: Network) -> Network:
+def for_tensorflow(network: Network) -> Network:
     """The network without atrous depthwise ops, which ignore their rate on GPUs and without oneDNN.
 
     SpaceToBatch stands around a plain convolution instead, as in the graphs of TensorFlow 1.
     """
 
     def plain(images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
-        with slim.arg_scope([layers.depthwise_conv2d], inference=False):
+        with slim.arg_scope([layers.depthwise_conv2d], largest_native=0):
             return network(images, recipe, batch_statistics)
 
     return plain
+
+
+def for_other_programs(network: Network, fold: bool) -> Network:
+    """The network with atrous ops of any rate, and with `fold` its batch norms within the convolutions before them.
+
+    What is left of a batch norm is computed from constants.
+    """
+
+    def adapted(images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
+        with (
+            slim.arg_scope([layers.depthwise_conv2d], largest_native=ANY_EXTENT),
+            slim.arg_scope([layers.batch_norm], fold=fold),
+        ):
+            return network(images, recipe, batch_statistics)
+
+    return adapted
 
 
 def frozen_graph(
@@ -75,8 +92,7 @@ def frozen_graph(
             ) from None
         with session(graph) as running:
             checkpoints.restore(running, weights, tf.global_variables())
-            frozen = tf.graph_util.convert_variables_to_constants(running, graph.as_graph_def(), OUTPUTS)
-    return _plain(frozen)
+            return tf.graph_util.convert_variables_to_constants(running, _plain(graph.as_graph_def()), OUTPUTS)
 
 
 def _build(network: Network, recipe: Recipe, batch: int | None, size: Size | None) -> None:
@@ -149,14 +165,14 @@ def _known_input_size(size: Size, scale: float, recipe: Recipe) -> Size:
     return int(height), int(width)
 
 
-def _plain(frozen: tf.GraphDef) -> tf.GraphDef:
+def _plain(graph_def: tf.GraphDef) -> tf.GraphDef:
     """The graph without what only this suite knows, or only new versions of TensorFlow.
 
-    Gradients are left out, and attributes that have their defaults.
+    Gradients are left out, and attributes that have their defaults. Before it has its weights this takes no memory.
     """
-    for node in frozen.node:
+    for node in graph_def.node:
         if "_gradient_op_type" in node.attr:
             del node.attr["_gradient_op_type"]
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(frozen, name="")
+        tf.import_graph_def(graph_def, name="")
         return tf.train.export_meta_graph(graph=graph, clear_devices=True, strip_default_attrs=True).graph_def

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from common.engines.interface import INPUT, OUTPUTS
 from common.errors import UserError, one_line
+from common.export.constants import split_constants
 from common.export.interface import Options
+from common.export.onnx_graph import take_kernels
 from common.tf1 import tf
 from common.words import some
 
@@ -21,14 +23,14 @@ def write_onnx(graph: tf.GraphDef, path: Path, options: Options) -> None:
     import onnx
     import tf2onnx
 
-    names = {f"{name}:0": name for name in (INPUT, *OUTPUTS)}
-    inputs, *outputs = names
+    apart, kernels = split_constants(graph)
+    names = {f"{name}:0": name for name in (INPUT, *kernels, *OUTPUTS)}
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it logs what is said below
     try:
         model, _ = tf2onnx.convert.from_graph_def(
-            graph,
-            input_names=[inputs],
-            output_names=outputs,
+            apart,
+            input_names=[f"{name}:0" for name in (INPUT, *kernels)],
+            output_names=[f"{name}:0" for name in OUTPUTS],
             opset=OPSET,
             tensors_to_rename=names,
             custom_op_handlers={"FloorDiv": (_floor_div, [])},
@@ -40,6 +42,7 @@ def write_onnx(graph: tf.GraphDef, path: Path, options: Options) -> None:
         raise UserError(
             f"onnx: cannot be made of this network (ONNX has no {some(sorted(strange))}); take another format"
         )
+    take_kernels(model.graph, kernels)
     for node in model.graph.node:
         _pad_explicitly(node)
     onnx.helper.set_model_props(model, dict(options.metadata))

@@ -7,6 +7,7 @@ before (separable and shared convolution, SSC) they are convolved. Both start as
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 from common.tf1 import slim, tf
@@ -27,19 +28,28 @@ def native_dilation_trains() -> bool:
 
 
 LARGEST_NATIVE_EXTENT = 13  # of a depthwise kernel with its holes; see `dilated_depthwise`
+ANY_EXTENT = math.inf
 SPACE_TO_BATCH_GRADIENT = "SpaceToBatchDepthwise"
 
 
-def dilated_depthwise(inputs: tf.Tensor, weights: tf.Tensor, rates: tuple[int, int], inference: bool) -> tf.Tensor:
+def dilated_depthwise(
+    inputs: tf.Tensor, weights: tf.Tensor, rates: tuple[int, int], largest_native: float
+) -> tf.Tensor:
     """Stride-1 SAME depthwise convolution of `inputs` [n, h, w, c] with `weights` [kh, kw, c, 1], dilated by `rates`.
 
     TensorFlow's way gathers the pixels of each sub-map (SpaceToBatch) and scatters the results. At inference the op
     itself dilates, in 0.3 to 0.7 of that time (measured for 256 to 2048 channels, 33 to 257 pixels a side, rates 2 to
     6). With larger rates oneDNN has no fast kernel, and the op takes 2 to 23 times as long (7 to 36). The results agree
     within 1e-6, and to the bit for all sizes of MobileNetV2 and Xception that were measured.
+
+    `largest_native` is the largest extent of a kernel with its holes for which the op itself dilates: 0 for training,
+    LARGEST_NATIVE_EXTENT at inference, and ANY_EXTENT for graphs that another program than TensorFlow will run.
     """
     extents = [(int(size) - 1) * rate + 1 for size, rate in zip(weights.shape, rates, strict=False)]
-    if not inference or rates[0] != rates[1] or max(extents) > LARGEST_NATIVE_EXTENT or not native_depthwise_dilates():
+    is_native = largest_native == ANY_EXTENT or (
+        rates[0] == rates[1] and max(extents) <= largest_native and native_depthwise_dilates()
+    )
+    if not is_native:
         return _space_to_batch_depthwise(inputs, weights, rates)
     with inputs.graph.gradient_override_map({"DepthwiseConv2dNative": SPACE_TO_BATCH_GRADIENT}):
         return _native_depthwise(inputs, weights, rates)

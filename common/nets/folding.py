@@ -1,4 +1,4 @@
-"""Frozen batch norm as part of the convolution before it, for bfloat16.
+"""Frozen batch norm as part of the convolution before it, for bfloat16 and for exported ONNX.
 
 TensorFlow joins the two itself, but in float32 only. In bfloat16 its batch norm is an op of its own, which takes more
 time than the convolutions of Xception do.

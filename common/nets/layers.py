@@ -72,12 +72,12 @@ def depthwise_conv2d(
     rate: int | tuple[int, int] = 1,
     padding: Padding = "tensorflow",
     weights_initializer: Callable | None = None,
-    inference: bool = False,
+    largest_native: float = 0,
 ) -> tf.Tensor:
     """SAME convolution of each channel by itself, as `conv2d`; it has `<scope>/depthwise_weights` [k, k, c, 1].
 
-    `rate` may differ for height and width. `inference`, which `common.nets.network.build` sets when nothing is trained,
-    lets a rate be computed in the faster of two ways.
+    `rate` may differ for height and width. `largest_native`, which `common.nets.network.build` sets when nothing is
+    trained, chooses the way in which a rate is computed; see `common.nets.dilation.dilated_depthwise`.
     """
     rates = (rate, rate) if isinstance(rate, int) else tuple(rate)
     if stride > 1 and rates != (1, 1):
@@ -87,7 +87,7 @@ def depthwise_conv2d(
         weights = slim.model_variable("depthwise_weights", shape, initializer=weights_initializer)
     if rates == (1, 1):
         return strided(tf.nn.depthwise_conv2d, inputs, weights, stride, padding)
-    return dilated_depthwise(inputs, weights, rates, inference)
+    return dilated_depthwise(inputs, weights, rates, largest_native)
 
 
 @slim.add_arg_scope
@@ -156,7 +156,7 @@ def batch_norm(
       gamma: initial value of gamma.
       activation_fn: applied to the result.
       biases_instead: add biases [c] instead of batch norm; their variable lies beside the layer's weights.
-      fold: without `batch_statistics`, make it part of the layer before. `common.nets.network.build` sets it for bf16.
+      fold: without `batch_statistics`, make it part of the layer before. It is set for bf16 and for ONNX.
     """
     if biases_instead:
         with tf.variable_scope(scope.removesuffix("/BatchNorm")):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.nets import layers
+from common.nets.dilation import LARGEST_NATIVE_EXTENT
 from common.recipe.recipe import Recipe
 from common.tf1 import slim, tf
 
@@ -52,11 +53,12 @@ def build(
     tf.set_random_seed(recipe.seed)
     seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
     is_inference = step is None and not batch_statistics
+    largest_native = LARGEST_NATIVE_EXTENT if is_inference else 0
     with (
         slim.arg_scope(
             [layers.conv2d, layers.depthwise_conv2d], weights_initializer=INITIALIZERS[recipe.initializer]()
         ),
-        slim.arg_scope([layers.depthwise_conv2d], inference=is_inference),
+        slim.arg_scope([layers.depthwise_conv2d], largest_native=largest_native),
         slim.arg_scope([layers.batch_norm], fold=recipe.precision == "bf16"),
         slim.arg_scope([layers.dropout], seed=seed),
     ):

@@ -24,23 +24,9 @@ from reproductions.v3plus import REPRODUCTION as V3PLUS
 from tests.conftest import SHARED, files_no_larger_than
 from tests.golden.weights import image, weight
 from tests.helpers import tiny
+from tests.helpers.random_weights import write_random_weights
 
 PICTURE = sample.draw(70)[0]
-
-
-def write_random_weights(path, network, recipe):
-    """Weights whose label maps have many classes: as the network starts, but with large scores and other statistics."""
-    rng = np.random.RandomState(3)
-    with tf.Graph().as_default():
-        build(network, tf.zeros([1, 33, 33, 3]), recipe)
-        with tf.Session() as session:
-            session.run(tf.global_variables_initializer())
-            values = session.run({v.op.name: v.value() for v in tf.global_variables()})
-    for name, value in values.items():
-        if name.endswith(("moving_mean", "beta", "biases")):
-            values[name] = (rng.randn(*value.shape) * 0.2).astype(np.float32)
-    np.savez(path, **values)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +295,7 @@ def test_mobilenet(tmp_path):
     graph = tf.GraphDef.FromString((tmp_path / "out/model.pb").read_bytes())
     depthwise = [node for node in graph.node if node.op == "DepthwiseConv2dNative"]
     assert len(depthwise) == 17
-    assert not [
-        node for node in depthwise if max(node.attr["dilations"].list.i, default=1) > 1
-    ]  # see with_plain_dilation
+    assert not [node for node in depthwise if max(node.attr["dilations"].list.i, default=1) > 1]  # see for_tensorflow
 
 
 OFFICIAL = SHARED / "golden/export_mnv2_dm05_os16.pb"

@@ -21,8 +21,8 @@ def test_both_ways_give_the_same_values_and_gradients(size, rate):
     with tf.Graph().as_default() as graph, session(graph) as running:
         x, w, upstream = values(2, *size, 16), values(3, 3, 16, 1), values(2, *size, 16)
         found = []
-        for inference in (True, False):
-            y = dilation.dilated_depthwise(x, w, (rate, rate), inference)
+        for largest in (dilation.LARGEST_NATIVE_EXTENT, 0):
+            y = dilation.dilated_depthwise(x, w, (rate, rate), largest)
             found.append([y, *tf.gradients(y, [x, w], upstream)])
         native, by_sub_maps = running.run(found)
     for ours, theirs in zip(native, by_sub_maps, strict=True):
@@ -30,17 +30,24 @@ def test_both_ways_give_the_same_values_and_gradients(size, rate):
 
 
 @pytest.mark.parametrize(
-    ("rates", "inference", "is_native"),
-    [((6, 6), True, True), ((7, 7), True, False), ((1, 6), True, False), ((2, 2), False, False)],
+    ("rates", "largest", "is_native"),
+    [((6, 6), 13, True), ((7, 7), 13, False), ((1, 6), 13, False), ((2, 2), 0, False)],
 )
-def test_the_op_dilates_at_inference_where_it_is_fast(rates, inference, is_native):
+def test_the_op_dilates_at_inference_where_it_is_fast(rates, largest, is_native):
     with tf.Graph().as_default() as graph:
-        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), rates, inference)
+        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), rates, largest)
         assert ("SpaceToBatchND" in types(graph)) != (is_native and dilation.native_depthwise_dilates())
 
 
 def test_a_runtime_whose_op_ignores_rates_is_not_taken(monkeypatch):
     monkeypatch.setattr(dilation, "native_depthwise_dilates", lambda: False)
     with tf.Graph().as_default() as graph:
-        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), (2, 2), True)
+        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), (2, 2), dilation.LARGEST_NATIVE_EXTENT)
         assert "SpaceToBatchND" in types(graph)
+
+
+def test_for_other_programs_the_op_always_dilates(monkeypatch):
+    monkeypatch.setattr(dilation, "native_depthwise_dilates", lambda: False)
+    with tf.Graph().as_default() as graph:
+        dilation.dilated_depthwise(values(1, 33, 33, 4), values(3, 3, 4, 1), (1, 18), dilation.ANY_EXTENT)
+        assert "SpaceToBatchND" not in types(graph)
