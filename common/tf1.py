@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from common.console import say
@@ -90,7 +91,7 @@ with _without_collecting(), without_start_up_notes(), _without_keras():
     from tensorflow.python.ops import cond as _cond
     from tensorflow.python.ops import control_flow_ops as _control_flow_ops
 
-__all__ = ["op_definition", "saved_model_pb2", "session", "slim", "tf", "without_start_up_notes"]
+__all__ = ["lite_schema", "op_definition", "saved_model_pb2", "session", "slim", "tf", "without_start_up_notes"]
 
 tf.disable_eager_execution()
 # With reference variables, a step's updates can come before gradients that still read the weights.
@@ -156,6 +157,13 @@ _steer_batch_norm()
 def op_definition(op: str) -> Any:
     """What TensorFlow knows of the op with this name; None for an unknown one."""
     return _op_def_registry.get(op)
+
+
+def lite_schema() -> ModuleType:
+    """The classes of TensorFlow Lite's flat buffers, as its schema says."""
+    from tensorflow.lite.python import schema_py_generated
+
+    return schema_py_generated
 
 
 # What stays float32: oneDNN's gradient of a depthwise convolution's inputs takes three times as long in bfloat16, and

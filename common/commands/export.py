@@ -90,7 +90,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         network=reproduction.load_network(),
         recipe=recipe,
         weights=weights,
-        metadata=_metadata(dataset, recipe),
+        metadata=_metadata(reproduction.title, dataset, recipe),
         sizes=_sizes(recipe, args),
         quantization=args.quantize or "",
         split=split,
@@ -124,8 +124,8 @@ def _recipe(reproduction: Reproduction, weights: Weights, args: argparse.Namespa
     return recipe
 
 
-def _metadata(dataset: str, recipe: Recipe) -> dict[str, str]:
-    """The texts that formats with room for them hold: classes, a name a line, their colours as JSON, and the recipe.
+def _metadata(title: str, dataset: str, recipe: Recipe) -> dict[str, str]:
+    """The texts that formats with room for them hold: name, description, classes, colours as JSON, and the recipe.
 
     Classes have numbers for names where the data set has another count of them.
     """
@@ -133,6 +133,8 @@ def _metadata(dataset: str, recipe: Recipe) -> dict[str, str]:
     is_its = len(card.classes) == count
     names = card.classes if is_its else map(str, range(count))
     return {
+        "name": title,
+        "description": f"semantic segmentation of RGB pictures into {count} classes ({recipe.variant})",
         CLASSES: "".join(f"{name}\n" for name in names),
         **({"palette": json.dumps(card.palette)} if is_its else {}),
         RECIPE: json.dumps(recipe.to_json()),

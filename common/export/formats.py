@@ -9,10 +9,11 @@ from pathlib import Path
 from common.engines.interface import CLASSES, INPUT, OUTPUTS, Engine
 from common.engines.onnx_runtime import OnnxRuntime
 from common.engines.tensorflow_graph import open_frozen, open_saved_model
-from common.engines.tensorflow_lite import LABEL_FILES, TensorFlowLite
+from common.engines.tensorflow_lite import TensorFlowLite
 from common.errors import UserError, one_line
 from common.export.interface import Options
 from common.export.onnx_format import write_onnx
+from common.export.tflite_metadata import LABEL_FILE, with_metadata
 from common.files import plain_folder
 from common.tf1 import session, tf, without_start_up_notes
 from common.words import some
@@ -32,7 +33,7 @@ def write_saved_model(graph: tf.GraphDef, path: Path, options: Options) -> None:
 
 
 def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
-    """Write a flat buffer, and the names of the classes behind it, where metadata of TensorFlow Lite keep their files.
+    """Write a flat buffer with metadata, and the names of the classes behind it, where metadata keep their files.
 
     Raises UserError for an op that TensorFlow Lite doesn't have.
     """
@@ -48,9 +49,9 @@ def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
         data, reason = _converted(converter)
     if reason:
         raise UserError(f"tflite: cannot be made of this network ({reason}); take another format")
-    path.write_bytes(data)
+    path.write_bytes(with_metadata(data, options.metadata))
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(LABEL_FILES[0]), options.metadata.get(CLASSES, ""))
+        archive.writestr(zipfile.ZipInfo(LABEL_FILE), options.metadata.get(CLASSES, ""))
 
 
 def _converted(converter: "tf.lite.TFLiteConverter") -> tuple[bytes, str]:
