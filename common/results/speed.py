@@ -3,7 +3,8 @@
 The file holds `parts`: name -> title, `contestants` (name -> figures), and what they were measured with. Figures are
 `median` and `minimum` seconds of a round by the clock, `processor` seconds of all threads (median), `peak_mib` of the
 process, `rounds`, and for label maps `agreement`, the share of pixels that equal the product's in fp32; or `skipped`,
-why there are none.
+why there are none. Exported files also have `bytes`, and `export_seconds` and `export_peak_mib` of the process that
+wrote and compared them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from common.files import read_json
 from common.results.readme import fill
 from common.results.records import results_dir
 from common.results.schema import NUMBER, SHARE, TEXT, VERSIONS, WHOLE, Each, Kind, Of, OrNone, check_fields
-from common.text_table import markdown
+from common.text_table import markdown, percent
 
 SCHEMA = 1
 Part = Mapping[str, Any]
@@ -46,7 +47,7 @@ LINES = {
 _SECONDS = Kind("a number of seconds above 0", lambda v: NUMBER.test(v) and v > 0)
 _FIGURES = {
     "median": _SECONDS, "minimum": _SECONDS, "processor": NUMBER, "peak_mib": WHOLE, "rounds": WHOLE,
-    "agreement": SHARE, "skipped": TEXT,
+    "agreement": SHARE, "skipped": TEXT, "bytes": WHOLE, "export_seconds": _SECONDS, "export_peak_mib": WHOLE,
 }  # fmt: skip
 BENCH = Of(
     {
@@ -102,7 +103,8 @@ def fill_readme(readme: Path | None = None) -> None:
 def section(bench: Mapping[str, Any] | None) -> str:
     """The section without its heading: seconds, processor seconds, peak memory, other measurements, and the machine."""
     parts = list(bench["parts"].values()) if bench else []
-    compared = [part for part in parts if FIRST in part["contestants"]]
+    exports = [part for part in parts if any("bytes" in figures for figures in part["contestants"].values())]
+    compared = [part for part in parts if FIRST in part["contestants"] and part not in exports]
     others = [part for part in parts if FIRST not in part["contestants"]]
     if not parts:
         return NONE_YET
@@ -121,6 +123,12 @@ def section(bench: Mapping[str, Any] | None) -> str:
             _table(compared, lambda figures, _: _number(figures["processor"])),
             "Peak memory of the process, MiB:",
             _table(compared, lambda figures, _: str(figures["peak_mib"]) if "peak_mib" in figures else "-"),
+        ]
+    if exports:
+        texts += [
+            "Exported files, a picture of 257x257, each run by its own program in its own process, beside the suite; "
+            "and the process that exported it, comparison included:",
+            _exports(exports),
         ]
     if others:
         header = ("what", "contestant", "seconds", "minimum", "processor seconds", "peak MiB")
@@ -198,6 +206,31 @@ def _rows(part: Part) -> list[list[str]]:
         ]
         for name, figures in part["contestants"].items()
     ]
+
+
+def _exports(parts: Iterable[Part]) -> str:
+    """The exported files of each network, after the suite itself."""
+    header = ("network", "file", "labels equal %", "MB", "seconds", "minimum", "peak MiB", "export seconds",
+              "export peak MiB")  # fmt: skip
+    rows = []
+    for part in parts:
+        for name, figures in part["contestants"].items():
+            if "median" not in figures:
+                continue
+            is_file = "bytes" in figures
+            rows.append(
+                [
+                    part["title"],
+                    COLUMNS.get(name, brief(name, 60)),
+                    percent(figures["agreement"]) if "agreement" in figures else "-",
+                    f"{figures['bytes'] / 1e6:.1f}" if is_file else "-",
+                    *(_number(figures[key]) for key in ("median", "minimum")),
+                    str(figures.get("peak_mib", "-")),
+                    _number(figures["export_seconds"]) if is_file else "-",
+                    str(figures["export_peak_mib"]) if is_file else "-",
+                ]
+            )
+    return markdown(header, rows, numbers=True)
 
 
 def _skipped(parts: Iterable[Part]) -> str:

@@ -37,12 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def part_names(text: str) -> list[str]:
-    """Read the value of --only."""
-    names = text.replace(",", " ").split()
-    for name in names or [text]:
-        if name not in PARTS:
+    """Read the value of --only: names of parts, or their first words, such as export."""
+    names = {}
+    for name in text.replace(",", " ").split() or [text]:
+        found = [part for part in PARTS if part == name or part.startswith(f"{name}_")]
+        if not found:
             raise argparse.ArgumentTypeError(f"{name!r}: {nearest(name, PARTS)}there are {', '.join(PARTS)}")
-    return names
+        names |= dict.fromkeys(found)
+    return list(names)
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -176,7 +176,7 @@ def processes(commands: Mapping[str, Sequence[str] | str], rounds: int) -> dict[
                 continue
             time.sleep(PAUSE)
             try:
-                answer = _process(command)
+                answer = process(command)
             except CannotRun as error:
                 figures[name] = {"skipped": str(error)}
                 continue
@@ -188,7 +188,8 @@ def processes(commands: Mapping[str, Sequence[str] | str], rounds: int) -> dict[
     return {name: figures[name] for name in commands}
 
 
-def _process(command: Sequence[str]) -> dict[str, float]:
+def process(command: Sequence[str]) -> dict[str, float]:
+    """Figures of one whole process. Raises CannotRun with its last line when it fails."""
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)

@@ -1,7 +1,7 @@
-"""`python -m tests.bench.export NETWORK FOLDER`: drawn weights, and the same network as an ONNX file.
+"""`python -m tests.bench.export NETWORK FOLDER [onnx]`: drawn weights, and the same network as an ONNX file.
 
-`weights.npz` is for the product. `model.onnx` is for the peers: from a picture of a fixed size, uint8 [h, w, 3], to its
-label map, uint8 [h, w], with batch norm folded into the convolutions.
+`weights.npz` is for the product. `model.onnx`, if asked for, is for the peers: from a picture of a fixed size,
+uint8 [h, w, 3], to its label map, uint8 [h, w], with batch norm folded into the convolutions.
 """
 
 import sys
@@ -20,8 +20,8 @@ from tests.bench.networks import NETWORKS, PICTURE, Network
 OPSET = 17
 
 
-def export(network: Network, folder: Path) -> None:
-    """Write the two files into `folder`."""
+def export(network: Network, folder: Path, for_peers: bool) -> None:
+    """Write the two files into `folder`; without `for_peers` the weights alone."""
     recipe = network.recipe().at_evaluation()
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         picture = tf.placeholder(tf.uint8, [*PICTURE, 3], name="picture")
@@ -38,6 +38,8 @@ def export(network: Network, folder: Path) -> None:
         variables = tf.global_variables()
         values = session.run({v.op.name: v for v in variables})
         np.savez(folder / "weights.npz", **values)
+        if not for_peers:
+            return
         frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [label.op.name])
     model, _ = tf2onnx.convert.from_graph_def(
         frozen, input_names=["picture:0"], output_names=["label:0"], opset=OPSET
@@ -46,4 +48,4 @@ def export(network: Network, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    export(NETWORKS[sys.argv[1]], Path(sys.argv[2]))
+    export(NETWORKS[sys.argv[1]], Path(sys.argv[2]), sys.argv[3:] == ["onnx"])

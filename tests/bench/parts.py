@@ -17,14 +17,17 @@ from common.data.lists import read_split
 from common.data.masks import read_pair
 from common.data.sets.voc import VOC2012
 from common.data.shards import build
+from common.export.folder import size_in_bytes
+from common.export.interface import FILES, FIXED_SIZE
 from common.paths import ROOT
-from tests.bench.contest import NOT_INSTALLED, PEERS, CannotRun, Contestant, contest, processes
+from tests.bench.contest import NOT_INSTALLED, PEERS, CannotRun, Contestant, contest, process, processes
 from tests.bench.networks import NETWORKS, PICTURE
 from tests.conftest import SHARED
 
 PEER_PACKAGES = ("onnxruntime", "openvino", "torch", "onnx2torch", "onnx")
 SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 LARGE = (4000, 3000)  # width, height
+EXPORTED = (257, 257)  # the pictures of exported files
 NOISE = 4  # levels of 255; makes JPEGs of quality 95 as large as VOC's
 Figures = dict[str, Any]
 
@@ -55,9 +58,9 @@ class Workshop:
         if network not in self._exported:
             folder = self.folder / network
             folder.mkdir()
-            if failed := _failure([sys.executable, "-m", "tests.bench.export", network, str(folder)]):
+            why, words = ("", ["onnx"]) if self.installed else (NOT_INSTALLED, [])
+            if failed := _failure([sys.executable, "-m", "tests.bench.export", network, str(folder), *words]):
                 raise CannotRun(failed)
-            why = "" if self.installed else NOT_INSTALLED
             self._exported[network] = str(folder / "weights.npz"), str(folder / "model.onnx"), why
         return self._exported[network]
 
@@ -134,6 +137,31 @@ def one_picture(network: str) -> Callable[[Workshop], Figures]:
             "torch bf16": peer("torch", "torch", precision="bf16"),
         }
         return shop.contest(contestants, without=why)
+
+    return measure
+
+
+def exports(network: str) -> Callable[[Workshop], Figures]:
+    """A network's exported files: what writing each takes, and its label map of one picture, run by its own program."""
+
+    def measure(shop: Workshop) -> Figures:
+        chosen, weights, picture = NETWORKS[network], shop.exported(network)[0], shop.picture(EXPORTED)
+        folder, written, contestants = shop.folder / f"{network}_exports", {}, {}
+        command = [sys.executable, "-m", f"reproductions.{chosen.reproduction}", "export", "--checkpoint", weights]
+        command += ["--out", str(folder), "--limit", "1", "--quiet", *chosen.settings()]
+        for name, file in FILES.items():
+            size = ["--size", "x".join(map(str, EXPORTED))] if name in FIXED_SIZE else []
+            taken = process([*command, "--format", name, *size])
+            written[name] = {
+                "bytes": size_in_bytes(folder / file),
+                "export_seconds": round(taken["seconds"], 2),
+                "export_peak_mib": taken["peak_mib"],
+            }
+            fields = {"name": name, "path": str(folder / file), "picture": picture}
+            contestants[name] = Contestant("tests.bench.exported:label", fields)
+        suite = Contestant("tests.bench.product:label", {"network": network, "weights": weights, "picture": picture})
+        figures = shop.contest({"product": suite} | contestants)
+        return {name: found | written.get(name, {}) for name, found in figures.items()}
 
     return measure
 
@@ -276,6 +304,8 @@ PARTS = {
     **{f"update_{n}": Part(f"update, 2 crops of 513: {NETWORKS[n].title}", training(n, 2, 513))
        for n in ("mobilenetv2_os16", "xception65")},
     **{f"crf_{w}x{h}": Part(f"dense CRF, {w}x{h}, 21 classes", crf(w, h)) for w, h in ((500, 375), (2048, 1024))},
+    **{f"export_{n}": Part(NETWORKS[n].title, exports(n))
+       for n in ("largefov", "resnet101", "resnet50", "mobilenetv2_os16", "xception65", "simplified")},
     "dilation": Part("513x513: v2 ResNet-101, native or decomposed dilation", dilation),
     "ops": Part("update, 2 crops of 321: v2 ResNet-101, ops in order or side by side", ops),
     "input_sample": Part("input: sample pictures, crops of 145", sample_input),

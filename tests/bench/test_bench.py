@@ -156,6 +156,13 @@ def test_only_keeps_the_other_parts(two_parts, capsys):
     assert command.main(["--only", "one, two"]) == 0
 
 
+def test_only_takes_the_first_words_of_parts():
+    names = command.part_names("export ops")
+    assert names[-1] == "ops"
+    assert len(names) > 5
+    assert all(name.startswith("export_") for name in names[:-1])
+
+
 def test_a_run_that_fails_or_stops_leaves_the_file(two_parts, capsys):
     assert command.main([]) == 0
     before = speed.bench_path().read_bytes()

@@ -51,6 +51,18 @@ def rows(text: str, begin: str) -> list[list[str]]:
     ]
 
 
+def test_exported_files_have_a_table_of_their_own(bench):
+    files = {"bytes": 6_235_989, "export_seconds": 9.87, "export_peak_mib": 1209}
+    contestants = {"product": figures(0.5, agreement=1.0), "onnx": figures(0.25, 447, agreement=0.9999, **files)}
+    alone = speed.section({"parts": {"export_simplified": part("simplified", contestants)}})
+    assert rows(alone, "simplified") == [
+        ["simplified", "suite", "100.00", "-", "0.500", "0.250", "100", "-", "-"],
+        ["simplified", "onnx", "99.99", "6.2", "0.250", "0.125", "447", "9.87", "1209"],
+    ]
+    bench["parts"]["export_simplified"] = part("simplified", contestants)
+    assert len(rows(speed.section(bench), "simplified")) == 2
+
+
 def test_medians_stand_beside_the_products(bench):
     text = speed.section(bench)
     assert rows(text, " |") == 3 * [["", "suite", "suite, bf16", "ONNX Runtime", "torch"]]
