@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import flatbuffers
 import numpy as np
 
-from common.export.interface import INPUT, LABELS, PROBABILITIES, SCORES
+from common.engines.interface import INPUT, LABELS, PROBABILITIES, SCORES
 from common.tf1 import lite_schema
 
 KEY, IDENTIFIER, PARSER = "TFLITE_METADATA", b"M001", "1.0.0"

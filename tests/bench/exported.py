@@ -1,12 +1,11 @@
 """The exported files' side of the contests: each file is run by its own program, as a user of the file would run it."""
 
-import atexit
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from common.export.interface import INPUT, LABELS
+from common.engines.interface import INPUT, LABELS
 
 
 def label(name: str, path: str, picture: str) -> Callable[[], np.ndarray]:
@@ -16,13 +15,11 @@ def label(name: str, path: str, picture: str) -> Callable[[], np.ndarray]:
     """
     pixels = np.load(picture)
     if name == "onnx":
-        import onnxruntime
+        from common.engines.onnx_runtime import OnnxRuntime
 
-        engine = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return lambda: engine.run([LABELS], {INPUT: pixels[None]})[0][0].astype(np.uint8)
-    from common.export.formats import ENGINES
+        engine = OnnxRuntime(Path(path))
+    else:
+        from common.export.formats import ENGINES
 
-    engine = ENGINES[name](Path(path))
-    atexit.register(engine.__exit__, None, None, None)
-    run = engine.__enter__()
-    return lambda: run(pixels)[LABELS].astype(np.uint8)
+        engine = ENGINES[name](Path(path))
+    return lambda: engine.run({INPUT: pixels[None]}, [LABELS])[0][0].astype(np.uint8)

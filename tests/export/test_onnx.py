@@ -8,10 +8,11 @@ import onnx
 import pytest
 import tf2onnx
 
+from common.engines.interface import INPUT, OUTPUTS, SCORES
 from common.export import formats
 from common.export.constants import split_constants
 from common.export.graph import for_other_programs, frozen_graph
-from common.export.interface import INPUT, OUTPUTS, SCORES, Options
+from common.export.interface import Options
 from common.nets import layers
 from common.nets.network import Outputs
 from common.tf1 import slim, tf
@@ -106,7 +107,7 @@ def test_the_values_are_those_of_the_graph(weights, tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(plain, name="")
         wanted = session.run(f"{SCORES}:0", {f"{INPUT}:0": picture[None]})[0]
-    with formats.ENGINES["onnx"](tmp_path / "m.onnx") as run:
-        given = run(picture)
-    assert set(given) == set(OUTPUTS)
-    np.testing.assert_allclose(given[SCORES], wanted, atol=1e-5 * abs(wanted).max())
+    with formats.ENGINES["onnx"](tmp_path / "m.onnx") as engine:
+        assert {port.name for port in engine.outputs} == set(OUTPUTS)
+        (given,) = engine.run({INPUT: picture[None]}, [SCORES])
+    np.testing.assert_allclose(given[0], wanted, atol=1e-5 * abs(wanted).max())

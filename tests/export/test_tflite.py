@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from common.export.interface import OUTPUTS
+from common.engines.interface import OUTPUTS
 from common.tf1 import lite_schema, tf
 from tests.conftest import SHARED
 from tests.helpers import tiny
