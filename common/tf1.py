@@ -155,7 +155,7 @@ _steer_batch_norm()
 
 
 def op_definition(op: str) -> Any:
-    """What TensorFlow knows of the op with this name; None for an unknown one."""
+    """The definition of the op with this name; None where TensorFlow has none."""
     return _op_def_registry.get(op)
 
 

@@ -150,7 +150,7 @@ class Roles:
         return None
 
     def describe(self) -> str:
-        """What the file fixes, for protocols: `uint8 513x513, labels`."""
+        """The words of what the file fixes, for protocols: `takes pixels, 513x513; gives labels`."""
         names = {LABELS: "labels", PROBABILITIES: "probabilities", SCORES: "scores"}
         size = "any size" if self.size is None else "x".join(map(str, self.size))
         quantised = f" in {self.picture.dtype}" if self.picture.is_integer and not self.takes_pixels else ""
@@ -159,7 +159,7 @@ class Roles:
 
 
 def find_roles(engine: Engine, named: Mapping[str, str], source: str) -> Roles:
-    """What the inputs and outputs of a file mean: by the names that the caller gives, by ours, or by their shapes.
+    """Tell what the inputs and outputs of a file mean: by the names that the caller gives, by ours, or by their shapes.
 
     Args:
       engine: has loaded the file.

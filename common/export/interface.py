@@ -1,4 +1,4 @@
-"""What an export writes: the names of its files, what each format can do, and the options of the writers."""
+"""The interface of exports: the names of its files, what each format can do, and the options of the writers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
