@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.console import say
-from common.engines.network_file import NetworkFile, open_weights
+from common.engines.network_file import NetworkFile
 from common.errors import UserError
+from common.export.cache import CachedNetwork
 from common.paths import ROOT
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import apply_settings, check_settings
 from common.words import some
 
 if TYPE_CHECKING:
-    from common.inference.file_segmenter import FileSegmenter
-    from common.inference.segmenter import Segmenter
+    from common.inference.base import BaseSegmenter
     from common.nets.network import Network
     from common.weights.weights import Weights
 
@@ -68,7 +68,7 @@ class Reproduction:
         """The package that `python -m` runs."""
         return self.module.removesuffix(".model")
 
-    def segmenter(self, checkpoint: str | Path, **settings: Any) -> "Segmenter | FileSegmenter":
+    def segmenter(self, checkpoint: str | Path, engine: str | None = None, **settings: Any) -> "BaseSegmenter":
         """Open weights, ready to segment pictures: what `predict` and `evaluate` run.
 
             with v3plus.segmenter("model.ckpt", eval_output_stride=16, crf=True) as segmenter:
@@ -76,18 +76,25 @@ class Reproduction:
 
         Args:
           checkpoint: weights, or a network's file, of any format that `--checkpoint` takes.
+          engine: what runs the network: tensorflow, onnxruntime, openvino, or auto for the fastest that gives
+            TensorFlow's labels on the first picture. By default one that was prepared before, else TensorFlow.
           settings: recipe fields, as `--set` takes them; `variant` chooses the recipe to start from.
 
         Raises:
           UserError: no such weights, weights that don't fit, an unknown field or a wrong value.
         """
+        from common.export.choice import Choice, opened
+
         texts = [f"{name}={format_value(value)}" for name, value in settings.items()]
         check_settings(self.variants, texts)
-        weights = open_weights(checkpoint)
-        return self.open_segmenter(weights, self.recipe_to_run(texts, weights))
+        return opened(Choice(self, checkpoint, texts, engine=engine))
 
-    def open_segmenter(self, weights: "Weights | NetworkFile", recipe: Recipe) -> "Segmenter | FileSegmenter":
-        """Open weights, or a network's file, by a recipe of `recipe_to_run`."""
+    def open_segmenter(self, weights: "Weights | NetworkFile | CachedNetwork", recipe: Recipe) -> "BaseSegmenter":
+        """Open weights, a network's file, or the cache's network by a recipe of `recipe_to_run`."""
+        if isinstance(weights, CachedNetwork):
+            from common.export.choice import open_cached
+
+            return open_cached(self, weights, recipe)
         if isinstance(weights, NetworkFile):
             from common.inference.file_segmenter import FileSegmenter
 

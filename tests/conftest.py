@@ -36,6 +36,13 @@ def results_dir(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An engine cache of the test's own, also for the processes it starts."""
+    monkeypatch.setenv("DEEPLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def sample_set(tmp_path_factory):
     """The drawn sample set."""

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from common import program
-from common.commands.options import add_data, add_inference, with_protocol
+from common.commands.options import add_data, add_inference, choose
 from common.console import say, show
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
 from common.data.figures import add_png_note, refuse_foreign
-from common.data.lists import no_class_error, open_data
+from common.data.lists import check_classes, no_class_error, open_data
 from common.data.masks import save_label_png
 from common.data.split import Split
-from common.engines.network_file import NetworkFile, open_weights
+from common.engines.network_file import NetworkFile
 from common.errors import UserError, quoted
+from common.export.cache import CachedNetwork
+from common.export.choice import TENSORFLOW
 from common.files import atomic, check_writable, refuse_foreign_json, write_text
 from common.inference import trimap
 from common.inference.evaluation import evaluate
@@ -37,7 +39,7 @@ PANELS_FOLDER = "results"  # of --save-results
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add the options of `evaluate`."""
     add_data(parser, "val_split")
-    add_inference(parser, reproduction)
+    add_inference(parser, reproduction, TENSORFLOW)
     parser.add_argument("--limit", type=program.whole_number(1), metavar="N", help="only the first N pictures")
     parser.add_argument(
         "--save-results", action="store_true",
@@ -70,13 +72,15 @@ def _widths(text: str) -> tuple[int, ...]:
 def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
     """Evaluate, record, and print the figures."""
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
-    weights = open_weights(args.checkpoint)
-    recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    split = data.split_for(recipe, args.split or recipe.val_split)
-    if split.card.source:
-        recipe = recipe.derive(dataset=split.card.source)
+    choice = choose(reproduction, args, TENSORFLOW)
+    split = data.split_for(choice.recipe, args.split or choice.recipe.val_split)
     check_writable(args.out, f"--out {args.out}")
     _refuse_foreign_results(split, args)
+    check_classes(choice.recipe, split.card)
+    choice.settle((split.read(index)[0] for index in range(len(split.pairs[: args.limit]))), args.quiet)
+    weights, recipe = choice.weights, choice.recipe
+    if split.card.source:
+        recipe = recipe.derive(dataset=split.card.source)
     metrics, record = evaluate_and_record(
         reproduction, recipe, split, weights, args.out,
         trimap_widths=args.trimap, limit=args.limit, val_seen=args.val_seen, quiet=args.quiet,
@@ -125,7 +129,7 @@ def evaluate_and_record(
     reproduction: Reproduction,
     recipe: Recipe,
     split: Split,
-    weights: Weights | NetworkFile,
+    weights: Weights | NetworkFile | CachedNetwork,
     out: Path,
     *,
     trimap_widths: Sequence[int] = (),

@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from common.console import say
 from common.data.card import DatasetCard
 from common.data.own import DATASET_FILE, training_settings
 from common.data.sample import SAMPLE
 from common.errors import UserError, brief
+from common.export.choice import AUTO, ENGINES, Choice
 from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
 from common.weights.weights import Weights
@@ -69,11 +70,14 @@ def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction, fil
         help="scales to fuse: numbers with commas between them and no blanks, such as 0.5,0.75,1",
     )
     parser.add_argument("--flip", action="store_true", default=None, help="fuse with the mirrored picture too")
-    parser.set_defaults(crf=None, precision=None, engine=None)
+    parser.set_defaults(crf=None, precision=None)
 
 
-def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
-    """Add what evaluate and predict share: `add_network`, the CRF and the precision."""
+def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction, default: str) -> None:
+    """Add what evaluate and predict share: `add_network`, the CRF, the precision and the engine.
+
+    `default` says in words which engine is taken without `--engine`.
+    """
     add_network(parser, reproduction, files=True)
     parser.add_argument("--crf", action="store_true", default=None, help="refine by the dense CRF")
     parser.add_argument(
@@ -81,8 +85,9 @@ def add_inference(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         help="what the network computes in (default: the recipe's, fp32)",
     )  # fmt: skip
     parser.add_argument(
-        "--engine", choices=get_args(field_types(Recipe)["engine"]), help="what runs the network (default: tensorflow)"
-    )
+        "--engine", choices=ENGINES,
+        help=f"what runs the network; {AUTO}: the fastest that gives TensorFlow's labels (default: {default})",
+    )  # fmt: skip
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -93,10 +98,19 @@ def _scales(text: str) -> tuple[float, ...]:
 
 
 def with_protocol(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe with the protocol that `--scales`, `--flip`, `--crf` and `--precision` ask for."""
-    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision,
-               "engine": args.engine}  # fmt: skip
-    return recipe.derive(**{k: v for k, v in changes.items() if v is not None})
+    """The recipe with the protocol that flags ask for."""
+    return recipe.derive(**protocol_changes(args))
+
+
+def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe fields that `--scales`, `--flip`, `--crf` and `--precision` ask for."""
+    changes = {"eval_scales": args.scales, "eval_flip": args.flip, "crf": args.crf, "precision": args.precision}
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def choose(reproduction: Reproduction, args: argparse.Namespace, default: str) -> Choice:
+    """The checkpoint, the recipe and the engine that the arguments ask for."""
+    return Choice(reproduction, args.checkpoint, args.settings, protocol_changes(args), args.engine, default)
 
 
 def dataset_of(weights: Weights, recipe: Recipe) -> str:

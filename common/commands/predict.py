@@ -4,14 +4,14 @@ import argparse
 import dataclasses
 
 from common import program
-from common.commands.options import add_inference, dataset_of, with_protocol
+from common.commands.options import add_inference, choose, dataset_of
 from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.sets.voc import voc_palette
-from common.engines.network_file import open_weights
+from common.export.choice import PREPARED
 from common.files import check_writable
-from common.inference.prediction import array_endings, classes_line, find_pictures, predict, refuse_collisions
+from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
 from common.reproduction import Reproduction
 
 ABOUT = "label maps and overlays of pictures"
@@ -20,7 +20,7 @@ ABOUT = "label maps and overlays of pictures"
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add the options of `predict`."""
     parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
-    add_inference(parser, reproduction)
+    add_inference(parser, reproduction, "one that an earlier run prepared, else tensorflow")
     parser.add_argument(
         "--save-logits", action="store_true",
         help="also write <stem>.npy: the network's scores at scale 1, float32 [h / stride, w / stride, classes]",
@@ -43,14 +43,14 @@ def with_names(card: DatasetCard, classes: int) -> DatasetCard:
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Segment every picture; returns the exit status: 2 when one of them failed."""
     pictures = find_pictures(args.pictures)
-    weights = open_weights(args.checkpoint)
-    recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
-    card = with_names(card_by_name(dataset_of(weights, recipe)), recipe.num_classes)
+    choice = choose(reproduction, args, PREPARED)
+    card = with_names(card_by_name(dataset_of(choice.weights, choice.recipe)), choice.recipe.num_classes)
     refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 
     found: list[str] = []
-    with reproduction.open_segmenter(weights, recipe) as segmenter:
+    choice.settle(readable(pictures), args.quiet)
+    with choice.open() as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, quiet=args.quiet,

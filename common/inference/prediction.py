@@ -1,7 +1,8 @@
 """Prediction: write label maps and overlays of pictures, folders and globs."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,13 @@ def find_pictures(arguments: Sequence[str]) -> list[Path]:
             raise UserError(f"{brief(argument)}: {what}")
         found.update(dict.fromkeys(pictures))
     return list(found)
+
+
+def readable(pictures: Iterable[Path]) -> Iterator[np.ndarray]:
+    """The pixels of the pictures that can be read, uint8 [h, w, 3]."""
+    for path in pictures:
+        with contextlib.suppress(UserError, MemoryError):
+            yield read_image(path)
 
 
 def predict(

@@ -10,6 +10,7 @@ from common.results.code_meaning import Code, Statement, Symbol, is_talk
 # Where every evaluation starts, besides the reproduction's own network and recipes.
 EVALUATION: tuple[Symbol, ...] = (
     ("common.data.lists", "open_split"),
+    ("common.engines.network_file", "open_weights"),
     ("common.inference.evaluation", "evaluate"),
     ("common.inference.segmenter", "Segmenter"),
     ("common.reproduction", "Reproduction"),
@@ -19,8 +20,15 @@ EVALUATION: tuple[Symbol, ...] = (
 ENGINES: tuple[Symbol, ...] = (
     ("common.inference.file_segmenter", "FileSegmenter"),
     ("common.engines.network_file", "NetworkFile"),
+    ("common.export.choice", "Choice"),
+    ("common.export.prepare", "write_entry"),
 )
-ENGINE_MODULES = ("common.engines.", "common.export.", "common.inference.file_segmenter.")
+ENGINE_MODULES = (
+    "common.engines.",
+    "common.export.",
+    "common.inference.file_segmenter.",
+    "common.inference.engine_segmenter.",
+)
 PROGRAMS = ("__init__", "__main__", "demo")  # modules of a package that start programs and compute nothing
 
 

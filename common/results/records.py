@@ -12,12 +12,13 @@ import re
 import resource
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.data.split import NAMES, Split
 from common.errors import UserError, brief
+from common.export.cache import CachedNetwork
 from common.files import json_text, read_json, write_text
 from common.paths import ROOT, slug
 from common.recipe.recipe import Recipe
@@ -147,7 +148,8 @@ def write_record(
         "command": _public(command),
         "code": code_version(reproduction.module, recipe.by_engine),
         "commit": commit(),
-        "versions": versions(),
+        "versions": versions(() if recipe.engine == "tensorflow" else (recipe.engine,)),
+        **_engine(recipe, weights),
         "cpu": cpu(),
         "cores": os.cpu_count(),
     }
@@ -312,11 +314,20 @@ def commit() -> str | None:
         return None
 
 
-def versions() -> dict[str, str]:
+def _engine(recipe: Recipe, weights: Weights) -> dict[str, Any]:
+    """The field `engine`: how the label maps of the engine that ran a checkpoint compare with TensorFlow's."""
+    if not isinstance(weights, CachedNetwork):
+        return {}
+    found = weights.entry.comparison(recipe.engine, recipe.precision)
+    return {"engine": {"agreement": found.agreement, "pictures": found.pictures, "pixels": found.pixels}}
+
+
+def versions(others: Sequence[str] = ()) -> dict[str, str]:
+    """The versions of Python, of PACKAGES and of other packages that are installed."""
     import importlib.metadata  # here: only a new record needs it
 
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *others):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,0 +1,96 @@
+"""Programs that run an exported network straight from its file: ONNX Runtime and OpenVINO, without TensorFlow."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+Run = Callable[[np.ndarray], np.ndarray]  # the input -> the output
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that runs ONNX files.
+
+    Attributes:
+      title: what messages call it.
+      package: of Python, and of the registry.
+      precisions: in which it computes.
+      load: a file with one input and one output, and a precision -> what runs it.
+      installing: how it is installed.
+    """
+
+    title: str
+    package: str
+    precisions: tuple[str, ...]
+    load: Callable[[Path, str], Run]
+    installing: str
+
+    @property
+    def is_installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The version that is installed; empty when there is none."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def check(self, precision: str) -> None:
+        """Raise UserError when it is not installed, or does not compute in this precision."""
+        if not self.is_installed:
+            raise UserError(f"--engine {self.package}: {self.title} is not installed; {self.installing} installs it")
+        if precision not in self.precisions:
+            others = " or ".join(p.package for p in PROGRAMS.values() if precision in p.precisions)
+            raise UserError(
+                f"--precision {precision}: {self.title} computes in {' and '.join(self.precisions)} alone; leave it "
+                f"out, or take --engine tensorflow{f' or {others}' if others else ''}"
+            )
+
+
+def load_onnxruntime(model: Path, precision: str) -> Run:
+    """Load a file into ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors are raised, too
+    options.enable_mem_pattern = False  # pictures have many sizes; plans of memory are for one
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+    return lambda values: session.run([wanted.name], {given.name: values})[0]
+
+
+OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16"}  # precision -> what OpenVINO calls it
+
+
+def load_openvino(model: Path, precision: str) -> Run:
+    """Load a file into OpenVINO, for one picture at a time."""
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    import openvino
+
+    core = openvino.Core()
+    # By itself it computes in bfloat16 where the CPU can.
+    how = {"INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision], "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(core.read_model(str(model)), "CPU", how).create_infer_request()
+
+    def run(values: np.ndarray) -> np.ndarray:
+        request.infer([values])
+        return request.get_output_tensor(0).data.copy()  # its memory is the next picture's
+
+    return run
+
+
+# The recipe's engine -> the program; TensorFlow is none of them.
+PROGRAMS = {
+    "onnxruntime": Program("ONNX Runtime", "onnxruntime", ("fp32",), load_onnxruntime, "make setup"),
+    "openvino": Program("OpenVINO", "openvino", ("fp32", "bf16"), load_openvino, "make setup ENGINES=1"),
+}

@@ -1,0 +1,309 @@
+"""Which engine runs a checkpoint: TensorFlow, or one that the cache has the network for and that gives its labels.
+
+`find` settles the recipe, and does without TensorFlow where the cache has an entry; `settle` exports and compares.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from common.console import say
+from common.engines.interface import OUTPUTS, EngineError
+from common.engines.network_file import NetworkFile, format_of, open_weights
+from common.engines.programs import PROGRAMS
+from common.errors import UserError
+from common.export import cache
+from common.export.cache import LEAST_AGREEMENT, CachedNetwork, Comparison, Entry, Request
+from common.inference.base import BaseSegmenter, Picture, pixels_of
+from common.inference.engine_segmenter import EngineSegmenter, fits
+from common.recipe.recipe import Recipe
+from common.text_table import percent
+from common.weights.weights import Weights
+
+TENSORFLOW, AUTO = "tensorflow", "auto"
+ENGINES = (TENSORFLOW, *PROGRAMS, AUTO)  # what people choose from
+PREPARED = "prepared"  # where nobody chose: an engine that an earlier run has prepared, else TensorFlow
+COMPARED = 3  # pictures that an engine and TensorFlow both segment
+Opened = Weights | NetworkFile | CachedNetwork
+
+
+class Runnable(Protocol):
+    """The part of a Reproduction that is needed here."""
+
+    name: str
+    module: str
+    variants: Mapping[str, Recipe]
+    default_variant: str
+
+    def recipe_to_run(self, settings: list[str], weights: Opened) -> Recipe: ...
+
+    def open(self, weights: Opened, recipe: Recipe) -> BaseSegmenter: ...
+
+    def load_network(self) -> Any: ...
+
+
+class Choice:
+    """A checkpoint, its recipe, and the engine that runs it.
+
+    Attributes:
+      weights: opened, or the cache's entry in their place.
+      recipe: with the engine that was chosen so far.
+
+    """
+
+    def __init__(
+        self,
+        reproduction: Runnable,
+        checkpoint: str | Path,
+        settings: Sequence[str],
+        changes: Mapping[str, Any] | None = None,
+        engine: str | None = None,
+        default: str = PREPARED,
+    ):
+        """Find the recipe.
+
+        Args:
+          reproduction: whose network it is.
+          checkpoint: weights, or a network's file, which runs as it is.
+          settings: `key=value` settings, as of `--set`.
+          changes: recipe fields that flags change.
+          engine: one of ENGINES; None leaves it to the settings, and then to the default.
+          default: TENSORFLOW, or PREPARED.
+
+        Raises UserError as `recipe_to_run` does, and for an engine that is not installed or lacks the precision.
+        """
+        self._reproduction, self._settings = reproduction, [text for text in settings if not _of_engine(text)]
+        given = [text.partition("=")[2].strip() for text in settings if _of_engine(text)]
+        asked = engine or (given[-1] if given else None)
+        self._wanted, self._changes = asked or default, dict(changes or {})
+        self._precision = self._changes.pop("precision", None)
+        self._request: Request | None = None
+        if format_of(Path(checkpoint)):
+            self._open(checkpoint)
+            self.recipe = self.recipe.derive(engine=asked if asked not in (None, AUTO) else self.recipe.engine)
+            return
+        if self._wanted in PROGRAMS:
+            PROGRAMS[self._wanted].check(self._precision or "fp32")
+        if self._wanted != TENSORFLOW:
+            self._find(checkpoint)
+        if self._request is None or not self._take_entry(cache.find(self._request)):
+            self._open(checkpoint)
+
+    def _find(self, checkpoint: str | Path) -> None:
+        place = cache.place_of(checkpoint)
+        if place.is_file() or place.with_name(f"{place.name}.index").is_file():
+            names = self._reproduction.name, self._reproduction.module
+            self._request = Request(*names, place, tuple(self._settings), self._changes)
+
+    def _take_entry(self, entry: Entry | None) -> bool:
+        """Take an entry in place of the weights, if there is one that was compared with an engine that is wanted."""
+        if entry is None:
+            return False
+        kind = type(self._reproduction.variants[self._reproduction.default_variant])
+        recipe = self._with_precision(kind.from_json(entry.recipe, str(entry.folder)))
+        engine = self._fastest(entry, recipe.precision)
+        if engine is None or (self._wanted == AUTO and self._left(entry, recipe.precision)):
+            return False
+        self.weights, self.recipe = CachedNetwork(self._request.checkpoint, entry), recipe.derive(engine=engine)
+        return True
+
+    def _open(self, checkpoint: str | Path) -> None:
+        self.weights = open_weights(checkpoint)
+        recipe = self._reproduction.recipe_to_run(self._settings, self.weights)
+        self._whole = recipe.derive(**self._changes)  # without the precision: an entry is of all
+        self.recipe = self._with_precision(self._whole)
+        if self._wanted in PROGRAMS and isinstance(self.weights, Weights):
+            PROGRAMS[self._wanted].check(self.recipe.precision)
+
+    def _with_precision(self, recipe: Recipe) -> Recipe:
+        return recipe.derive(precision=self._precision) if self._precision else recipe
+
+    def _fastest(self, entry: Entry, precision: str) -> str | None:
+        """The fastest of the wanted engines that are installed and gave TensorFlow's labels."""
+        found = [name for name in self._candidates(precision) if entry.agrees(name, precision)]
+        return min(found, key=lambda name: entry.comparison(name, precision).seconds, default=None)
+
+    def _candidates(self, precision: str) -> list[str]:
+        if self._wanted in PROGRAMS:
+            return [self._wanted]
+        able = [name for name, program in PROGRAMS.items() if precision in program.precisions and program.is_installed]
+        return able if self._wanted in (AUTO, PREPARED) else []
+
+    def _left(self, entry: Entry, precision: str) -> list[str]:
+        """The candidates that were not compared yet."""
+        return [name for name in self._candidates(precision) if entry.comparison(name, precision) is None]
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether `settle` compares engines on pictures."""
+        return isinstance(self.weights, Weights) and self._wanted in (AUTO, *PROGRAMS)
+
+    def settle(self, pictures: Iterable[np.ndarray], quiet: bool = False) -> None:
+        """Export and compare on the first pictures, uint8 [h, w, 3], where that was not done; say what runs.
+
+        Raises UserError when an engine was asked for by name and cannot run the network, or gives other labels.
+        """
+        if self.needs_pictures:
+            try:
+                self._prepare(pictures, quiet)
+            except (UserError, OSError) as error:
+                is_disk = isinstance(error, OSError)
+                text = f"{cache.TITLE.format(cache.cache_folder())}: {error.strerror}" if is_disk else str(error)
+                if self._wanted != AUTO:
+                    raise UserError(text) from None
+                say(f"{text}; TensorFlow runs the network", quiet)
+        if isinstance(self.weights, CachedNetwork):
+            say(described(self.recipe, self.weights), quiet)
+
+    def _prepare(self, pictures: Iterable[np.ndarray], quiet: bool) -> None:
+        from common.export.prepare import write_entry
+
+        weights, recipe = self.weights, self.recipe
+        with cache.held(self._request.key()) as folder:
+            entry = cache.read(folder)
+            if entry is None:
+                say("preparing the network for other engines, once; this takes a while", quiet)
+                entry = write_entry(folder, self._reproduction.load_network(), self._whole, weights)
+            self._compare(entry, list(itertools.islice((p for p in pictures if fits(p, recipe)), COMPARED)), quiet)
+            entry.save()
+        if not self._take_entry(entry):
+            self._refuse(entry, recipe.precision, quiet)
+
+    def _compare(self, entry: Entry, pictures: Sequence[np.ndarray], quiet: bool) -> None:
+        """Compare the engines that were not compared yet."""
+        from common.export.prepare import compare
+
+        precision = self.recipe.precision
+        left = self._left(entry, precision)
+        if not left:
+            return
+        if not pictures:
+            raise UserError("there is no picture to compare engines on that they can take")
+        plain = self.recipe.derive(engine=TENSORFLOW, precision="fp32", crf=False)
+        with self._reproduction.open(self.weights, plain) as reference:
+            for name in left:
+                try:
+                    found = compare(entry, name, self.recipe, reference, pictures)
+                except EngineError as error:
+                    if self._wanted != AUTO:
+                        raise UserError(f"{PROGRAMS[name].title} cannot run this network ({error}); --engine "
+                                        f"tensorflow does") from None  # fmt: skip
+                    say(f"{PROGRAMS[name].title} cannot run this network ({error})", quiet)
+                    found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
+                entry.comparisons[f"{name} {precision}"] = found
+
+    def _refuse(self, entry: Entry, precision: str, quiet: bool) -> None:
+        """Say why no engine is taken. Raises UserError for one that was asked for by name."""
+        for name in self._candidates(precision):
+            found = entry.comparison(name, precision)
+            if not found or not found.pictures:
+                continue  # it was said when it was tried
+            text = (
+                f"{PROGRAMS[name].title} gives TensorFlow's label on {_share(found)} of the pixels of "
+                f"{_pictures(found)}, below {100 * LEAST_AGREEMENT[precision]:g} %"
+            )
+            if self._wanted != AUTO:
+                raise UserError(f"--engine {name}: {text}; take --engine tensorflow")
+            say(text, quiet)
+        say("TensorFlow runs the network", quiet)
+
+    def open(self) -> BaseSegmenter:
+        """Open the segmenter."""
+        if isinstance(self.weights, CachedNetwork):
+            return open_cached(self._reproduction, self.weights, self.recipe)
+        return self._reproduction.open(self.weights, self.recipe)
+
+
+def open_cached(reproduction: Runnable, network: CachedNetwork, recipe: Recipe) -> BaseSegmenter:
+    """Open a network of the cache; TensorFlow opens the checkpoint when a picture is too large."""
+
+    def other() -> BaseSegmenter:
+        return reproduction.open(Weights(network.path), recipe.derive(engine=TENSORFLOW))
+
+    program, files = PROGRAMS[recipe.engine], {role: network.entry.path(role) for role in OUTPUTS}
+    try:
+        return EngineSegmenter(files, recipe, program, other)
+    except EngineError as error:
+        raise UserError(
+            f"{network.entry.folder}: {program.title} cannot load it ({error}); delete this folder, or take --engine "
+            f"tensorflow"
+        ) from None
+
+
+def opened(choice: Choice) -> BaseSegmenter:
+    """The segmenter of a choice, which is settled by its first picture where an engine must still be compared."""
+    if choice.needs_pictures:
+        return SettledByFirstPicture(choice)
+    choice.settle(())
+    return choice.open()
+
+
+class SettledByFirstPicture(BaseSegmenter):
+    """A segmenter whose engine is chosen when it gets its first picture: on that the engines are compared."""
+
+    def __init__(self, choice: Choice):
+        self._choice, self._opened, self._is_closed = choice, None, False
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._choice.recipe
+
+    def _for(self, picture: Picture) -> tuple[BaseSegmenter, np.ndarray]:
+        pixels = pixels_of(picture)
+        if self._is_closed:
+            raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
+        if self._opened is None:
+            self._choice.settle([pixels])
+            self._opened = self._choice.open()
+        return self._opened, pixels
+
+    def label(self, picture: Picture) -> np.ndarray:
+        """The class ids of a picture, uint8 [h, w]; see `Segmenter.label`."""
+        segmenter, pixels = self._for(picture)
+        return segmenter.label(pixels)
+
+    def logits(self, picture: Picture) -> np.ndarray:
+        """The network's scores at scale 1; see `Segmenter.logits`."""
+        segmenter, pixels = self._for(picture)
+        return segmenter.logits(pixels)
+
+    def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
+        """The label map and `logits`."""
+        segmenter, pixels = self._for(picture)
+        return segmenter.label_and_logits(pixels)
+
+    def without_crf(self, picture: np.ndarray) -> np.ndarray:
+        """The class probabilities before a CRF, float32 [h, w, classes]."""
+        segmenter, pixels = self._for(picture)
+        return segmenter.without_crf(pixels)
+
+    def close(self) -> None:
+        """Free the memory."""
+        self._is_closed = True
+        if self._opened:
+            self._opened.close()
+
+
+def _of_engine(setting: str) -> bool:
+    return setting.partition("=")[0].strip() == "engine"
+
+
+def described(recipe: Recipe, network: CachedNetwork) -> str:
+    """One line on the engine that runs a network of the cache."""
+    found, program = network.entry.comparison(recipe.engine, recipe.precision), PROGRAMS[recipe.engine]
+    how = "" if recipe.precision == "fp32" else f" in {recipe.precision}"
+    return (
+        f"{program.title} {program.version}{how} runs the network: TensorFlow's label on {_share(found)} of the pixels "
+        f"of {_pictures(found)}, {found.seconds:.3f} s a picture instead of {found.tensorflow_seconds:.3f} s"
+    )
+
+
+def _share(found: Comparison) -> str:
+    return f"{percent(found.agreement)} %"
+
+
+def _pictures(found: Comparison) -> str:
+    return f"{found.pictures} picture{'s' if found.pictures > 1 else ''}"

@@ -1,0 +1,90 @@
+"""Filling the engine cache: export a checkpoint's network, and compare the engines' label maps with TensorFlow's."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.engines.interface import OUTPUTS, engine_errors
+from common.engines.onnx_model import load_model, part_for
+from common.engines.programs import PROGRAMS
+from common.export.cache import ENTRY, FILES, WEIGHTS, Comparison, Entry, digests, prune
+from common.export.formats import WRITERS
+from common.export.graph import frozen_graph
+from common.export.interface import Options
+from common.files import WRITING, half_written
+from common.inference.base import BaseSegmenter
+from common.inference.engine_segmenter import EngineSegmenter
+from common.nets.network import Network
+from common.recipe.recipe import Recipe
+from common.weights.weights import Weights
+
+LEAST_SHARED = 1024  # bytes of an array that goes into the file of the weights
+
+
+def write_entry(folder: Path, network: Network, recipe: Recipe, weights: Weights) -> Entry:
+    """Write the network into the folder of an entry, which is held. Raises UserError for a network that ONNX can't be.
+
+    Args:
+      folder: of the entry; what it holds is replaced.
+      network: a reproduction's.
+      recipe: how it is run.
+      weights: of the network.
+    """
+    (folder / ENTRY).unlink(missing_ok=True)  # from here on it is no entry
+    graph = frozen_graph(network, recipe.at_evaluation(), weights, 1, None)
+    temporary = Path(tempfile.mkdtemp(prefix=half_written(WRITING, folder), dir=folder))
+    try:
+        WRITERS["onnx"](graph, temporary / "model.onnx", Options())
+        _split(temporary / "model.onnx")
+        for name in (WEIGHTS, *FILES.values()):
+            (temporary / name).replace(folder / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    entry = Entry(folder, recipe.to_json(), weights.recipe(), digests(folder, (WEIGHTS, *FILES.values())))
+    entry.save()
+    prune(kept=folder)
+    return entry
+
+
+def _split(path: Path) -> None:
+    """Write a file for each output beside an ONNX file, and the arrays that they share into one of their own.
+
+    ONNX Runtime computes all outputs of a file, asked for or not.
+    """
+    import onnx
+
+    model = load_model(path)
+    onnx.external_data_helper.convert_model_to_external_data(model, location=WEIGHTS, size_threshold=LEAST_SHARED)
+    onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
+    for role in OUTPUTS:
+        (path.parent / FILES[role]).write_bytes(part_for(model, [role]))
+
+
+def compare(
+    entry: Entry, engine: str, recipe: Recipe, reference: BaseSegmenter, pictures: Sequence[np.ndarray]
+) -> Comparison:
+    """Segment the pictures, uint8 [h, w, 3], by an engine and by `reference`, without a CRF.
+
+    Raises EngineError when the engine cannot load or run the network.
+    """
+    recipe, program = recipe.derive(crf=False), PROGRAMS[engine]
+    files = {role: entry.path(role) for role in OUTPUTS}
+    with engine_errors(), EngineSegmenter(files, recipe, program) as segmenter:
+        found = [(_timed(segmenter.label, picture), _timed(reference.label, picture)) for picture in pictures]
+    equal = sum(int((ours[0] == theirs[0]).sum()) for ours, theirs in found)
+    pixels = sum(ours[0].size for ours, _ in found)
+    seconds, tensorflow_seconds = (min(pair[i][1] for pair in found) for i in (0, 1))
+    return Comparison(
+        program.version, len(pictures), pixels, equal / pixels, round(seconds, 4), round(tensorflow_seconds, 4)
+    )
+
+
+def _timed(label: Callable[[np.ndarray], np.ndarray], picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """The label map, and the seconds that its second making takes: each first one makes plans."""
+    label(picture)
+    begin = time.perf_counter()
+    return label(picture), time.perf_counter() - begin
