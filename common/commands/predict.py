@@ -50,7 +50,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
 
     found: list[str] = []
     choice.settle(readable(pictures), args.quiet)
-    with choice.open() as segmenter:
+    with choice.segmenter() as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, quiet=args.quiet,

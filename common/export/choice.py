@@ -81,6 +81,7 @@ class Choice:
         self._wanted, self._changes = asked or default, dict(changes or {})
         self._precision = self._changes.pop("precision", None)
         self._request: Request | None = None
+        self._is_told, self._why = True, ""
         if format_of(Path(checkpoint)):
             self._open(checkpoint)
             self.recipe = self.recipe.derive(engine=asked if asked not in (None, AUTO) else self.recipe.engine)
@@ -108,6 +109,7 @@ class Choice:
         if engine is None or (self._wanted == AUTO and self._left(entry, recipe.precision)):
             return False
         self.weights, self.recipe = CachedNetwork(self._request.checkpoint, entry), recipe.derive(engine=engine)
+        self._is_told = False
         return True
 
     def _open(self, checkpoint: str | Path) -> None:
@@ -151,12 +153,19 @@ class Choice:
                 self._prepare(pictures, quiet)
             except (UserError, OSError) as error:
                 is_disk = isinstance(error, OSError)
-                text = f"{cache.TITLE.format(cache.cache_folder())}: {error.strerror}" if is_disk else str(error)
+                self._why = f"{cache.TITLE.format(cache.cache_folder())}: {error.strerror}" if is_disk else str(error)
                 if self._wanted != AUTO:
-                    raise UserError(text) from None
-                say(f"{text}; TensorFlow runs the network", quiet)
+                    raise UserError(self._why) from None
+            self._is_told = False
+        if not self._is_told:
+            say(self.described(), quiet)
+            self._is_told = True
+
+    def described(self) -> str:
+        """One line on the engine that runs the network."""
         if isinstance(self.weights, CachedNetwork):
-            say(described(self.recipe, self.weights), quiet)
+            return described(self.recipe, self.weights)
+        return f"TensorFlow runs the network{f': {self._why}' if self._why else ''}"
 
     def _prepare(self, pictures: Iterable[np.ndarray], quiet: bool) -> None:
         from common.export.prepare import write_entry
@@ -170,7 +179,7 @@ class Choice:
             self._compare(entry, list(itertools.islice((p for p in pictures if fits(p, recipe)), COMPARED)), quiet)
             entry.save()
         if not self._take_entry(entry):
-            self._refuse(entry, recipe.precision, quiet)
+            self._refuse(entry, recipe.precision)
 
     def _compare(self, entry: Entry, pictures: Sequence[np.ndarray], quiet: bool) -> None:
         """Compare the engines that were not compared yet."""
@@ -195,23 +204,23 @@ class Choice:
                     found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
                 entry.comparisons[f"{name} {precision}"] = found
 
-    def _refuse(self, entry: Entry, precision: str, quiet: bool) -> None:
-        """Say why no engine is taken. Raises UserError for one that was asked for by name."""
+    def _refuse(self, entry: Entry, precision: str) -> None:
+        """Keep why no engine is taken. Raises UserError for one that was asked for by name."""
+        reasons = []
         for name in self._candidates(precision):
             found = entry.comparison(name, precision)
-            if not found or not found.pictures:
-                continue  # it was said when it was tried
-            text = (
+            reasons.append(
                 f"{PROGRAMS[name].title} gives TensorFlow's label on {_share(found)} of the pixels of "
                 f"{_pictures(found)}, below {100 * LEAST_AGREEMENT[precision]:g} %"
+                if found.pictures
+                else f"{PROGRAMS[name].title} cannot run it"
             )
             if self._wanted != AUTO:
-                raise UserError(f"--engine {name}: {text}; take --engine tensorflow")
-            say(text, quiet)
-        say("TensorFlow runs the network", quiet)
+                raise UserError(f"--engine {name}: {reasons[0]}; take --engine tensorflow")
+        self._why = "; ".join(reasons) or f"no other engine that computes in {precision} is installed"
 
-    def open(self) -> BaseSegmenter:
-        """Open the segmenter."""
+    def segmenter(self) -> BaseSegmenter:
+        """Open the network in the engine that was chosen."""
         if isinstance(self.weights, CachedNetwork):
             return open_cached(self._reproduction, self.weights, self.recipe)
         return self._reproduction.open(self.weights, self.recipe)
@@ -238,7 +247,7 @@ def opened(choice: Choice) -> BaseSegmenter:
     if choice.needs_pictures:
         return SettledByFirstPicture(choice)
     choice.settle(())
-    return choice.open()
+    return choice.segmenter()
 
 
 class SettledByFirstPicture(BaseSegmenter):
@@ -257,7 +266,7 @@ class SettledByFirstPicture(BaseSegmenter):
             raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
         if self._opened is None:
             self._choice.settle([pixels])
-            self._opened = self._choice.open()
+            self._opened = self._choice.segmenter()
         return self._opened, pixels
 
     def label(self, picture: Picture) -> np.ndarray:

@@ -28,6 +28,7 @@ from common.data.split import Split
 from common.downloads.manifest import read_manifest
 from common.engines.network_file import NetworkFile, open_weights
 from common.errors import UserError
+from common.export.choice import AUTO, ENGINES, TENSORFLOW
 from common.recipe.recipe import format_value
 from common.reproduction import Reproduction, reproductions
 from common.results import known, records
@@ -55,8 +56,8 @@ class Job:
     sha256: str
     memory: int  # MiB, as the last such evaluation took
     record: dict[str, Any] | None = None
-    by_engine: bool = False  # a network's file
     keep: bool = False  # put its record among the tables' whatever it is of
+    engine: str = TENSORFLOW  # one of ENGINES
     state: str = "was there"
     process: subprocess.Popen | None = field(default=None, repr=False)
     errors: IO[str] | None = field(default=None, repr=False)  # a file: a pipe that nobody reads fills up
@@ -79,24 +80,26 @@ class Job:
         words += ["--out", str(self.out), "--save-labels"]
         if (seen := self.checkpoint.val_seen.get(split_key(split))) is not None:
             words.append("--val-seen" if seen else "--val-unseen")
+        words += ["--engine", self.engine] if self.engine != TENSORFLOW else []
         words += ["--quiet", *(["--record"] if self.keep else [])]
         return [sys.executable, *words, *(["--set", *settings] if settings else [])]
 
 
 def jobs_of(
     checkpoint: KnownCheckpoint, split: Split, done: Sequence[dict[str, Any]], published: Sequence[PublishedRow],
-    keep: bool = False,
+    keep: bool = False, engine: str = TENSORFLOW,
 ) -> list[Job]:  # fmt: skip
     """List a job for the recipe's own protocol, and one for each protocol published for its training on this data set.
 
     None when its classes are not the data set's. A network's file has its own protocol alone: it fixes the others.
+    `engine` is one of ENGINES; a record by any will do for AUTO.
     """
     weights = open_weights(checkpoint.path)
     reproduction, settings = checkpoint.reproduction, list(checkpoint.settings)
     recipe = reproduction.recipe_to_run(settings, weights)
     if recipe.num_classes != len(split.card.classes) or recipe.dataset not in (split.card.name, split.card.source):
         return []
-    sha256, code = weights.digest(), code_version(reproduction.module, recipe.by_engine)
+    sha256 = weights.digest()
     measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
     found: list[Job] = []
     reported = []
@@ -108,30 +111,33 @@ def jobs_of(
         if any(job.protocol == how for job in found):  # the recipe's own protocol is among the published ones
             continue
         memory = max(measured, default=DEFAULT_MEMORY)
-        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory, keep=keep,
-                  by_engine=recipe.by_engine)  # fmt: skip
-        job.record = _record_of(job, done, code, split)
+        job = Job(checkpoint, changes, evaluated.to_json(), how, sha256, memory, keep=keep, engine=engine)
+        job.record = _record_of(job, done, split)
         found.append(job)
     return found
 
 
-def _record_of(job: Job, done: Sequence[dict[str, Any]], code: str, split: Split) -> dict[str, Any] | None:
+def _record_of(job: Job, done: Sequence[dict[str, Any]], split: Split) -> dict[str, Any] | None:
     """The job's record among those of the tables, or beside its evaluation where that will do."""
     beside = []
     if not job.keep:
         with contextlib.suppress(UserError):  # there is none, or it is broken: it is evaluated again
             beside = [records.read_record(job.out / records.BESIDE)]
-    return next((r for r in (*done, *beside) if _is_of(r, job, code, split)), None)
+    return next((r for r in (*done, *beside) if _is_of(r, job, split)), None)
 
 
-def _is_of(record: dict, job: Job, code: str, split: Split) -> bool:
+def _is_of(record: dict, job: Job, split: Split) -> bool:
+    engine = record["protocol"].get("engine", TENSORFLOW)
+    told = {} if engine == TENSORFLOW else {"engine": engine}
+    by_engine = bool(told) or "network_file" in job.protocol
     return (
-        record["checkpoint"]["sha256"] == job.sha256
-        and record["code"] == code
+        job.engine in (engine, AUTO)
+        and record["checkpoint"]["sha256"] == job.sha256
+        and record["code"] == code_version(job.checkpoint.reproduction.module, by_engine)
         and record["data"]["title"] == split.title
         and record["data"]["images"] == len(split.pairs)
-        and record["protocol"] == job.protocol
-        and record["recipe"] == job.recipe
+        and record["protocol"] == job.protocol | told
+        and record["recipe"] == job.recipe | told
     )
 
 
@@ -222,8 +228,7 @@ def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -
     """A line for each job, with the mIoU of its record."""
     lines = []
     for job in jobs:
-        code = code_version(job.checkpoint.reproduction.module, job.by_engine)
-        record = _record_of(job, done, code, split)
+        record = _record_of(job, done, split)
         score = f"{100 * record['miou']:6.2f}" if record and record["miou"] is not None else "     -"
         lines.append(f"{score}  {job.state:10s} {job.title}")
     return "\n".join([f"mIoU on {split.title}, {len(split.pairs)} pictures", *sorted(lines, key=lambda t: t[8:])])
@@ -245,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(), metavar="N",
         help="evaluations at a time, if memory allows (default: one for each core)",
     )  # fmt: skip
+    parser.add_argument("--engine", choices=ENGINES, default=TENSORFLOW, help="what runs them (default: %(default)s)")
     program.add_record(parser)
     parser.add_argument("--list", action="store_true", help="only list what is left to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
@@ -280,7 +286,7 @@ def _run(args: argparse.Namespace) -> int:
     jobs = []
     for checkpoint in checkpoint_list:
         try:
-            jobs += jobs_of(checkpoint, split, done, published, args.record)
+            jobs += jobs_of(checkpoint, split, done, published, args.record, args.engine)
         except UserError as error:
             broken.append(str(error))
     if args.list:

@@ -1,5 +1,6 @@
 """Records beside published rows: which record matches a row, and which commands a missing one needs."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from common.data.lists import card_by_name
 from common.data.split import NAMES, SOURCES, Split, divide
 from common.downloads.origin import origin_of
+from common.export.cache import LEAST_AGREEMENT
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import with_newer_fields
@@ -38,11 +40,18 @@ def matches(row: PublishedRow, record: Mapping[str, Any], protocol: Protocol | N
         record["reproduction"] == row.table.reproduction
         and record["marks"] == row.marks
         and (record["data"]["title"], recipe["num_classes"]) == (row.table.title, row.table.classes)
-        and (protocol or Protocol.of_record(record["protocol"])) == row.protocol
+        and (protocol or _protocol(record)) == row.protocol
         and is_trained_by(recipe, row.trained)
         and _has_published_crf(record, row)
         and (_are_published(record, row) if row.trained.weights else _is_run_of(record, row))
     )
+
+
+def _protocol(record: Mapping[str, Any]) -> Protocol:
+    """The record's protocol; an engine that gave TensorFlow's labels stands for TensorFlow."""
+    protocol, compared = Protocol.of_record(record["protocol"]), record.get("engine")
+    agrees = compared and protocol.precision == "fp32" and compared["agreement"] >= LEAST_AGREEMENT["fp32"]
+    return dataclasses.replace(protocol, engine="tensorflow") if agrees else protocol
 
 
 def is_trained_by(recipe: Mapping[str, Any], trained: Training) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from common.engines.programs import PROGRAMS
 from common.recipe.recipe import Recipe
 
 
@@ -23,6 +24,7 @@ class Protocol:
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
       precision: in which the network computes.
+      engine: what runs it.
       network_file: what a network's file is and fixes, in words; empty for checkpoints.
       told: whether the source tells it at all.
     """
@@ -38,6 +40,7 @@ class Protocol:
     crf: bool = False
     void: Literal["ignored", "background"] = "ignored"
     precision: Literal["fp32", "bf16"] = "fp32"
+    engine: Literal["tensorflow", "onnxruntime", "openvino"] = "tensorflow"
     network_file: str = ""
     told: bool = True
 
@@ -55,6 +58,7 @@ class Protocol:
             crf=protocol.get("crf") is not None,
             void="background" if protocol.get("void") else "ignored",
             precision=protocol.get("precision", "fp32"),
+            engine=protocol.get("engine", "tensorflow"),
             network_file=protocol.get("network_file", ""),
         )
 
@@ -102,6 +106,8 @@ class Protocol:
             parts.append(self.precision)
         if self.network_file:
             parts.append(f"as {self.network_file.partition(';')[0]}")
+        if self.engine != "tensorflow":
+            parts.append(f"by {PROGRAMS[self.engine].title}")
         mirror = {True: " + mirror", False: "", None: ", mirror not told"}[self.mirror]
         return ", ".join(parts) + mirror + (" + CRF" if self.crf else "")
 

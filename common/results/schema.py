@@ -86,6 +86,7 @@ SIZE = Kind("'native' or a side in pixels", lambda v: v == "native" or (WHOLE.te
 SIDES = Kind("a list of two sides", lambda v: isinstance(v, list) and len(v) in (0, 2) and all(map(WHOLE.test, v)))
 MARK = Kind("true, 'unknown' or a number of pictures", lambda v: v is True or v == "unknown" or WHOLE.test(v))
 PRECISION = Kind("fp32 or bf16", lambda v: v in ("fp32", "bf16"))
+ENGINE = Kind("tensorflow, onnxruntime or openvino", lambda v: v in ("tensorflow", "onnxruntime", "openvino"))
 FUSION = Kind("a way to fuse scales", lambda v: v in (None, "mean_probability", "max_logits"))
 VERSIONS = Each(TEXT)
 
@@ -100,9 +101,12 @@ _PROTOCOL = Of(
         "msc_scales": SCALES,
         "resize_range": SIDES,
         "precision": PRECISION,
+        "engine": ENGINE,
         "network_file": TEXT,
     },
-    optional=("scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision", "network_file"),
+    optional=(
+        "scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision", "engine", "network_file",
+    ),  # fmt: skip
 )
 # Fields that earlier records don't have.
 ABSENT = {
@@ -140,8 +144,9 @@ _RECORD = Of(
         "evaluation": OrNone(TEXT),
         "peak_memory_mib": OrNone(WHOLE),
         "miou_before_training": OrNone(SHARE),
+        "engine": OrNone(Of({"agreement": SHARE, "pictures": WHOLE, "pixels": WHOLE})),
     },
-    optional=(*ABSENT, "miou_before_training"),
+    optional=(*ABSENT, "miou_before_training", "engine"),
 )
 
 

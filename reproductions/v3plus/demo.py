@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from common.data.card import DatasetCard
 from common.data.figures import note, png_note, refuse_foreign
 from common.downloads.fetch import fetch
 from common.errors import UserError
+from common.export.choice import AUTO, ENGINES, Choice
 from common.files import atomic, check_writable
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
@@ -41,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, default=OUT, metavar="DIR", help="folder for the results (default: %(default)s)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="write the sheet here too, as .jpg or .png")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=AUTO,
+        help=f"what runs the network; {AUTO}: the fastest that gives TensorFlow's labels (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
     if args.figure and args.figure.suffix.lower() not in FIGURE_SUFFIXES:
@@ -50,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    # Imported here: loading TensorFlow takes seconds, and wrong flags are reported before it.
+    # Imported here: wrong flags are reported before it.
     from common.data.lists import card_by_name
     from common.inference import prediction
 
@@ -65,13 +71,14 @@ def _run(args: argparse.Namespace) -> int:
     refuse_foreign(args.out / SHEET, f"--out {args.out}")
     refuse_foreign(args.figure, f"--figure {args.figure}")
     name, weights = fetch_weights(args.quiet)
-    segmenter = AtTrainedSize(weights)
+    segmenter = AtTrainedSize(weights, prediction.readable(pictures), args.engine)
     sheet = _Sheet(card_by_name(segmenter.recipe.dataset))
     failures = prediction.predict(segmenter, pictures, sheet.card, args.out, quiet=args.quiet, then=sheet.add)
     status = program.report_failures(failures)
     show(f"weights {weights} ({name} of common/downloads/manifest.yaml)")
     for line in sheet.found:
         show(line)
+    show(segmenter.engine)
     for path in filter(None, (args.out / SHEET, args.figure) if sheet.rows else ()):
         sheet.save(path)
         show(f"sheet {path}")
@@ -126,22 +133,27 @@ class AtTrainedSize:
     The label map is resized back to the picture's size. A photograph of any size takes the same second.
     """
 
-    def __init__(self, weights: Path):
-        from common.inference.segmenter import Segmenter
-        from common.weights.weights import Weights
+    def __init__(self, weights: Path, pictures: Iterable[np.ndarray], engine: str = AUTO):
+        """Open the weights; engines are compared on the first of `pictures`, uint8 [h, w, 3]."""
         from reproductions.v3plus import REPRODUCTION
 
-        given = Weights(str(weights))
-        self.recipe = REPRODUCTION.recipe_to_run(["eval_output_stride=8", f"eval_size={SIDE}"], given)
-        self._segmenter = Segmenter(REPRODUCTION.load_network(), self.recipe, given)
+        settings = ["eval_output_stride=8", f"eval_size={SIDE}"]
+        choice = Choice(REPRODUCTION, weights, settings, engine=engine)
+        choice.settle(map(_at_trained_size, pictures), quiet=True)  # `engine` says it
+        self.recipe, self.engine = choice.recipe, choice.described()
+        self._segmenter = choice.segmenter()
 
     def label(self, picture: np.ndarray) -> np.ndarray:
         """uint8 class ids [h, w] of a uint8 RGB picture; see `Segmenter.label`."""
-        photograph = Image.fromarray(picture)
-        factor = SIDE / max(photograph.size)
-        size = [max(1, int(factor * side)) for side in photograph.size]
-        label = self._segmenter.label(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)))
-        return np.asarray(Image.fromarray(label).resize(photograph.size, Image.Resampling.NEAREST))
+        label = self._segmenter.label(_at_trained_size(picture))
+        return np.asarray(Image.fromarray(label).resize(picture.shape[1::-1], Image.Resampling.NEAREST))
+
+
+def _at_trained_size(picture: np.ndarray) -> np.ndarray:
+    photograph = Image.fromarray(picture)
+    factor = SIDE / max(photograph.size)
+    size = [max(1, int(factor * side)) for side in photograph.size]
+    return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS))
 
 
 class _Sheet:
