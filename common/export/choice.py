@@ -40,7 +40,7 @@ class Runnable(Protocol):
 
     def recipe_to_run(self, settings: list[str], weights: Opened) -> Recipe: ...
 
-    def open(self, weights: Opened, recipe: Recipe) -> BaseSegmenter: ...
+    def open_segmenter(self, weights: Opened, recipe: Recipe) -> BaseSegmenter: ...
 
     def load_network(self) -> Any: ...
 
@@ -192,7 +192,7 @@ class Choice:
         if not pictures:
             raise UserError("there is no picture to compare engines on that they can take")
         plain = self.recipe.derive(engine=TENSORFLOW, precision="fp32", crf=False)
-        with self._reproduction.open(self.weights, plain) as reference:
+        with self._reproduction.open_segmenter(self.weights, plain) as reference:
             for name in left:
                 try:
                     found = compare(entry, name, self.recipe, reference, pictures)
@@ -223,14 +223,14 @@ class Choice:
         """Open the network in the engine that was chosen."""
         if isinstance(self.weights, CachedNetwork):
             return open_cached(self._reproduction, self.weights, self.recipe)
-        return self._reproduction.open(self.weights, self.recipe)
+        return self._reproduction.open_segmenter(self.weights, self.recipe)
 
 
 def open_cached(reproduction: Runnable, network: CachedNetwork, recipe: Recipe) -> BaseSegmenter:
     """Open a network of the cache; TensorFlow opens the checkpoint when a picture is too large."""
 
     def other() -> BaseSegmenter:
-        return reproduction.open(Weights(network.path), recipe.derive(engine=TENSORFLOW))
+        return reproduction.open_segmenter(Weights(network.path), recipe.derive(engine=TENSORFLOW))
 
     program, files = PROGRAMS[recipe.engine], {role: network.entry.path(role) for role in OUTPUTS}
     try:

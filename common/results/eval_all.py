@@ -102,8 +102,9 @@ def jobs_of(
     sha256 = weights.digest()
     measured = [r["peak_memory_mib"] for r in done if r["reproduction"] == reproduction.name and r["peak_memory_mib"]]
     found: list[Job] = []
-    reported = []
-    if not isinstance(weights, NetworkFile):
+    if isinstance(weights, NetworkFile):
+        reported, engine = [], TENSORFLOW  # which stands for the file's own program
+    else:
         reported = reported_protocols(published, reproduction.name, recipe, split, checkpoint.path)
     for changes in ({}, *reported):
         evaluated = recipe.derive(**changes, **({"dataset": split.card.source} if split.card.source else {}))

@@ -105,7 +105,14 @@ _PROTOCOL = Of(
         "network_file": TEXT,
     },
     optional=(
-        "scale_fusion", "crf", "output_stride", "msc_scales", "resize_range", "precision", "engine", "network_file",
+        "scale_fusion",
+        "crf",
+        "output_stride",
+        "msc_scales",
+        "resize_range",
+        "precision",
+        "engine",
+        "network_file",
     ),  # fmt: skip
 )
 # Fields that earlier records don't have.
