@@ -37,3 +37,7 @@ def take_kernels(graph: "onnx.GraphProto", kernels: dict[str, np.ndarray]) -> No
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(kernels.pop(name)), name))
     del graph.node[:]
     graph.node.extend(kept)
+    used = {name for node in kept for name in node.input}
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)

@@ -56,6 +56,7 @@ def test_batch_norms_are_part_of_the_convolutions(weights, tmp_path):
     sums = [node for node in graph.node if node.op_type in ("Add", "Mul") and constants.keys() & set(node.input)]
     assert not [node for node in sums if any(onnx.numpy_helper.to_array(constants[n]).size == 64
                                              for n in node.input if n in constants)]  # fmt: skip
+    assert constants.keys() <= {name for node in graph.node for name in node.input}
     dilations = [onnx.helper.get_node_attr_value(node, "dilations") for node in graph.node if node.op_type == "Conv"]
     assert [rates for rates in dilations if rates != [1, 1]] == [[1, 9], [18, 18], [2, 2]]
 
