@@ -13,8 +13,9 @@ from common.tf1 import slim, tf
 from common.weights.checkpoints import restore
 from common.weights.weights import RECIPE_KEY, Weights
 from converters import inspect, keras_to_tf, tfjs_to_tf
+from converters.folded import Layer, to_variables, unit_variance
 from converters.tfjs import read_graph_model, read_weights, run_graph
-from converters.tfjs_to_tf import TARGETS, Layer, to_variables, unit_variance
+from converters.tfjs_to_tf import TARGETS
 from tests.conftest import damaged
 from tests.helpers import golden_cases
 from tests.helpers.golden_cases import parsed, relative
