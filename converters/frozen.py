@@ -1,0 +1,159 @@
+"""Read frozen inference graphs: a GraphDef whose weights are constants, without importing or running it."""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.downloads.archives import READERS, unpack
+from common.errors import UserError, brief, plain_reason
+from common.words import some
+from converters.tfjs import GraphModel
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from common.tf1 import tf
+
+MOST_NODES = 200_000  # NAS networks of research/deeplab have 20,000
+LARGEST_CONSTANTS = 1 << 29  # bytes of all together: a shape may claim more values than the file has
+SAVED_MODEL = "saved_model.pb"
+VARIABLES = "its weights lie beside it; give the prefix variables/variables as --checkpoint"
+
+
+def read_frozen(path: Path) -> GraphModel:
+    """The graph of a frozen `.pb`, of a SavedModel with constants, or of an archive or folder with one `.pb`.
+
+    Constants that are no numbers are left out of its weights.
+
+    Raises UserError when it is missing, damaged, no graph, too large, or has its weights elsewhere.
+    """
+    with found_graph(path) as file:
+        try:
+            graph = parse_graph(file.read_bytes(), file.name == SAVED_MODEL)
+            return GraphModel(graph, _constants(graph))
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # protobuf and numpy each have their own
+            raise UserError(
+                f"{path}: cannot be read as a frozen graph ({plain_reason(error)}); fetch or export it again"
+            ) from None
+
+
+@contextmanager
+def found_graph(path: Path) -> Iterator[Path]:
+    """The `.pb` at `path`, or the only one in that folder or archive. Raises UserError when there is not one."""
+    if path.is_dir():
+        yield _only(path, path)
+    elif not path.is_file():
+        raise UserError(f"{path}: no such frozen graph")
+    elif path.name.lower().endswith(tuple(READERS)):
+        with tempfile.TemporaryDirectory(prefix="graph-") as folder:
+            unpacked = Path(folder) / "unpacked"
+            unpack(path, unpacked, members=("*.pb",), quiet=True)
+            yield _only(path, unpacked)
+    else:
+        yield path
+
+
+def _only(given: Path, folder: Path) -> Path:
+    graphs = sorted(file for file in folder.rglob("*.pb") if file.is_file())
+    if len(graphs) != 1:
+        names = some(file.relative_to(folder) for file in graphs)
+        raise UserError(f"{given}: holds {f'several graphs ({names}); give one of them' if graphs else 'no .pb'}")
+    return graphs[0]
+
+
+def parse_graph(data: bytes, is_saved_model: bool = False) -> "tf.GraphDef":
+    """The graph in the bytes of a `.pb`. Raises ValueError, or protobuf's errors, when it is none."""
+    from common.tf1 import tf
+
+    if not is_saved_model:
+        _refuse_many(data)
+        graph = tf.GraphDef.FromString(data)
+        if not graph.node:
+            raise ValueError("it has no nodes; a SavedModel keeps the name saved_model.pb")
+        return graph
+    saved = saved_model_class().FromString(data)
+    if not saved.meta_graphs or not saved.meta_graphs[0].graph_def.node:
+        raise ValueError("its graph has no nodes")
+    return saved.meta_graphs[0].graph_def
+
+
+def saved_model_class() -> "type[Message]":
+    """The message that a `saved_model.pb` is, which TensorFlow registers when it is loaded."""
+    from google.protobuf import descriptor_pool, message_factory
+
+    from common.tf1 import tf  # noqa: F401 (registers it)
+
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName("tensorflow.SavedModel"))
+
+
+def _refuse_many(data: bytes) -> None:
+    """Raise ValueError when the records of a GraphDef are not whole, or so many that they'd fill the memory."""
+    position, count = 0, 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind not in (0, 2):
+            raise ValueError("its bytes are not those of a graph")
+        size, position = _varint(data, position)
+        position += size if kind == 2 else 0
+        count += 1
+        if position > len(data):
+            raise ValueError("it ends within a node")
+        if count > MOST_NODES:
+            raise ValueError(f"it has more than {MOST_NODES:,} nodes")
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise ValueError("it ends within a node")
+        byte = data[position]
+        value |= (byte & 127) << shift
+        position += 1
+        if byte < 128:
+            return value, position
+    raise ValueError("its bytes are not those of a graph")
+
+
+def _constants(graph: "tf.GraphDef") -> dict[str, np.ndarray]:
+    """The numbers of the Const nodes by name, which are taken out of the graph."""
+    from common.tf1 import tf
+
+    weights: dict[str, np.ndarray] = {}
+    room = LARGEST_CONSTANTS
+    for node in graph.node:
+        if node.op != "Const":
+            continue
+        tensor = node.attr["value"].tensor
+        shape = [side.size for side in tensor.tensor_shape.dim]
+        dtype = np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype)
+        if dtype.kind not in "fiub":
+            continue
+        if min(shape, default=1) < 0:
+            raise ValueError(f"its constant {brief(node.name)} has the shape {shape}")
+        room -= math.prod(shape) * dtype.itemsize
+        if room < 0:
+            raise ValueError(f"its constants have more than {LARGEST_CONSTANTS:,} bytes")
+        if node.name in weights:
+            raise ValueError(f"there are two constants {brief(node.name)}")
+        weights[node.name] = tf.make_ndarray(tensor)
+        tensor.ClearField("tensor_content")
+    return weights
+
+
+def attribute(node: "tf.NodeDef", name: str) -> list[int]:
+    """The whole numbers of a node's list, such as its strides; empty when it has none of that name."""
+    return list(node.attr[name].list.i) if name in node.attr else []
+
+
+def is_variable(node: Any) -> bool:
+    """Whether a node holds weights that are not in the graph."""
+    return node.op in ("VariableV2", "Variable", "VarHandleOp")
