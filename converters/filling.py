@@ -1,4 +1,4 @@
-"""Fill a reproduction's network from a file of another format: the recipe that fits it, its variables, the checkpoint."""
+"""Fill a reproduction's network from a file of another format: its recipe, its variables, its checkpoint."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,9 +32,7 @@ class Filling:
         return f"{out}: {counts}, {', '.join(fields)}"
 
 
-def recipe_of(
-    reproduction: Reproduction, shapes: Shapes, fields: Mapping[str, Any], settings: list[str]
-) -> Recipe:
+def recipe_of(reproduction: Reproduction, shapes: Shapes, fields: Mapping[str, Any], settings: list[str]) -> Recipe:
     """The recipe for weights of these shapes: the variant that has most of what they tell, and all that they tell.
 
     Args:
@@ -53,7 +51,10 @@ def recipe_of(
     chosen = [setting for setting in settings if setting.strip().startswith("variant=")]
     base = apply_settings(variants, fitting, chosen)
     known = {name: value for name, value in fields.items() if hasattr(base, name)}
-    return apply_settings(variants, base.derive(**{**known, **told}), [s for s in settings if s not in chosen])
+    if base.resize_range and "eval_size" in known:  # of another size
+        side = known["eval_size"]
+        known = {"resize_range": (side, side), "resize_factor": 0, **known}
+    return apply_settings(variants, base.derive(**{**told, **known}), [s for s in settings if s not in chosen])
 
 
 def fill(

@@ -33,7 +33,7 @@ READS = {
 }
 # Ends of names below a layer's scope, with what stands behind them: of its ops, of its variables, of what was folded.
 _BELOW = re.compile(
-    r"(.+)/(?:Conv2D|depthwise|depthwise_weights|weights|weights_quant|BatchNorm|BiasAdd|biases|[wb])(?:_\w+)?(?:/.*)?"
+    r"(.+)/(?:Conv2D|depthwise|depthwise_weights|weights|weights_quant|BatchNorm|BiasAdd|biases|[wb])\d*(?:_\w+)?(?:/.*)?"
 )
 
 
@@ -80,10 +80,10 @@ def network_layers(network: Callable[[], Any]) -> tuple[Layer, ...]:
         network()
         for op in graph.get_operations():
             if op.type in CONVOLUTIONS:
-                kernel = _variable(op.inputs[1])
+                kernel = variable_of(op.inputs[1])
                 found.setdefault(kernel, Layer(scope_of(kernel), None, kernel, has_offset=False))
             elif op.type in ("FusedBatchNormV3", "BiasAdd"):
-                kernel, second = _kernel_before(op), _variable(op.inputs[1])
+                kernel, second = kernel_before(op), variable_of(op.inputs[1])
                 if op.type == "BiasAdd":
                     found[kernel] = Layer(scope_of(kernel), None, kernel, biases=second)
                 else:
@@ -92,7 +92,7 @@ def network_layers(network: Callable[[], Any]) -> tuple[Layer, ...]:
     return tuple(found.values())
 
 
-def _variable(tensor: "tf.Tensor") -> str:
+def variable_of(tensor: "tf.Tensor") -> str:
     """The name of the variable that a tensor is read from."""
     op = tensor.op
     while op.inputs:
@@ -100,11 +100,11 @@ def _variable(tensor: "tf.Tensor") -> str:
     return op.name
 
 
-def _kernel_before(op: "tf.Operation") -> str:
+def kernel_before(op: "tf.Operation") -> str:
     """The kernel of the convolution whose result reaches `op`, perhaps through ops that move it about."""
     while op.type not in CONVOLUTIONS:
         op = op.inputs[0].op
-    return _variable(op.inputs[1])
+    return variable_of(op.inputs[1])
 
 
 def scope_of(name: str) -> str:

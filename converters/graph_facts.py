@@ -18,7 +18,7 @@ NOMINAL_STRIDE = 16  # for which a recipe has ASPP's rates
 
 
 def fields_from_graph(model: GraphModel) -> dict[str, Any]:
-    """The output stride, ASPP's rates, the sides that pictures are padded to and resized into, where the ops tell."""
+    """The output stride, ASPP's rates, the resize of scores, the sides that pictures are padded to and resized into."""
     stride, size, limits = output_stride(model), padded_size(model), _range(model)
     fields: dict[str, Any] = {"eval_output_stride": stride} if stride in (8, 16, 32) else {}
     rates = [rate * stride // NOMINAL_STRIDE for rate in _rates(model)]
@@ -28,6 +28,8 @@ def fields_from_graph(model: GraphModel) -> dict[str, Any]:
         fields["eval_size"] = size
     if limits:
         fields["resize_range"] = limits
+    if aligned := [node.attr["align_corners"].b for node in model.graph.node if node.op == "ResizeBilinear"]:
+        fields["align_corners"] = aligned[-1]
     return fields
 
 

@@ -2,9 +2,11 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,19 @@ def describe_origin(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Iterat
     yield f"holds: {origin.network}" + (f", {classes} classes" if classes else "")
     command = origin.command.format(path=shlex.quote(str(path)))
     yield f"convert: {command or 'nothing here reads it'}"
+
+
+# Networks whose files people take for those of a network here: by a name in them, what they are.
+FOREIGN = {
+    r"^MobilenetEdgeTPU/": "a DeepLab with MobileNetEdgeTPU",
+    r"^MobilenetV3/": "a DeepLab with MobileNetV3",
+    r"^(MobilenetV[12]|resnet_v1_\d+|xception_\d+)/.*[Ll]ogits/": "a classifier for ImageNet",
+}
+
+
+def refuse_foreign(names: Iterable[str]) -> None:
+    """Raise UserError when the names of a file's variables are those of a network that no reproduction has."""
+    names = list(names)
+    for mark, network in FOREIGN.items():
+        if any(re.search(mark, name) for name in names):
+            raise UserError(f"is {network}, which nothing here runs as a checkpoint")
