@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, one_line
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import apply_settings
 from common.reproduction import Reproduction, Shapes
 from converters.fit import check_shapes, variables_of
 from converters.folded import Layer, network_layers
+
+SIDE = 65  # of the picture for which a network is built to see its variables
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,28 @@ def fill(
 
     Raises UserError when a variable is missing, is not the network's, has another shape or is not finite.
     """
+    layers, shapes = structure(reproduction, recipe)
+    variables = take(layers)
+    check_shapes(variables, shapes, _title(reproduction, recipe))
+    return Filling(reproduction, {name: variables[name] for name in shapes}, recipe)
+
+
+def structure(reproduction: Reproduction, recipe: Recipe) -> tuple[tuple[Layer, ...], Shapes]:
+    """The layers of the network of `recipe`, and its variables' shapes. Raises UserError when there is none such."""
     from common.nets.network import build
     from common.tf1 import tf
 
-    side = recipe.crop_size[0] if recipe.crop_size[0] < 129 else 65
-
     def network() -> None:
-        build(reproduction.load_network(), tf.zeros([1, side, side, 3]), _one_scale(recipe))
+        build(reproduction.load_network(), tf.zeros([1, SIDE, SIDE, 3]), _one_scale(recipe))
 
-    title = f"{reproduction.title}, variant {recipe.variant}"
     try:
-        layers = network_layers(network)
+        return network_layers(network), variables_of(network)
     except ValueError as error:
-        raise UserError(f"does not fit {title} ({error})") from None
-    variables, shapes = take(layers), variables_of(network)
-    check_shapes(variables, shapes, title)
-    return Filling(reproduction, {name: variables[name] for name in shapes}, recipe)
+        raise UserError(f"does not fit {_title(reproduction, recipe)} ({one_line(error)})") from None
+
+
+def _title(reproduction: Reproduction, recipe: Recipe) -> str:
+    return f"{reproduction.title}, variant {recipe.variant}"
 
 
 def _one_scale(recipe: Recipe) -> Recipe:

@@ -187,9 +187,7 @@ def _run(args: argparse.Namespace) -> None:
         show(table(rows))
         show(f"{report}: the same, for programs")
     if getattr(filling.recipe, "decoder", False) and not filling.recipe.align_corners:
-        say(
-            f"{args.file}: its decoder resizes without aligned corners, the network here with them: scores differ a little"
-        )
+        say(f"{args.file}: its decoder resizes without aligned corners, the network here with them: scores differ")
     show(filling.summary(args.out))
 
 
