@@ -12,6 +12,7 @@ import numpy as np
 from common.downloads.archives import READERS, unpack
 from common.errors import UserError, brief, plain_reason
 from common.words import some
+from converters.formats import refuse_other_formats
 from converters.tfjs import GraphModel
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def read_frozen(path: Path) -> GraphModel:
 
     Raises UserError when it is missing, damaged, no graph, too large, or has its weights elsewhere.
     """
+    refuse_other_formats(path, ".pb")
     with found_graph(path) as file:
         try:
             graph = parse_graph(file.read_bytes(), file.name == SAVED_MODEL)

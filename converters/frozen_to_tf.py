@@ -31,7 +31,7 @@ def convert(model: GraphModel, reproduction: Reproduction, settings: list[str]) 
     """
     if any(is_variable(node) for node in model.graph.node):
         raise UserError("has its weights beside it, as variables; give the checkpoint that came with it")
-    shapes = variable_shapes(model)
+    shapes = shapes_in_graph(model)
     recipe = recipe_of(reproduction, shapes, fields_from_graph(model), settings)
     return fill(reproduction, recipe, lambda layers: _variables(model, layers))
 
@@ -48,7 +48,7 @@ def _variables(model: GraphModel, layers: tuple) -> dict[str, np.ndarray]:
     return taken
 
 
-def variable_shapes(model: GraphModel) -> dict[str, tuple[int, ...]]:
+def shapes_in_graph(model: GraphModel) -> dict[str, tuple[int, ...]]:
     """The shapes of the graph's constants by name, and of its kernels and biases under slim's names too."""
     shapes = {name: value.shape for name, value in model.weights.items()}
     roles, read = constant_roles(model), constants_read(model)

@@ -35,13 +35,28 @@ def fields_from_graph(model: GraphModel) -> dict[str, Any]:
 
 def output_stride(model: GraphModel) -> int:
     """The greatest product of strides on a way from the picture to a convolution."""
+    nodes = {node.name: node for node in model.graph.node}
     reached: dict[str, int] = {}
-    for node in model.graph.node:  # a node stands behind those that it reads
-        before = max((reached.get(_source(name), 1) for name in node.input), default=1)
-        strides = attribute(node, "strides")
-        is_scaling = len(strides) == 4 and node.op != "StridedSlice" and 1 <= strides[1] <= 2
-        reached[node.name] = before * (strides[1] if is_scaling else 1)
+    entered: set[str] = set()
+    for start in nodes:
+        way = [start]
+        while way:
+            node = nodes[way[-1]]
+            sources = [source for source in map(_source, node.input) if source in nodes]
+            ahead = [source for source in sources if source not in entered]
+            if node.name not in entered and ahead:
+                entered.add(node.name)
+                way += ahead
+            else:
+                entered.add(way.pop())
+                reached[node.name] = _stride(node) * max((reached.get(source, 1) for source in sources), default=1)
     return max(reached.values(), default=1)
+
+
+def _stride(node: "tf.NodeDef") -> int:
+    """The stride of a convolution or of pooling, 1 of another op."""
+    strides = attribute(node, "strides")
+    return strides[1] if len(strides) == 4 and strides[1] == 2 else 1
 
 
 def _source(name: str) -> str:

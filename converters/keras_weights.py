@@ -7,6 +7,7 @@ from common.errors import UserError, plain_reason
 from common.files import read_text
 from common.weights.keras_h5 import Layers, read_h5, read_npz
 from converters import tfjs
+from converters.formats import refuse_other_formats
 
 
 def read_keras_weights(path: Path) -> Layers:
@@ -22,6 +23,7 @@ def read_keras_weights(path: Path) -> Layers:
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
     readers = {".h5": read_h5, ".hdf5": read_h5, ".keras": _refuse_zip, ".npz": read_npz, ".json": _read_tfjs}
+    refuse_other_formats(path, *readers)
     if path.suffix not in readers:
         raise UserError(f"{path}: is none of {', '.join(readers)}")
     try:

@@ -12,11 +12,11 @@ from common.text_table import aligned
 from converters.filling import Filling
 from converters.folded import kernel_before, scope_of
 from converters.tflite import Model, Tensor
+from converters.tflite_layers import Convolution
 from converters.tflite_run import run
 
 if TYPE_CHECKING:
     from common.tf1 import tf
-    from converters.tflite_to_tf import Convolution
 
 MOVES = ("BATCH_TO_SPACE_ND",)  # ops of a file after which a layer's values lie as in the network
 ACTIVATIONS = ("Relu", "Relu6")
@@ -55,7 +55,7 @@ def picture_for(path: Path | None, size: tuple[int, int]) -> np.ndarray:
 
 
 def compare(
-    path: Path, model: Model, layers: "Sequence[Convolution]", filling: Filling, picture: np.ndarray
+    path: Path, model: Model, layers: Sequence[Convolution], filling: Filling, picture: np.ndarray
 ) -> list[Row]:
     """Run the file with all tensors kept, and the network, on a picture of the file's size; compare every layer.
 
@@ -89,7 +89,7 @@ def _row(scope: str, theirs: np.ndarray, ours: np.ndarray) -> Row:
     return Row(scope, ours.shape, float(np.sqrt(np.mean(difference**2)) / size), float(difference.max() / largest))
 
 
-def _values_of(model: Model, layer: "Convolution") -> int:
+def _values_of(model: Model, layer: Convolution) -> int:
     """The number of the tensor that holds a layer's values."""
     number = layer.op.outputs[0]
     for op in model.ops:

@@ -24,6 +24,7 @@ from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.words import NAMED, some
+from converters.formats import refuse_other_formats
 
 if TYPE_CHECKING:
     from common.tf1 import tf
@@ -63,6 +64,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """Raises UserError when the file is missing or no ONNX graph."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    refuse_other_formats(path, ".onnx")
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own, by its backend

@@ -1,99 +1,123 @@
-"""The programs whose weight files are known by the names in them: what a file holds, and what converts it."""
+"""What a weight file is: who made it, what it holds, and the command that runs or converts it."""
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from common.recipe.recipe import format_value
+from common.reproduction import Reproduction, Shapes, reproductions
+from converters.programs import Origin, origin_of
+
+PREDICT = "python -m reproductions.{name} predict PICTURE --checkpoint {path} --out DIR"
+INIT = "python -m reproductions.{name} train --init {path} --data DATA --run-dir DIR"
+# Slots of optimisers, by the ends of their names.
+SLOTS = {"Momentum": "momentum", "Adam": "Adam", "RMSProp": "RMSProp", "ExponentialMovingAverage": "moving averages"}
+# The fields of a recipe that are told of a file, where its weights tell them.
+TOLD = ("backbone", "encoder", "depth", "base_model", "depth_multiplier", "decoder", "image_pooling")
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A network as one program writes it.
+class Facts:
+    """Facts of a file beside the shapes of its arrays.
 
     Attributes:
-      program: who wrote it.
-      network: what it is.
-      marks: regular expressions; the file has an array for each of them.
-      scores: regular expression of the biases of the scores, one for each class.
-      command: converts it; `{path}` is the file. Empty when nothing here does.
+      recipe: the stored one, when this suite wrote the file.
+      exported: whether this suite's `export` made it.
+      notes: sentences of its format: what goes in and out, its stride, its quantisation.
+      runs: whether `--checkpoint` takes files of the format, whoever made them; None where it takes those whose weights
+        a reproduction has.
+      converter: makes a checkpoint of a file of the format; `{path}` is the file, `{name}` the reproduction.
     """
 
-    program: str
-    network: str
-    marks: tuple[str, ...]
-    scores: str
-    command: str = ""
+    recipe: Mapping[str, object] | None = None
+    exported: bool = False
+    notes: Sequence[str] = ()
+    runs: bool | None = None
+    converter: str = ""
 
 
-KAZUTO, BONLIME = "kazuto1011/deeplab-pytorch", "bonlime/keras-deeplab-v3-plus"
-PTH = (".pth", ".pt")
-KERAS_SCORES = "^(custom_)?logits_semantic/bias$"
-TO_V3PLUS = "python -m converters.keras_to_tf --weights {path} --model v3plus --out CKPT"
-
-ORIGINS = (
-    Origin(
-        KAZUTO,
-        "DeepLab v2 with ResNet-101",
-        (r"\blayer4\.block23\.increase\.conv\.weight$", r"\baspp\.(stages\.)?c3\.weight$"),
-        r"\baspp\.(stages\.)?c0\.bias$",
-        "python -m converters.torch_to_tf --weights {path} --to v2 --out CKPT",
-    ),
-    Origin(
-        KAZUTO,
-        "ResNet-101 with a classifier, from which DeepLab v2 is trained",
-        (r"\blayer4\.block23\.increase\.conv\.weight$", r"\bfc\.weight$"),
-        r"\bfc\.bias$",
-    ),
-    Origin(
-        BONLIME,
-        "DeepLab v3+ with Xception-65",
-        (r"^entry_flow_conv1_1/kernel$", r"^decoder_conv0_depthwise/depthwise_kernel$"),
-        KERAS_SCORES,
-        TO_V3PLUS,
-    ),
-    Origin(
-        BONLIME,
-        "DeepLab v3 with MobileNetV2",
-        (r"^expanded_conv_16_project/kernel$", r"^concat_projection/kernel$"),
-        KERAS_SCORES,
-        TO_V3PLUS,
-    ),
-)
+NO_FACTS = Facts()
 
 
-def describe_origin(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Lines that say who made a file, what it holds, and how it is converted; none when its program is not known.
+def describe_origin(path: Path, shapes: Shapes, facts: Facts = NO_FACTS) -> Iterator[str]:
+    """Lines that say who made a file, what it holds, and how it is run or converted.
 
     Args:
       path: the file.
       shapes: of its arrays by name.
+      facts: what else its format tells.
     """
-    origin = next((o for o in ORIGINS if all(any(re.search(m, name) for name in shapes) for m in o.marks)), None)
+    if facts.recipe is not None:
+        yield from _ours(path, shapes, facts)
+        return
+    origin = origin_of(shapes)
     if origin is None:
-        if path.suffix in PTH:  # no command here takes them as they are
-            yield "made by: no program known here; nothing here converts it"
+        yield "made by: no program known here" + ("" if facts.runs else "; nothing here converts it")
+        yield from facts.notes
+        if facts.runs:
+            yield f"run: {PREDICT.format(name='v3plus', path=shlex.quote(str(path)))}"
         return
     classes = next((s[0] for name, s in shapes.items() if len(s) == 1 and re.search(origin.scores, name)), None)
-    yield f"made by: {origin.program}"
-    yield f"holds: {origin.network}" + (f", {classes} classes" if classes else "")
-    command = origin.command.format(path=shlex.quote(str(path)))
-    yield f"convert: {command or 'nothing here reads it'}"
+    made_by = f"this suite's export, by the names of {origin.program}" if facts.exported else origin.program
+    yield f"made by: {made_by}"
+    counts = [f"{classes} classes"] if classes else []
+    yield ", ".join([f"holds: {origin.network}", *counts, *_details(origin, shapes)])
+    yield from [*facts.notes, *_training_state(shapes)]
+    yield from _commands(path, origin, facts)
 
 
-# Networks whose files people take for those of a network here: by a name in them, what they are.
-FOREIGN = {
-    r"^MobilenetEdgeTPU/": "a DeepLab with MobileNetEdgeTPU",
-    r"^MobilenetV3/": "a DeepLab with MobileNetV3",
-    r"^(MobilenetV[12]|resnet_v1_\d+|xception_\d+)/.*[Ll]ogits/": "a classifier for ImageNet",
-}
+def _commands(path: Path, origin: Origin, facts: Facts) -> Iterator[str]:
+    is_taken = bool(origin.takes)
+    runs = is_taken if facts.runs is None else facts.runs and not origin.starts
+    commands = {
+        "run": PREDICT if runs else "",
+        "train": INIT if origin.starts and facts.runs is None else "",
+        "convert": facts.converter if facts.converter and is_taken else origin.command,
+    }
+    if not any(commands.values()):
+        commands["convert"] = "nothing here reads it"
+    name = origin.takes or origin.starts or "v3plus"
+    for verb, command in commands.items():
+        if command:
+            yield f"{verb}: {command.format(path=shlex.quote(str(path)), name=name)}"
 
 
-def refuse_foreign(names: Iterable[str]) -> None:
-    """Raise UserError when the names of a file's variables are those of a network that no reproduction has."""
-    names = list(names)
-    for mark, network in FOREIGN.items():
-        if any(re.search(mark, name) for name in names):
-            raise UserError(f"is {network}, which nothing here runs as a checkpoint")
+def _details(origin: Origin, shapes: Shapes) -> list[str]:
+    """The fields of the recipe that the weights tell the reproduction that takes them."""
+    if not origin.takes:
+        return []
+    told = reproductions()[origin.takes].fields_from_weights(shapes)
+    return [f"{name}={format_value(told[name])}" for name in TOLD if name in told]
+
+
+def _training_state(shapes: Iterable[str]) -> list[str]:
+    slots = {title for end, title in SLOTS.items() if any(name.endswith(f"/{end}") for name in shapes)}
+    return [f"training state: {', '.join(sorted(slots))}"] if slots else []
+
+
+def _ours(path: Path, shapes: Shapes, facts: Facts) -> Iterator[str]:
+    recipe = facts.recipe or {}
+    owner = next((r for r in reproductions().values() if _is_of(r, recipe)), None)
+    what = "this suite's export" if facts.runs else "this suite"
+    yield f"made by: {what}, {f'reproduction {owner.name}' if owner else 'in another version'}"
+    fields = ("variant", "dataset", "num_classes", *TOLD, "output_stride", "eval_output_stride")
+    yield "holds: " + ", ".join(f"{name}={format_value(recipe[name])}" for name in fields if name in recipe)
+    yield from [*facts.notes, *_training_state(shapes)]
+    if owner:
+        yield f"run: {PREDICT.format(name=owner.name, path=shlex.quote(str(path)))}"
+
+
+def _is_of(reproduction: Reproduction, recipe: Mapping[str, object]) -> bool:
+    """Whether a stored recipe has the fields of a reproduction's, and no others."""
+    known = set(reproduction.variants[reproduction.default_variant].to_json())
+    return set(recipe) <= known and len(set(recipe)) > len(known) // 2
+
+
+def refuse_foreign(shapes: Shapes) -> None:
+    """Raise UserError when the names of a file's arrays are those of a network that no reproduction has."""
+    origin = origin_of(shapes)
+    if origin and not origin.takes:
+        raise UserError(f"is {origin.network} of {origin.program}, which nothing here runs as a checkpoint")

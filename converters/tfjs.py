@@ -16,6 +16,7 @@ import numpy as np
 
 from common.errors import UserError, plain_reason
 from common.files import read_text
+from converters.formats import refuse_other_formats
 
 if TYPE_CHECKING:
     from common.tf1 import tf
@@ -74,14 +75,15 @@ def _find(path: Path) -> Path:
         path = found[0]
     if not path.is_file():
         raise UserError(f"{path}: no such model")
+    refuse_other_formats(path, ".pb", ".h5", ".hdf5")
     if path.suffix not in (".json", ".pb"):
         raise UserError(f"{path}: is no TF.js model (its folder, {', '.join((*names, MANIFEST))})")
     if path.name == MANIFEST:
         path = path.with_name(GRAPH_PB)
     if path.name != GRAPH_PB and path.suffix == ".pb" and not path.with_name(MANIFEST).is_file():
         raise UserError(
-            f"{path}: is a frozen graph or a SavedModel's, which is not read; taken are checkpoints (the prefix of the "
-            f"model.ckpt files that came with it) and TF.js models ({GRAPH_JSON}, or {GRAPH_PB} with {MANIFEST})"
+            f"{path}: is a frozen graph or a SavedModel's, which converters.frozen_to_tf reads; TF.js models are "
+            f"{GRAPH_JSON}, or {GRAPH_PB} with {MANIFEST}"
         )
     for file in (path, path.with_name(MANIFEST)) if path.suffix == ".pb" else ():
         if not file.is_file():

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import UserError, brief, plain_reason
 from converters.flatbuffer import Table, root
+from converters.formats import refuse_other_formats
 
 MARK = b"TFL3"
 TYPES: Mapping[int, type] = {
@@ -115,6 +116,7 @@ def read_tflite(path: Path) -> Model:
     """The network of a `.tflite` file. Raises UserError when it is missing, damaged, too large or another format."""
     if not path.is_file():
         raise UserError(f"{path}: no such TensorFlow Lite file")
+    refuse_other_formats(path, ".tflite")
     try:
         return parse(path.read_bytes())
     except OSError:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, brief, plain_reason
+from converters.formats import refuse_other_formats
 from converters.torch_pickle import Reader, Storage, Tensor
 
 LARGEST_PICKLE = 1 << 20  # bytes: a network of 700 arrays takes a tenth, and an object of one byte 70 in memory
@@ -41,6 +42,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
+    refuse_other_formats(path, ".pth", ".pt")
     try:
         with path.open("rb") as stream:
             is_zip = stream.read(len(ZIP)) == ZIP
