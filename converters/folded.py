@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 KERNEL, FACTOR, OFFSET = "kernel", "factor", "offset"
 Parts = dict[str, dict[str, np.ndarray]]  # scope -> kernel, factor, offset -> array
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+MOVES = ("BatchToSpaceND", "Identity", "Mul")  # ops that stand between a convolution and what is added to its result
+FEW = 8  # of them
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 # The role of a constant for an op that reads it, by input.
 READS = {
@@ -167,8 +169,10 @@ def _parts(model: "GraphModel", scopes: Sequence[str]) -> tuple[Parts, list[str]
     """The parts of each layer, and a list of constants without a place."""
     parts: Parts = {scope: {} for scope in scopes}
     problems = []
+    kernels = _kernels_before(model)
     for name, roles in constant_roles(model).items():
-        scope = next((scope for scope in scopes if name.startswith(f"{scope}/")), None)
+        names = (name, kernels.get(name, name))  # what was folded may be named after an op without a scope
+        scope = next((scope for given in names for scope in scopes if given.startswith(f"{scope}/")), None)
         if scope is None:
             if KERNEL in roles:
                 problems.append(f"{name} is a kernel of no layer")
@@ -190,6 +194,34 @@ def constant_roles(model: "GraphModel") -> dict[str, set[str]]:
                 known = READS.get(node.op, ())[position : position + 1]
                 roles.setdefault(name, set()).add("".join(known) or node.op)
     return roles
+
+
+def _kernels_before(model: "GraphModel") -> dict[str, str]:
+    """Constant that is added or multiplied -> the kernel of the convolution whose result it is added to."""
+    nodes, read, found = {node.name: node for node in model.graph.node}, constants_read(model), {}
+    for node in model.graph.node:
+        if node.op in READS and node.op not in CONVOLUTIONS and len(node.input) == 2:
+            names = [source.partition(":")[0] for source in node.input]
+            constants = [read.get(name) for name in names]
+            if (constants[0] is None) != (constants[1] is None):
+                is_first = constants[0] is not None
+                if kernel := _kernel_behind(names[is_first], nodes, read):
+                    found[constants[not is_first]] = kernel
+    return found
+
+
+def _kernel_behind(name: str, nodes: "Mapping[str, tf.NodeDef]", read: Mapping[str, str]) -> str | None:
+    """The kernel of the convolution whose result reaches the node `name` through ops that move or scale it."""
+    for _ in range(FEW):
+        node = nodes.get(name)
+        if node is None or not node.input:
+            return None
+        if node.op in CONVOLUTIONS:
+            return read.get(node.input[1].partition(":")[0]) if len(node.input) > 1 else None
+        if node.op not in MOVES:
+            return None
+        name = node.input[0].partition(":")[0]
+    return None
 
 
 def constants_read(model: "GraphModel") -> dict[str, str]:

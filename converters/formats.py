@@ -1,5 +1,6 @@
 """Which converter a file is for, by its ending: what is said when it is given to another one."""
 
+import shlex
 from pathlib import Path
 
 from common.errors import UserError
@@ -20,4 +21,5 @@ def refuse_other_formats(path: Path, *endings: str) -> None:
     ending = path.suffix.lower()
     if ending in CONVERTERS and ending not in endings:
         what, command = CONVERTERS[ending]
-        raise UserError(f"{path}: is {what}; convert it by python -m converters.{command} {path.name} --out CKPT")
+        convert = f"python -m converters.{command} {shlex.quote(str(path))} --out CKPT"
+        raise UserError(f"{path}: is {what}; convert it by {convert}")

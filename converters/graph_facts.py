@@ -70,7 +70,8 @@ def _rates(model: GraphModel) -> list[int]:
     for node in model.graph.node:
         if node.op not in ("Conv2D", "DepthwiseConv2dNative"):
             continue
-        if not (match := RATES.fullmatch(scope_of(node.name))):
+        kernel = read.get(_source(node.input[1]), node.name) if len(node.input) > 1 else node.name
+        if not (match := RATES.fullmatch(scope_of(kernel))):
             continue
         before = nodes.get(_source(node.input[0])) if node.input else None
         dilations = attribute(node, "dilations")

@@ -43,7 +43,8 @@ def convolutions(model: Model) -> list[Convolution]:
         if kernel is None or len(kernel.shape) != 4:
             raise UserError("has a convolution without a kernel of its own")
         bias = model.constant(op.inputs[2]) if len(op.inputs) > 2 else None
-        scope = scope_of(kernel.name.partition(";")[0])
+        names = (kernel.name, *(model.tensors[number].name for number in op.outputs if number >= 0))
+        scope = next(filter(None, (scope_of(name.partition(";")[0]) for name in names)), "")  # a kernel may have none
         made = Convolution(scope, op, _kernel(kernel, op), None if bias is None else bias.numbers)
         if scope in found and not np.array_equal(found[scope].kernel, made.kernel):
             raise UserError(f"has two kernels of one name, {some([scope])}; its names do not tell its layers")
