@@ -64,9 +64,7 @@ def compare(
     wanted = {layer.scope: _values_of(model, layer) for layer in layers}
     kept = run(path, _fed(model, filling, picture), list(wanted.values()))
     theirs = {scope: model.tensors[number].real(kept[number]) for scope, number in wanted.items()}
-    ours = _network_values(
-        filling, picture, {layer.scope: bool(layer.op.options.get("activation")) for layer in layers}
-    )
+    ours = _network_values(filling, picture, {layer.scope: _has_activation(model, layer) for layer in layers})
     return [_row(scope, theirs[scope], ours[scope]) for scope in wanted if scope in ours]
 
 
@@ -87,6 +85,14 @@ def _row(scope: str, theirs: np.ndarray, ours: np.ndarray) -> Row:
     size = np.sqrt(np.mean(np.square(ours, dtype=np.float64))) or 1.0
     largest = float(np.abs(ours).max()) or 1.0
     return Row(scope, ours.shape, float(np.sqrt(np.mean(difference**2)) / size), float(difference.max() / largest))
+
+
+def _has_activation(model: Model, layer: Convolution) -> bool:
+    """Whether the file cuts a layer's values at 0: by its op, or by a range that begins there, as TOCO leaves it."""
+    tensor = model.tensors[layer.op.outputs[0]]
+    is_quantised = tensor.quantization is not None and tensor.dtype in (np.uint8, np.int8)
+    begins_at_0 = is_quantised and int(tensor.quantization.zero[0]) == np.iinfo(tensor.dtype).min
+    return bool(layer.op.options.get("activation")) or begins_at_0
 
 
 def _values_of(model: Model, layer: Convolution) -> int:
