@@ -1,4 +1,4 @@
-"""What stands in a weight file of any format: its arrays, and what its format tells beside them."""
+"""The contents of a weight file of any format: its arrays, and what its format tells beside them."""
 
 import contextlib
 import json

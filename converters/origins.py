@@ -1,4 +1,4 @@
-"""What a weight file is: who made it, what it holds, and the command that runs or converts it."""
+"""The description of a weight file: who made it, what it holds, and the command that runs or converts it."""
 
 import re
 import shlex

@@ -1,0 +1,194 @@
+"""`converters.inspect` says who made a file, what it holds, and what runs or converts it, by names and by formats."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from common.export.formats import write_saved_model, write_tflite
+from common.export.interface import Options
+from common.recipe.recipe import Recipe
+from common.tf1 import tf
+from common.weights.checkpoints import recipe_text, write
+from converters import inspect
+from converters.origins import Facts, describe_origin
+from converters.programs import ORIGINS, origin_of
+from tests.conftest import SHARED
+from tests.helpers import golden_cases, small_v3plus
+from tests.helpers.golden_cases import parsed
+from tests.helpers.graph_files import GOLDEN, RECIPE, write_frozen
+
+# Golden file -> who wrote such variables, and the reproduction that takes them.
+PROGRAMS = {
+    "lfov": ("DrSleep/tensorflow-deeplab-lfov", "v1"),
+    "v2": ("zhengyang-wang/Deeplab-v2--ResNet-101--Tensorflow", "v2"),
+    "v3": ("NanqingD/DeepLabV3-Tensorflow", "v3"),
+    "v3plus": ("asahi417/SemanticSegmentation", "v3plus"),
+    "simplified": ("tonandr/deeplabv3plus_keras", "v3plus_simplified"),
+    "zoo": ("research/deeplab (the zoo)", "v3plus"),
+}
+CASES = [
+    (name, program, takes, case) for name, (program, takes) in PROGRAMS.items() for case in golden_cases.load(name)
+]
+
+
+def shapes_of(case):
+    return {variable[0]: tuple(variable[1]) for variable in parsed(case["variables"])}
+
+
+@pytest.mark.parametrize(("name", "program", "takes", "case"), CASES, ids=[f"{n}-{c}" for n, *_, c in CASES])
+def test_the_originals_are_known_by_their_names(name, program, takes, case):
+    fields = golden_cases.load(name)[case]
+    if "variables" not in fields:
+        pytest.skip("a case without variables")
+    lines = list(describe_origin(Path("w.ckpt"), shapes_of(fields)))
+    assert lines[0].startswith(f"made by: {program}")
+    assert f"run: python -m reproductions.{takes} predict PICTURE --checkpoint w.ckpt --out DIR" in lines
+    assert not [line for line in lines if line.startswith("convert: ")]
+
+
+@pytest.mark.parametrize("case", golden_cases.load("zoo_more"))
+def test_networks_of_the_zoo_that_are_here_and_those_that_are_not(case):
+    fields = golden_cases.load("zoo_more")[case]
+    variant = parsed(fields["config"])["v"]
+    lines = list(describe_origin(Path("w.ckpt"), shapes_of(fields)))
+    assert lines[0] == "made by: research/deeplab (the zoo)"
+    is_here = not variant.startswith(("mobilenet_v3", "mobilenet_edgetpu", "nas_", "resnet_v1_18"))
+    assert ("which no network here is" in lines[1]) != is_here
+    assert lines[-1].startswith("run: python -m reproductions.v3plus" if is_here else "convert: nothing here reads it")
+
+
+@pytest.mark.parametrize(
+    ("names", "program", "command"),
+    [
+        (["resnet_v2_101/conv1/weights", "aspp/conv_3x3_1/weights", "upsampling_logits/conv_1x1/biases"],
+         "rishizek/tensorflow-deeplab-v3", "nothing here reads it"),
+        (["resnet_v2_101/conv1/weights", "aspp/conv_3x3_1/weights", "decoder/low_level_features/conv_1x1/weights"],
+         "rishizek/tensorflow-deeplab-v3-plus", "nothing here reads it"),
+        (["resnet_v1_101/conv1/weights", "resnet_v1_101/logits/weights"], "slim", "reproductions.v3 train --init"),
+        (["MobilenetV2/Conv/weights", "MobilenetV2/Logits/Conv2d_1c_1x1/weights"], "slim", "v3plus train --init"),
+        (["res2a_branch2a/kernel", "fc1000/kernel"], "Keras applications", "keras_to_tf --weights f --model res50"),
+        (["conv5_3/0", "fc8_voc12/0"], "Caffe", "caffe_to_tf --model deeplab_largefov --caffemodel f --out CKPT"),
+        (["res5c_branch2c/0", "fc1_voc12_c3/0"], "Caffe", "caffe_to_tf --model deeplabv2_resnet101 --caffemodel f"),
+    ],
+)  # fmt: skip
+def test_other_programs(names, program, command):
+    lines = list(describe_origin(Path("f"), dict.fromkeys(names, (21,))))
+    assert lines[0] == f"made by: {program}"
+    assert command in lines[-1]
+
+
+def test_every_origin_says_what_to_do_with_its_files():
+    for origin in ORIGINS:
+        assert origin.marks
+        assert not (origin.takes and origin.command), origin
+        names = [origin.takes, origin.starts]
+        assert all(name in ("", "v1", "v2", "v3", "v3plus", "v3plus_simplified") for name in names), origin
+
+
+def test_classes_training_state_and_paths_with_blanks():
+    shapes = {"conv1_1/w": (3, 3, 3, 64), "fc8_voc12/w": (1, 1, 1024, 7), "fc8_voc12/b": (7,), "fc7/w/Momentum": (1,)}
+    lines = list(describe_origin(Path("my files/w"), shapes))
+    assert lines[1] == "holds: DeepLab LargeFOV, 7 classes"
+    assert "training state: momentum" in lines
+    assert "--checkpoint 'my files/w'" in lines[-1]
+
+
+def lines_of(path, capsys):
+    assert inspect.main([str(path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(printed) if line.endswith(" values"))
+    return printed[start + 1 :]
+
+
+def test_our_own_checkpoint(tmp_path, capsys):
+    write(tmp_path / "model.ckpt", {**small_v3plus.values(), "global_step": np.int64(7)}, RECIPE)
+    lines = lines_of(tmp_path / "model.ckpt", capsys)
+    assert lines[0] == "made by: this suite, reproduction v3plus"
+    assert "num_classes=21, backbone=mobilenet_v2, depth_multiplier=0.25" in lines[1]
+    assert "step: 7" in lines
+    assert lines[-1].startswith("run: python -m reproductions.v3plus predict PICTURE --checkpoint ")
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3", "v3plus", "v3plus_simplified"])
+def test_a_stored_recipe_tells_its_reproduction(name):
+    from common.reproduction import reproductions
+
+    recipe: Recipe = next(iter(reproductions()[name].variants.values()))
+    lines = list(describe_origin(Path("w"), {}, Facts(recipe=recipe.to_json())))
+    assert lines[0] == f"made by: this suite, reproduction {name}"
+
+
+def test_our_exports(tmp_path, capsys):
+    path, _ = write_frozen(tmp_path)
+    graph = tf.GraphDef.FromString(path.read_bytes())
+    write_saved_model(graph, tmp_path / "saved_model", Options())
+    metadata = {"recipe": recipe_text(RECIPE)}
+    for given in (path, tmp_path / "saved_model"):
+        lines = lines_of(given, capsys)
+        assert lines[0] == "made by: this suite's export, by the names of research/deeplab (the zoo)"
+        assert "21 classes, backbone=mobilenet_v2, depth_multiplier=0.25" in lines[1]
+        assert "output stride: 16" in lines
+        assert lines[-1] == f"convert: python -m converters.frozen_to_tf {given} --to v3plus --out CKPT"
+    value = helper.make_tensor_value_info("SemanticPredictions", TensorProto.INT32, [1])
+    node = helper.make_node("Identity", ["w"], ["SemanticPredictions"])
+    weight = helper.make_tensor("w", TensorProto.INT32, [1], [3])
+    model = helper.make_model(helper.make_graph([node], "g", [], [value], [weight]), producer_name="tf2onnx")
+    helper.set_model_props(model, metadata)
+    onnx.save(model, tmp_path / "model.onnx")
+    lines = lines_of(tmp_path / "model.onnx", capsys)
+    assert lines[0] == "made by: this suite's export, reproduction v3plus"
+    assert "output: SemanticPredictions" in lines
+    helper.set_model_props(model, {"recipe": "[" * 100_000})
+    onnx.save(model, tmp_path / "model.onnx")
+    assert lines_of(tmp_path / "model.onnx", capsys)[0] == "made by: no program known here"
+
+
+def test_a_tensorflow_lite_file(tmp_path, capsys):
+    with tf.Graph().as_default() as graph:
+        picture = tf.placeholder(tf.float32, [1, 8, 8, 3], "ImageTensor")
+        kernel = tf.constant(np.ones((1, 1, 3, 4), np.float32), name="logits/semantic/weights")
+        scores = tf.nn.conv2d(picture, kernel, 2, "SAME", name="logits/semantic/Conv2D")
+        for name in ("SemanticPredictions", "SemanticProbabilities", "RawSemanticPredictions"):
+            tf.identity(scores * 2, name)
+    write_tflite(graph.as_graph_def(), tmp_path / "x.tflite", Options())
+    lines = lines_of(tmp_path / "x.tflite", capsys)
+    assert lines[0] == "made by: no program known here"
+    assert "input: ImageTensor, float32 1x8x8x3" in lines
+    assert "output stride: 2" in lines
+    assert "quantisation: float32" in lines
+    assert lines[-1].startswith("run: python -m reproductions.v3plus predict PICTURE --checkpoint ")
+
+
+@pytest.mark.skipif(not (SHARED / "weights").is_dir(), reason="no real files beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("coral_deeplabv3_mnv2_dm05_pascal_quant", ("21 classes, backbone=mobilenet_v2, depth_multiplier=0.5",
+                                                    "quantisation: uint8 by tensor", "converters.tflite_to_tf")),
+        ("coral_deeplab_edgetpu_slim_cityscapes_quant", ("MobileNetEdgeTPU", "19 classes", "run: python")),
+        ("coral_mobilenet_v2_imagenet_quant", ("MobileNetV2 for ImageNet", "convert: nothing here reads it")),
+        ("deeplabv3_257_mv_gpu", ("output stride: 8", "quantisation: float32", "1x257x257x3")),
+    ],
+)  # fmt: skip
+def test_real_files(name, wanted, capsys):
+    text = "\n".join(lines_of(SHARED / f"weights/{name}.tflite", capsys))
+    assert all(part in text for part in wanted), text
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the official exporter's graphs are not on this machine")
+def test_the_official_exporters_graph_with_quantisation(capsys):
+    lines = lines_of(GOLDEN / "export_mnv2_dm05_8bit.pb", capsys)
+    assert lines[0] == "made by: research/deeplab (the zoo)"
+    assert "quantisation: trained for 8 bits, with the ranges in it" in lines
+    assert "output stride: 16" in lines
+    assert "input: ImageTensor, uint8 1x?x?x3" in lines
+
+
+def test_a_file_that_no_program_here_wrote():
+    assert origin_of({"w": (1,)}) is None
+    assert list(describe_origin(Path("w.npz"), {"w": (1,)})) == [
+        "made by: no program known here; nothing here converts it"
+    ]
