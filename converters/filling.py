@@ -26,7 +26,7 @@ class Filling:
     recipe: Recipe
 
     def summary(self, out: Path) -> str:
-        """What was written, as a line."""
+        """A line about what was written."""
         values = sum(value.size for value in self.variables.values())
         told = ("backbone", "encoder", "depth_multiplier", "decoder", "eval_output_stride", "eval_size", "resize_range")
         fields = [f"{name}={format_value(getattr(self.recipe, name))}" for name in told if hasattr(self.recipe, name)]

@@ -41,7 +41,7 @@ MOST_BYTES = 1 << 30  # of all tensors together: what running the file with all 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What the whole numbers of a tensor stand for: scale x (number - zero).
+    """The real numbers that the whole numbers of a tensor stand for: scale x (number - zero).
 
     Attributes:
       scale, zero: one of each, or one for each slice along `axis`.
