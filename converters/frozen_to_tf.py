@@ -19,6 +19,7 @@ from converters.filling import Filling, fill, recipe_of, write_checkpoint
 from converters.folded import KERNEL, OFFSET, constant_roles, constants_read, scope_of, to_variables
 from converters.frozen import is_variable, read_frozen
 from converters.graph_facts import fields_from_graph
+from converters.origins import refuse_foreign
 from converters.tfjs import GraphModel
 
 FAKE = "FakeQuant"  # begins the ops that round as 8 bits would
@@ -32,6 +33,7 @@ def convert(model: GraphModel, reproduction: Reproduction, settings: list[str]) 
     if any(is_variable(node) for node in model.graph.node):
         raise UserError("has its weights beside it, as variables; give the checkpoint that came with it")
     shapes = shapes_in_graph(model)
+    refuse_foreign(shapes, reproduction.name)
     recipe = recipe_of(reproduction, shapes, fields_from_graph(model), settings)
     return fill(reproduction, recipe, lambda layers: _variables(model, layers))
 

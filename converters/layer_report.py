@@ -69,7 +69,7 @@ def compare(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as text, and their mean."""
+    """The rows as text."""
     header = ("layer", "values", "relative error", "largest")
     lines = [(row.layer, "x".join(map(str, row.shape)), f"{row.error:.2e}", f"{row.largest:.2e}") for row in rows]
     return aligned(header, lines)

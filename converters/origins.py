@@ -116,8 +116,9 @@ def _is_of(reproduction: Reproduction, recipe: Mapping[str, object]) -> bool:
     return set(recipe) <= known and len(set(recipe)) > len(known) // 2
 
 
-def refuse_foreign(shapes: Shapes) -> None:
-    """Raise UserError when the names of a file's arrays are those of a network that no reproduction has."""
+def refuse_foreign(shapes: Shapes, name: str) -> None:
+    """Raise UserError when the names of a file's arrays are those of a network that the reproduction `name` has not."""
     origin = origin_of(shapes)
-    if origin and not origin.takes:
-        raise UserError(f"is {origin.network} of {origin.program}, which nothing here runs as a checkpoint")
+    if origin and origin.takes != name:
+        then = f"give --to {origin.takes}" if origin.takes else "nothing here runs it as a checkpoint"
+        raise UserError(f"is {origin.network} of {origin.program}; {then}")

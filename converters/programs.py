@@ -88,7 +88,7 @@ ORIGINS = (
         (r"^logits/conv/weights$", r"^(aspp_0|global_average_pooling)/"), r"^logits/conv/biases$", takes="v3plus",
     ),
     *(
-        Origin(OFFICIAL, f"DeepLab with {network}, which no network here is", (mark, ZOO_HEAD), ZOO_SCORES)
+        Origin(OFFICIAL, f"DeepLab with {network}", (mark, ZOO_HEAD), ZOO_SCORES)
         for mark, network in (
             (r"^MobilenetEdgeTPU/", "MobileNetEdgeTPU"),
             (r"^MobilenetV3/", "MobileNetV3"),
@@ -101,11 +101,11 @@ ORIGINS = (
         ZOO_SCORES, takes="v3plus",
     ),
     Origin(
-        "rishizek/tensorflow-deeplab-v3-plus", "DeepLab v3+ with ResNet v2, which no network here is",
+        "rishizek/tensorflow-deeplab-v3-plus", "DeepLab v3+ with ResNet v2",
         (r"^resnet_v2_\d+/", r"^decoder/low_level_features/"), r"^decoder/upsampling_logits/conv_1x1/biases$",
     ),
     Origin(
-        "rishizek/tensorflow-deeplab-v3", "DeepLab v3 with ResNet v2, which no network here is",
+        "rishizek/tensorflow-deeplab-v3", "DeepLab v3 with ResNet v2",
         (r"^resnet_v2_\d+/", r"^aspp/conv_3x3_1/"), r"^upsampling_logits/conv_1x1/biases$",
     ),
     Origin(

@@ -36,7 +36,7 @@ def convert(model: Model, reproduction: Reproduction, settings: list[str]) -> Fi
     """
     layers = convolutions(model)
     shapes = variable_shapes(layers)
-    refuse_foreign(shapes)
+    refuse_foreign(shapes, reproduction.name)
     recipe: Recipe = recipe_of(reproduction, shapes, fields_from_file(model, layers), settings)
     return fill(reproduction, recipe, lambda wanted: _variables(layers, wanted))
 

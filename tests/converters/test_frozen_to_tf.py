@@ -249,7 +249,7 @@ def test_files_that_are_no_such_graph(tmp_path, capsys):
         path.write_bytes(content)
         assert message in refused(path, tmp_path, capsys)
     path.write_bytes(whole)
-    assert "is not the network asked for: it has none of its layers (conv1, ...)" in refused(
+    assert "is DeepLab v3 or v3+ of research/deeplab (the zoo); give --to v3plus" in refused(
         path, tmp_path, capsys, "--to", "v2"
     )
     assert "no such frozen graph" in refused(tmp_path / "nowhere.pb", tmp_path, capsys)

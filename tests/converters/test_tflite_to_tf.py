@@ -183,7 +183,7 @@ def test_files_that_are_no_such_network(small, tmp_path, capsys):
         path.write_bytes(content)
         assert message in refused(path, tmp_path, capsys)
     assert "no such TensorFlow Lite file" in refused(tmp_path / "nowhere.tflite", tmp_path, capsys)
-    assert "is not the network asked for" in refused(small[0][""], tmp_path, capsys, "--to", "v2")
+    assert "(the zoo); give --to v3plus" in refused(small[0][""], tmp_path, capsys, "--to", "v2")
     (tmp_path / "x.pth").touch()
     assert "python -m converters.torch_to_tf --weights" in refused(tmp_path / "x.pth", tmp_path, capsys)
 

@@ -54,6 +54,7 @@ KINDS = {
         ["converters.inspect", "net.caffemodel"],
     ), 4),
     "onnx": Kind(("w.onnx",), _inspect("w.onnx")),
+    "frozen": Kind(("g.pb",), _inspect("g.pb")),
     "tfjs": Kind(("model/*",), _inspect("model/model.json")),
     "arrays": Kind(("w.npz", "w.pickle", "w.h5"), _inspect("w.npz", "w.pickle", "w.h5"), 4),
     "checkpoint": Kind(("ck/*",), (*_inspect("ck/model.ckpt-1"), [*PREDICT, "--checkpoint", "ck/model.ckpt-1"])),
@@ -144,8 +145,8 @@ PROGRAMS = (
     "common.data.check", "common.data.class_weights", "common.data.polygons", "common.data.prepare.coco",
     "common.data.random_split", "common.data.sample", "common.data.tfrecord", "common.inference.crf",
     "common.inference.trimap", "common.report", "common.results.compare", "converters.caffe_to_onnx",
-    "converters.caffe_to_tf", "converters.inspect", "converters.keras_to_tf", "converters.onnx_to_tf",
-    "converters.tfjs_to_tf",
+    "converters.caffe_to_tf", "converters.frozen_to_tf", "converters.inspect", "converters.keras_to_tf",
+    "converters.onnx_to_tf", "converters.tfjs_to_tf", "converters.tflite_to_tf", "converters.torch_to_tf",
     *(f"reproductions.{name} {command}" for name in ("v1", "v2", "v3", "v3plus", "v3plus_simplified")
       for command in ("train", "evaluate", "predict", "export", "describe", "reproduce")),
 )  # fmt: skip
@@ -179,6 +180,7 @@ def write_right_files(folder: Path) -> None:
     caffe_models.write_pair(folder, [convolution, caffe_models.pool("kernel_size: 2 stride: 2")])
     pair = [f"--{name}={folder / f'net.{name}'}" for name in ("prototxt", "caffemodel")]
     call(["converters.caffe_to_onnx", *pair, f"--out={folder / 'w.onnx'}"])
+    (folder / "g.pb").write_bytes(tfjs_models.small_graph(tfjs_models.constants()).SerializeToString())
     graph, values = tfjs_models.emptied(tfjs_models.small_graph(tfjs_models.constants()))
     tfjs_models.write_model(folder / "model", graph, values)
     arrays = {"conv/weights": np.ones((3, 3, 3, 8), np.float32), "conv/biases": np.zeros(8, np.float32)}
