@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.export.graph import frozen_graph, with_plain_dilation
+from common.export.graph import for_tensorflow, frozen_graph
 from common.tf1 import tf
 from common.weights.weights import Weights
 from converters import filling
@@ -19,7 +19,7 @@ def write_frozen(folder, recipe=RECIPE, reproduction=V3PLUS, values=None):
     """A frozen graph as `export` writes it; returns its path and its variables."""
     values = values or small_v3plus.values(golden=True)
     np.savez(folder / "w.npz", **values)
-    network = with_plain_dilation(reproduction.load_network())
+    network = for_tensorflow(reproduction.load_network())
     graph = frozen_graph(network, recipe.at_evaluation(), Weights(folder / "w.npz"), 1, None)
     path = folder / "model.pb"
     path.write_bytes(graph.SerializeToString())
