@@ -78,7 +78,7 @@ def network_layers(network: Callable[[], Any]) -> tuple[Layer, ...]:
     from common.tf1 import slim, tf
 
     found: dict[str, Layer] = {}
-    with tf.Graph().as_default() as graph, slim.arg_scope([layers.depthwise_conv2d], inference=False):
+    with tf.Graph().as_default() as graph, slim.arg_scope([layers.depthwise_conv2d], largest_native=0):
         network()
         for op in graph.get_operations():
             if op.type in CONVOLUTIONS:

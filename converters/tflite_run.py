@@ -43,12 +43,12 @@ def run(path: Path, picture: np.ndarray, wanted: list[int]) -> dict[int, np.ndar
 
 
 def _run(path: Path, picture: np.ndarray, wanted: list[int]) -> dict[int, np.ndarray]:
-    from common.tf1 import _without_start_up_notes, tf
+    from common.tf1 import tf, without_start_up_notes
 
     used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with _without_start_up_notes(), warnings.catch_warnings():
+    with without_start_up_notes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is to move into another package one day
         # Without the delegate, which joins ops, every tensor keeps its values.
         interpreter = tf.lite.Interpreter(
