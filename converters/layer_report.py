@@ -78,8 +78,8 @@ def table(rows: Sequence[Row]) -> str:
 def _row(scope: str, theirs: np.ndarray, ours: np.ndarray) -> Row:
     if theirs.shape != ours.shape:
         raise UserError(
-            f"its layer {scope} gives values of shape {theirs.shape}, the network's {ours.shape}; its stride or size "
-            f"is not the recipe's: say --set, or --no-report"
+            f"its layer {scope} gives values of shape {theirs.shape}, the network's {ours.shape}; its stride, its size "
+            f"or its scales are not the recipe's: say --set, or --no-report"
         )
     difference = np.abs(theirs.astype(np.float64) - ours)
     size = np.sqrt(np.mean(np.square(ours, dtype=np.float64))) or 1.0

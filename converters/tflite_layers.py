@@ -36,9 +36,11 @@ def convolutions(model: Model) -> list[Convolution]:
     Raises UserError when one has no constant kernel.
     """
     found: dict[str, Convolution] = {}
+    weights: set[tuple[int, ...]] = set()  # kernel and biases, by number
     for op in model.ops:
-        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D") or op.inputs[1:] in weights:
             continue
+        weights.add(op.inputs[1:])
         kernel = model.constant(op.inputs[1]) if len(op.inputs) > 1 else None
         if kernel is None or len(kernel.shape) != 4:
             raise UserError("has a convolution without a kernel of its own")
@@ -46,9 +48,11 @@ def convolutions(model: Model) -> list[Convolution]:
         names = (kernel.name, *(model.tensors[number].name for number in op.outputs if number >= 0))
         scope = next(filter(None, (scope_of(name.partition(";")[0]) for name in names)), "")  # a kernel may have none
         made = Convolution(scope, op, _kernel(kernel, op), None if bias is None else bias.numbers)
-        if scope in found and not np.array_equal(found[scope].kernel, made.kernel):
+        if not scope:
+            raise UserError("has a convolution whose names do not tell its layer")
+        if scope in found:
             raise UserError(f"has two kernels of one name, {some([scope])}; its names do not tell its layers")
-        found.setdefault(scope, made)
+        found[scope] = made
     return list(found.values())
 
 

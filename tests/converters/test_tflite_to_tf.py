@@ -8,10 +8,11 @@ import pytest
 
 from common.errors import UserError
 from common.export.formats import write_tflite
+from common.export.graph import frozen_graph
 from common.export.interface import Options
 from common.tf1 import tf
 from common.weights.weights import Weights
-from converters import tflite_to_tf
+from converters import frozen_to_tf, tflite_to_tf
 from converters.flatbuffer import root
 from converters.tflite import MARK, parse, read_tflite
 from converters.tflite_layers import convolutions
@@ -46,9 +47,7 @@ def errors(checkpoint):
 def small(tmp_path_factory):
     """A small file of ours by its quantisation, and its variables."""
     folder = tmp_path_factory.mktemp("small")
-    path, values = write_frozen(folder, RECIPE)
-    from common.export.graph import frozen_graph
-
+    _, values = write_frozen(folder, RECIPE)
     graph = frozen_graph(V3PLUS.load_network(), RECIPE.at_evaluation(), Weights(folder / "w.npz"), 1, (65, 65))
     pictures = list(golden_cases.weights.image(7, 65, 65, 4))
     files = {}
@@ -79,6 +78,19 @@ def test_our_own_file_comes_back(how, small, tmp_path, capsys):
     kernel, wanted = weights.value("logits/semantic/weights"), values["logits/semantic/weights"]
     step = np.ptp(wanted) / 250 if how in ("dynamic", "int8") else 1e-3 * np.abs(wanted).max()
     assert np.abs(kernel - wanted).max() <= step
+
+
+def test_a_file_of_several_scales_has_each_layer_once(tmp_path, capsys):
+    """Our export of scales and mirrored pictures, as a graph and as TensorFlow Lite's file."""
+    recipe = RECIPE.derive(eval_scales=(0.5, 1.0), eval_flip=True)
+    path, values = write_frozen(tmp_path, recipe)
+    graph = frozen_graph(V3PLUS.load_network(), recipe.at_evaluation(), Weights(tmp_path / "w.npz"), 1, (65, 65))
+    write_tflite(graph, tmp_path / "x.tflite", Options())
+    assert frozen_to_tf.main([str(path), "--out", str(tmp_path / "frozen.ckpt")]) == 0
+    assert convert(tmp_path / "x.tflite", tmp_path / "lite.ckpt", "--no-report") == 0
+    for name in ("frozen", "lite"):
+        assert Weights(tmp_path / f"{name}.ckpt").names() == values.keys()
+    assert "or its scales are not the recipe's" in refused(tmp_path / "x.tflite", tmp_path, capsys)
 
 
 def test_a_float_file_gives_the_probabilities_of_its_network(small, tmp_path):
