@@ -81,6 +81,8 @@ def _row(scope: str, theirs: np.ndarray, ours: np.ndarray) -> Row:
             f"its layer {scope} gives values of shape {theirs.shape}, the network's {ours.shape}; its stride, its size "
             f"or its scales are not the recipe's: say --set, or --no-report"
         )
+    if not np.isfinite(theirs).all():
+        raise UserError(f"its layer {scope} gives values that are not finite; the file is damaged: fetch it again")
     difference = np.abs(theirs.astype(np.float64) - ours)
     size = np.sqrt(np.mean(np.square(ours, dtype=np.float64))) or 1.0
     largest = float(np.abs(ours).max()) or 1.0

@@ -76,7 +76,8 @@ class Tensor:
         if scale.size > 1:
             shape = [-1 if side == self.quantization.axis else 1 for side in range(values.ndim)]
             scale, zero = scale.reshape(shape), zero.reshape(shape)
-        return (values.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged file's scales; what is not finite is refused
+            return (values.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
 
 
 @dataclass(frozen=True)
