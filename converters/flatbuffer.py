@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-MOST_ENTRIES = 100_000  # of a vector of tables: a file can name one table many times
+MOST_ENTRIES = 10_000  # of a vector of tables: a file can name one table many times
+LONGEST_TEXT = 2000  # bytes of a string that are read
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,20 @@ class Table:
             raise ValueError(f"it has a list of more than {MOST_ENTRIES:,} entries")
         return [_table(self.data, begin + 4 * entry) for entry in range(count)]
 
-    def array(self, number: int, dtype: Any) -> np.ndarray:
-        """The numbers of a vector, which stay in the file's bytes; empty when there is none."""
+    def array(self, number: int, dtype: Any, most: int | None = None) -> np.ndarray:
+        """The numbers of a vector, which stay in the file's bytes; empty when there is none.
+
+        Raises ValueError for more than `most`.
+        """
         dtype = np.dtype(dtype).newbyteorder("<")
         begin, count = self._vector(number, dtype.itemsize)
+        if most is not None and count > most:
+            raise ValueError(f"it has a list of more than {most:,} numbers where nothing has as many")
         return np.frombuffer(self.data, dtype, count, begin) if count else np.zeros(0, dtype)
 
     def text(self, number: int) -> str:
-        """A string; bytes that are no UTF-8 are replaced."""
-        return self.array(number, np.uint8).tobytes().decode("utf-8", "replace")
+        """The begin of a string, LONGEST_TEXT bytes at the most; those that are no UTF-8 are replaced."""
+        return self.array(number, np.uint8)[:LONGEST_TEXT].tobytes().decode("utf-8", "replace")
 
     def _vector(self, number: int, itemsize: int) -> tuple[int, int]:
         """Where the entries of a vector begin, and how many there are."""

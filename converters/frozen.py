@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
     from common.tf1 import tf
 
-MOST_NODES = 200_000  # NAS networks of research/deeplab have 20,000
+MOST_PARTS = 200_000  # of a message; NAS networks of research/deeplab have 20,000 nodes
+LARGEST_STRUCTURE = 1 << 24  # bytes that are no values: parsed, they take 40 times as many
+SMALL = 1 << 10  # bytes of a part whose values need not be told from the rest
+VALUES = (4, 5, 6)  # fields of a tensor: its bytes, its floats, its doubles
+GRAPH = (1, 5, 2, 8)  # the fields from a GraphDef to a tensor: node, attribute, its value, tensor
+META_GRAPH = (2, 2)  # from a SavedModel to its GraphDef
 LARGEST_CONSTANTS = 1 << 29  # bytes of all together: a shape may claim more values than the file has
 SAVED_MODEL = "saved_model.pb"
 VARIABLES = "its weights lie beside it; give the prefix variables/variables as --checkpoint"
@@ -74,8 +79,8 @@ def parse_graph(data: bytes, is_saved_model: bool = False) -> "tf.GraphDef":
     """The graph in the bytes of a `.pb`. Raises ValueError, or protobuf's errors, when it is none."""
     from common.tf1 import tf
 
+    _refuse_bloated(data, (*META_GRAPH, *GRAPH) if is_saved_model else GRAPH)
     if not is_saved_model:
-        _refuse_many(data)
         graph = tf.GraphDef.FromString(data)
         if not graph.node:
             raise ValueError("it has no nodes; a SavedModel keeps the name saved_model.pb")
@@ -95,21 +100,45 @@ def saved_model_class() -> "type[Message]":
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName("tensorflow.SavedModel"))
 
 
-def _refuse_many(data: bytes) -> None:
-    """Raise ValueError when the records of a GraphDef are not whole, or so many that they'd fill the memory."""
-    position, count = 0, 0
-    while position < len(data):
+def _refuse_bloated(data: bytes, path: Sequence[int]) -> None:
+    """Raise ValueError when a message is not whole, or so much of it is no values that parsing would fill the memory.
+
+    Args:
+      data: the message.
+      path: the numbers of the fields that lead from it to tensors.
+    """
+    others = len(data) - _bytes_of_values(data, 0, len(data), path)
+    if others > LARGEST_STRUCTURE:
+        raise ValueError(f"it has {others:,} bytes beside its values, more than {LARGEST_STRUCTURE:,}")
+
+
+def _bytes_of_values(data: bytes, begin: int, end: int, path: Sequence[int]) -> int:
+    """The bytes of values in the tensors of a message."""
+    if end - begin < SMALL:
+        return 0
+    if not path:
+        return sum(stop - start for number, start, stop in _fields(data, begin, end) if number in VALUES)
+    parts = ((start, stop) for number, start, stop in _fields(data, begin, end) if number == path[0])
+    return sum(_bytes_of_values(data, start, stop, path[1:]) for start, stop in parts)
+
+
+def _fields(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of each field of a protobuf message that lies at `begin` to `end`."""
+    position, count = begin, 0
+    while position < end:
         tag, position = _varint(data, position)
-        kind = tag & 7
-        if kind not in (0, 2):
+        start, kind = position, tag & 7
+        if kind not in (0, 1, 2, 5):
             raise ValueError("its bytes are not those of a graph")
-        size, position = _varint(data, position)
-        position += size if kind == 2 else 0
+        size, position = _varint(data, position) if kind in (0, 2) else (8 if kind == 1 else 4, position)
+        if kind:
+            start, position = position, position + size
         count += 1
-        if position > len(data):
+        if position > end:
             raise ValueError("it ends within a node")
-        if count > MOST_NODES:
-            raise ValueError(f"it has more than {MOST_NODES:,} nodes")
+        if count > MOST_PARTS:
+            raise ValueError(f"it has more than {MOST_PARTS:,} nodes, or a node has as many parts")
+        yield tag >> 3, start, position
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 The numbers of fields, types and ops are those of TensorFlow Lite's schema.fbs (version 3).
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ OPTIONS: Mapping[str, Mapping[str, int]] = {
 }
 FORMS = {"activation": "<b", "aligned": "<b"}  # of options that are not four bytes
 DEFAULTS = {"rate": 1}
+MOST_SIDES, MOST_ENDS, MOST_SCALES = 8, 1000, 1 << 16  # of a tensor, of an op's inputs, of a tensor's channels
+MOST_USES = 4  # of the file's bytes, for a constant may be that of several tensors
 MOST_BYTES = 1 << 30  # of all tensors together: what running the file with all of them kept would take
 
 
@@ -106,11 +109,14 @@ class Model:
             return None
         if self.tensors[number].values is not None:
             return self.tensors[number]
-        widened = next((op for op in self.ops if op.name == "DEQUANTIZE" and op.outputs == (number,)), None)
-        return self.constant(widened.inputs[0]) if widened and self._is_before(widened.inputs[0], number) else None
+        source = self._widened.get(number, number)
+        return self.tensors[source] if self.tensors[source].values is not None else None
 
-    def _is_before(self, source: int, number: int) -> bool:
-        return source != number and 0 <= source < len(self.tensors) and self.tensors[source].values is not None
+    @functools.cached_property
+    def _widened(self) -> dict[int, int]:
+        """Tensor -> the one that it is made of by an op which only widens it."""
+        ops = (op for op in self.ops if op.name == "DEQUANTIZE" and len(op.inputs) == len(op.outputs) == 1)
+        return {op.outputs[0]: op.inputs[0] for op in ops if op.inputs[0] >= 0}
 
 
 def read_tflite(path: Path) -> Model:
@@ -139,10 +145,13 @@ def parse(data: bytes) -> Model:
     tensors = [_tensor(tensor, buffers) for tensor in graph.tables(0)]
     if sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors) > MOST_BYTES:
         raise ValueError(f"its tensors have more than {MOST_BYTES:,} bytes")
+    stored = sum(tensor.values.nbytes for tensor in tensors if tensor.values is not None)
+    if stored > MOST_USES * len(data):
+        raise ValueError("its tensors share what it holds")
     ops = [_op(op, codes) for op in graph.tables(3)]
     if not ops:
         raise ValueError("it has no ops")
-    ends = [tuple(graph.array(field, np.int32).tolist()) for field in (1, 2)]
+    ends = [tuple(graph.array(field, np.int32, MOST_ENDS).tolist()) for field in (1, 2)]
     for numbers in (*ends, *(numbers for op in ops for numbers in (op.inputs, op.outputs))):
         if not all(-1 <= number < len(tensors) for number in numbers):
             raise ValueError("one of its ops reads or writes a tensor that is not there")
@@ -161,13 +170,13 @@ def _op(op: Table, codes: list[str]) -> Op:
     name, options = codes[code], op.table(4)
     fields = OPTIONS.get(name, {}) if options else {}
     read = {field: options.number(n, FORMS.get(field, "<i"), DEFAULTS.get(field, 0)) for field, n in fields.items()}
-    inputs, outputs = (tuple(op.array(field, np.int32).tolist()) for field in (1, 2))
+    inputs, outputs = (tuple(op.array(field, np.int32, MOST_ENDS).tolist()) for field in (1, 2))
     return Op(name, inputs, outputs, read)
 
 
 def _tensor(tensor: Table, buffers: list[Table]) -> Tensor:
     name, number = brief(tensor.text(3), 500), tensor.number(2, "<I")
-    shape = tuple(tensor.array(0, np.int32).tolist())
+    shape = tuple(tensor.array(0, np.int32, MOST_SIDES).tolist())
     dtype = np.dtype(TYPES.get(tensor.number(1, "<b"), np.void))
     if min(shape, default=1) < 0:
         raise ValueError(f"its tensor {brief(name)} has the shape {shape}")
@@ -185,9 +194,9 @@ def _tensor(tensor: Table, buffers: list[Table]) -> Tensor:
 
 
 def _quantization(table: Table | None, shape: tuple[int, ...], name: str) -> Quantization | None:
-    if table is None or not (scale := table.array(2, np.float32)).size:
+    if table is None or not (scale := table.array(2, np.float32, MOST_SCALES)).size:
         return None
-    zero, axis = table.array(3, np.int64), table.number(6, "<i")
+    zero, axis = table.array(3, np.int64, MOST_SCALES), table.number(6, "<i")
     zero = zero if zero.size else np.zeros(scale.size, np.int64)
     fits = scale.size == 1 or (0 <= axis < len(shape) and shape[axis] == scale.size)
     if not fits or zero.size not in (1, scale.size) or not np.isfinite(scale).all():

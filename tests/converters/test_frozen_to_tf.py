@@ -223,6 +223,15 @@ def refused(path, tmp_path, capsys, *words):
     return printed
 
 
+def message(field, content):
+    """A field of a protobuf message."""
+    size, count = [], len(content)
+    while count > 127:
+        size.append(count & 127 | 128)
+        count >>= 7
+    return bytes([field << 3 | 2, *size, count]) + content
+
+
 def test_files_that_are_no_such_graph(tmp_path, capsys):
     path, _ = write_frozen(tmp_path)
     whole = path.read_bytes()
@@ -236,7 +245,7 @@ def test_files_that_are_no_such_graph(tmp_path, capsys):
     stray.node.add(name="extra/Conv2D", op="Conv2D", input=["x", "extra/weights"])
     variable = tf.GraphDef()
     variable.node.add(name="v", op="VarHandleOp")
-    for content, message in {
+    for content, sentence in {
         b"": "(it has no nodes",
         b"not a graph, but a text": "cannot be read as a frozen graph (",
         whole[: len(whole) // 2]: "(it ends within a node)",
@@ -245,9 +254,13 @@ def test_files_that_are_no_such_graph(tmp_path, capsys):
         stray.SerializeToString(): "it has kernels of no layer there: extra/weights",
         variable.SerializeToString(): "has its weights beside it, as variables",
         b"\x0a\x00" * 200_001: "it has more than 200,000 nodes",
+        message(1, message(2, b"Add") + message(3, b"") * 300_000): "or a node has as many parts",
+        message(1, message(5, message(1, b"a") + message(2, message(8, message(2, message(3, b"x" * (1 << 25))))))): (
+            "bytes beside its values, more than 16,777,216"
+        ),
     }.items():
         path.write_bytes(content)
-        assert message in refused(path, tmp_path, capsys)
+        assert sentence in refused(path, tmp_path, capsys)
     path.write_bytes(whole)
     assert "is DeepLab v3 or v3+ of research/deeplab (the zoo); give --to v3plus" in refused(
         path, tmp_path, capsys, "--to", "v2"

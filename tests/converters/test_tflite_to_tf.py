@@ -205,9 +205,14 @@ def test_sizes_that_claim_more_than_the_memory(small, tmp_path, capsys):
     tensors = root(bytes(data), MARK).tables(2)[0].tables(0)
     place = tensors[0].array(0, np.int32)
     at = place.__array_interface__["data"][0] - np.frombuffer(tensors[0].data, np.uint8).__array_interface__["data"][0]
+    whole = bytes(data)
     data[at : at + 16] = struct.pack("<4i", 1, 1 << 15, 1 << 15, 3)
     (tmp_path / "x.tflite").write_bytes(bytes(data))
     assert "its tensors have more than 1,073,741,824 bytes" in refused(tmp_path / "x.tflite", tmp_path, capsys)
+    data = bytearray(whole)
+    data[at - 4 : at] = struct.pack("<i", 9)  # sides
+    (tmp_path / "x.tflite").write_bytes(bytes(data))
+    assert "a list of more than 8 numbers where nothing has as many" in refused(tmp_path / "x.tflite", tmp_path, capsys)
 
 
 def test_a_file_that_tensorflow_lite_refuses_is_one_sentence(small, tmp_path, capsys):
