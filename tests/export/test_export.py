@@ -286,11 +286,11 @@ def test_mobilenet(tmp_path):
     """Depthwise and atrous convolutions, image pooling: at one size, at any, and as TensorFlow Lite has them."""
     recipe = V3PLUS.variants["mnv2_dm05_pascal_trainaug"].derive(eval_size=97)
     path = write_random_weights(tmp_path / "w.npz", V3PLUS.load_network(), recipe)
-    words = ["export", "--checkpoint", path, "--out", tmp_path / "out", "--format", "frozen,tflite", "--limit", 1,
+    words = ["export", "--checkpoint", path, "--out", tmp_path / "out", "--format", "frozen,onnx,tflite", "--limit", 1,
              "--quiet", "--set", "variant=mnv2_dm05_pascal_trainaug", "eval_size=97"]  # fmt: skip
     assert main(V3PLUS, [*map(str, words)]) == 0
     summary = json.loads((tmp_path / "out/export.json").read_text())["exports"]
-    assert [entry["size"] for entry in summary.values()] == ["any", [97, 97]]
+    assert [entry["size"] for entry in summary.values()] == ["any", "any", [97, 97]]
     assert min(entry["agreement"] for entry in summary.values()) >= 0.999
     graph = tf.GraphDef.FromString((tmp_path / "out/model.pb").read_bytes())
     depthwise = [node for node in graph.node if node.op == "DepthwiseConv2dNative"]
