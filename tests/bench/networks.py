@@ -42,6 +42,6 @@ NETWORKS = {
     "resnet101": Network("v2 ResNet-101, output stride 8", "v2", "deeplab", {"residual_gamma": 0.2}),
     "xception65": Network("v3+ Xception-65, output stride 16, decoder", "v3plus", "xception65_pascal_train_aug"),
     "largefov": Network("v1 LargeFOV, VGG-16", "v1", "paper"),
-    "resnet50": Network("v3 ResNet-50, output stride 16, ASPP", "v3", "paper", {"depth": 50, "residual_gamma": 0.2}),
+    "resnet50": Network("v3 ResNet-50, output stride 16, ASPP", "v3", "original", {"depth": 50, "residual_gamma": 0.2}),
     "simplified": Network("simplified v3+, MobileNetV2", "v3plus_simplified", "mobilenetv2"),
 }
