@@ -36,7 +36,7 @@ PATIENCE = 300.0  # seconds to wait for another process that prepares the same n
 # The code that an exported network and its comparison depend on, besides the reproduction's own.
 CODE = ("nets", "recipe", "weights", "engines", "inference", "export")
 CODE_FILES = ("tf1.py", "reproduction.py")
-LEAST_AGREEMENT = {"fp32": 0.9999, "bf16": 0.99}  # share of the pixels with TensorFlow's label, which is fp32's
+LEAST_AGREEMENT = {"fp32": 0.9999, "bf16": 0.97}  # share of the pixels with the label of TensorFlow in fp32
 
 
 def cache_folder() -> Path:

@@ -29,11 +29,14 @@ class FusionInGraph(Fusion):
         self.count = tf.constant(float(len(passes)))
         self._resized: dict[str, tf.Tensor] = {}
 
-    def scores(self, scores: tf.Tensor, is_band: bool) -> tf.Tensor:
-        """The batch as one value, [1, n, h, w, classes]; the label map and the fused scores share it."""
+    def scores(self, scores: tf.Tensor, is_band: bool) -> list[tf.Tensor]:
+        """The batch as the only value, [n, h, w, classes]; the label map and the fused scores share it.
+
+        A list: taking its element is no op in the graph, which would copy the scores.
+        """
         if scores.name not in self._resized:
-            self._resized[scores.name] = super().scores(scores, is_band)[None]
-        return self._resized[scores.name]
+            self._resized[scores.name] = super().scores(scores, is_band)
+        return [self._resized[scores.name]]
 
 
 def for_tensorflow(network: Network) -> Network:

@@ -24,6 +24,9 @@ Part = Mapping[str, Any]
 COLUMNS = {
     "product": "suite",
     "product bf16": "suite, bf16",
+    "by onnxruntime": "suite by ONNX Runtime",
+    "by openvino": "suite by OpenVINO",
+    "by openvino bf16": "suite by OpenVINO, bf16",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "openvino bf16": "OpenVINO bf16",
@@ -32,6 +35,13 @@ COLUMNS = {
     "pydensecrf": "pydensecrf",
 }
 FIRST = next(iter(COLUMNS))
+# The suite's other ways, in words behind their seconds.
+OURS = {
+    "product bf16": "in bf16",
+    "by onnxruntime": "by ONNX Runtime",
+    "by openvino": "by OpenVINO",
+    "by openvino bf16": "by OpenVINO in bf16",
+}
 NONE_YET = "Not measured yet: `make setup-bench && make bench` measures it, in about 15 minutes."
 # The README's lines: what begins each, and the parts it shows, by a short name.
 LINES = {
@@ -41,7 +51,10 @@ LINES = {
         "picture_xception65": "Xception-65 with decoder",
     },
     "Training, an update on 2 crops of 321": {"update_resnet101": "v2's ResNet-101"},
-    "From the start to the first label map": {"start_mobilenetv2_os8": "MobileNetV2"},
+    "From the start to the first label map": {
+        "start_mobilenetv2_os8": "MobileNetV2",
+        "engines_start_mobilenetv2_os8": "MobileNetV2 with a prepared engine",
+    },
 }
 
 _SECONDS = Kind("a number of seconds above 0", lambda v: NUMBER.test(v) and v > 0)
@@ -160,7 +173,8 @@ def readme_lines(bench: Mapping[str, Any] | None) -> str:
 def _sides(part: Part) -> str:
     """A part's medians in the order of COLUMNS: the product's, and in brackets the peers'."""
     told = {name: _number(part["contestants"][name]["median"]) for name in COLUMNS if _has(part, name)}
-    ours = [told.pop(FIRST), *(f"{told.pop(name)} in bf16" for name in ("product bf16",) if name in told)]
+    ours = [told.pop(FIRST)]
+    ours += [f"{told.pop(name)} {how}" for name, how in OURS.items() if name in told]
     peers = ", ".join(f"{COLUMNS[name]} {seconds}" for name, seconds in told.items())
     return ", ".join(ours) + (f" ({peers})" if peers else "")
 

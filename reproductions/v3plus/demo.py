@@ -16,7 +16,7 @@ from common.data.card import DatasetCard
 from common.data.figures import note, png_note, refuse_foreign
 from common.downloads.fetch import fetch
 from common.errors import UserError
-from common.export.choice import AUTO, ENGINES, Choice
+from common.export.choice import AUTO, ENGINES, TENSORFLOW, Choice
 from common.files import atomic, check_writable
 
 # The same weights, MobileNetV2 trained on VOC trainval; the first that can be had is taken.
@@ -133,7 +133,7 @@ class AtTrainedSize:
     The label map is resized back to the picture's size. A photograph of any size takes the same second.
     """
 
-    def __init__(self, weights: Path, pictures: Iterable[np.ndarray], engine: str = AUTO):
+    def __init__(self, weights: Path, pictures: Iterable[np.ndarray] = (), engine: str = TENSORFLOW):
         """Open the weights; engines are compared on the first of `pictures`, uint8 [h, w, 3]."""
         from reproductions.v3plus import REPRODUCTION
 

@@ -1,6 +1,7 @@
 """The parts of the bench: what each measures, and who takes part in it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,10 +18,11 @@ from common.data.lists import read_split
 from common.data.masks import read_pair
 from common.data.sets.voc import VOC2012
 from common.data.shards import build
+from common.engines.programs import PROGRAMS
 from common.export.folder import size_in_bytes
 from common.export.interface import FILES, FIXED_SIZE
 from common.paths import ROOT
-from tests.bench.contest import NOT_INSTALLED, PEERS, CannotRun, Contestant, contest, process, processes
+from tests.bench.contest import NOT_INSTALLED, PEERS, CannotRun, Contestant, Worker, contest, process, processes
 from tests.bench.networks import NETWORKS, PICTURE
 from tests.conftest import SHARED
 
@@ -64,6 +66,18 @@ class Workshop:
             self._exported[network] = str(folder / "weights.npz"), str(folder / "model.onnx"), why
         return self._exported[network]
 
+    def prepare(self, network: str) -> None:
+        """Fill an engine cache of the bench's own with the network, for all engines that are installed."""
+        os.environ["DEEPLAB_CACHE"] = str(self.folder / "cache")
+        for engine, precision in installed_engines().values():
+            with Worker(self.by_engine(network, engine, precision).command()) as worker:
+                worker.ask()
+
+    def by_engine(self, network: str, engine: str, precision: str) -> Contestant:
+        """The product by one of its other engines."""
+        fields = {"network": network, "weights": self.exported(network)[0], "picture": self.picture()}
+        return Contestant("tests.bench.prepared:label", fields | {"engine": engine, "precision": precision})
+
     def picture(self, size: tuple[int, int] = PICTURE) -> str:
         """A picture of (width, height), as .npy; its mask lies beside it, see `mask`."""
         path = self.folder / f"{size[0]}x{size[1]}.npy"
@@ -85,6 +99,19 @@ class Workshop:
             if without and contestant.package:
                 figures[name] = {"skipped": without}
         return figures
+
+
+# The product's other engines: name -> engine and precision.
+ENGINES = {
+    "onnxruntime": ("onnxruntime", "fp32"),
+    "openvino": ("openvino", "fp32"),
+    "openvino bf16": ("openvino", "bf16"),
+}
+
+
+def installed_engines() -> dict[str, tuple[str, str]]:
+    """Those of ENGINES that are installed here."""
+    return {name: pair for name, pair in ENGINES.items() if PROGRAMS[pair[0]].is_installed}
 
 
 def _failure(command: list[str]) -> str:
@@ -166,6 +193,36 @@ def exports(network: str) -> Callable[[Workshop], Figures]:
     return measure
 
 
+def by_engines(network: str) -> Callable[[Workshop], Figures]:
+    """The label map of one picture of 513x513 by the product's other engines, by TensorFlow, and by the peers."""
+
+    def measure(shop: Workshop) -> Figures:
+        weights, model, why = shop.exported(network)
+        fields = {"network": network, "weights": weights, "picture": shop.picture(), "precision": "fp32"}
+        shop.prepare(network)
+        contestants = {"product": Contestant("tests.bench.product:label", fields)}
+        for name, (engine, precision) in installed_engines().items():
+            contestants[f"by {name}"] = shop.by_engine(network, engine, precision)
+        for name in (*ENGINES, "torch", "torch bf16"):
+            engine, _, precision = name.partition(" ")
+            fields = {"engine": engine, "model": model, "picture": shop.picture()}
+            fields |= {"precision": precision} if precision else {}
+            contestants[name] = Contestant("tests.bench.peers:label", fields, engine)
+        return shop.contest(contestants, without=why)
+
+    return measure
+
+
+def start_by_engines(network: str) -> Callable[[Workshop], Figures]:
+    """From the start of a process to its first label map by the product's other engines, and by the peers."""
+
+    def measure(shop: Workshop) -> Figures:
+        shop.prepare(network)
+        return start(network, installed_engines())(shop)
+
+    return measure
+
+
 def several_scales(network: str) -> Callable[[Workshop], Figures]:
     """Six scales, each mirrored too, on one picture."""
 
@@ -183,8 +240,11 @@ def large_picture(shop: Workshop) -> Figures:
     return shop.contest(product("label", network="mobilenetv2_os16", weights=weights, picture=picture))
 
 
-def start(network: str) -> Callable[[Workshop], Figures]:
-    """From the start of a process to its first label map on the disk: the product's command, and peers' scripts."""
+def start(network: str, engines: Mapping[str, tuple[str, str]] | None = None) -> Callable[[Workshop], Figures]:
+    """From the start of a process to its first label map on the disk: the product's command, and peers' scripts.
+
+    `engines` of the product take part too: name -> engine and precision.
+    """
 
     def measure(shop: Workshop) -> Figures:
         weights, model, why = shop.exported(network)
@@ -201,7 +261,11 @@ def start(network: str) -> Callable[[Workshop], Figures]:
         words = [sys.executable, "-m", f"reproductions.{chosen.reproduction}", "predict", str(picture)]
         words += ["--checkpoint", weights, "--out", str(out), *chosen.settings()]
         commands = {
-            "product": words,
+            "product": [*words, "--engine", "tensorflow"],
+            **{
+                f"by {name}": [*words, "--engine", engine, "--precision", precision]
+                for name, (engine, precision) in (engines or {}).items()
+            },
             "onnxruntime": peer("onnxruntime"),
             "openvino": peer("openvino"),
             "openvino bf16": peer("openvino", "bf16"),
@@ -306,6 +370,12 @@ PARTS = {
     **{f"crf_{w}x{h}": Part(f"dense CRF, {w}x{h}, 21 classes", crf(w, h)) for w, h in ((500, 375), (2048, 1024))},
     **{f"export_{n}": Part(NETWORKS[n].title, exports(n))
        for n in ("largefov", "resnet101", "resnet50", "mobilenetv2_os16", "xception65", "simplified")},
+    **{f"engines_picture_{n}": Part(f"513x513, other engines: {NETWORKS[n].title}", by_engines(n))
+       for n in ("mobilenetv2_os8", "mobilenetv2_os16", "resnet101", "xception65")},
+    "engines_start_mobilenetv2_os8": Part(
+        f"process start to label map, other engines: {NETWORKS['mobilenetv2_os8'].title}",
+        start_by_engines("mobilenetv2_os8"),
+    ),
     "dilation": Part("513x513: v2 ResNet-101, native or decomposed dilation", dilation),
     "ops": Part("update, 2 crops of 321: v2 ResNet-101, ops in order or side by side", ops),
     "input_sample": Part("input: sample pictures, crops of 145", sample_input),
