@@ -13,12 +13,12 @@ def resize_bilinear(values: np.ndarray, size: tuple[int, int], *, align_corners:
     values = values.astype(np.float32, copy=False)
     if values.shape[:2] == tuple(size):
         return values
-    rows, columns = (_sources(values.shape[axis], size[axis], align_corners) for axis in (0, 1))
+    rows, columns = (sources(values.shape[axis], size[axis], align_corners) for axis in (0, 1))
     values = _between(values, columns, axis=1)
     return _between(values, rows, axis=0)
 
 
-def _sources(given: int, wanted: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sources(given: int, wanted: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each target the two sources, and the share of the second one."""
     aligned = align_corners and wanted > 1
     step = np.float32(given - 1) / np.float32(wanted - 1) if aligned else np.float32(given) / np.float32(wanted)
