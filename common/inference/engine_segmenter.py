@@ -12,6 +12,7 @@ from common.engines.interface import LABELS, PROBABILITIES, SCORES, EngineError,
 from common.engines.programs import Program, Run
 from common.errors import UserError, WeightsError
 from common.inference.base import BaseSegmenter, Picture, pixels_of
+from common.inference.enlarging import enlarges, label_map
 from common.recipe.recipe import Recipe
 
 # Engines make the scores of a whole picture at once, where TensorFlow goes by bands.
@@ -54,8 +55,9 @@ class EngineSegmenter(BaseSegmenter):
         """
         self.recipe, self._files, self._program = recipe, files, program
         self._open_other, self._runs, self._is_closed = other, {}, False
+        self._is_small = enlarges(recipe)  # a label map takes less time from small scores than in the engine
         if not recipe.crf:
-            self._loaded(LABELS)
+            self._loaded(SCORES if self._is_small else LABELS)
 
     def _loaded(self, role: str) -> Run:
         if self._is_closed:
@@ -101,7 +103,14 @@ class EngineSegmenter(BaseSegmenter):
             return other.label(picture)
         if self.recipe.crf:
             return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
-        return self._run(LABELS, picture).astype(np.uint8)
+        return self._label_and_logits(picture)[0]
+
+    def _label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The label map, and the scores where it is made of them."""
+        if not self._is_small:
+            return self._run(LABELS, picture).astype(np.uint8), None
+        scores = self._finite(self._run(SCORES, picture))
+        return label_map(scores, picture.shape[:2], self.recipe), scores
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
@@ -111,8 +120,12 @@ class EngineSegmenter(BaseSegmenter):
         return self._finite(self._run(SCORES, picture))
 
     def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
-        """The label map and `logits`."""
-        return self.label(picture), self.logits(picture)
+        """The label map (without CRF) and `logits`."""
+        picture = pixels_of(picture)
+        if other := self._substitute(picture):
+            return other.label_and_logits(picture)
+        label, scores = self._label_and_logits(picture)
+        return label, self.logits(picture) if scores is None else scores
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """Refuse: exported networks have no loss."""

@@ -90,6 +90,10 @@ PROTOCOLS = {
 def test_an_engine_gives_what_tensorflow_gives(weights, engine, protocol):
     if not PROGRAMS[engine].is_installed:
         pytest.skip(f"{engine} is not installed")
+    if (engine, protocol) == ("openvino", "resized"):  # OpenVINO 2026.4 divides sizes with another rounding
+        with pytest.raises(UserError, match="OpenVINO gives TensorFlow's label on"):
+            settled(weights, engine, PROTOCOLS[protocol])
+        return
     choice = settled(weights, engine, PROTOCOLS[protocol])
     assert choice.recipe.engine == engine
     plain = Choice(tiny.TINY, weights, PROTOCOLS[protocol], engine="tensorflow")
@@ -102,7 +106,7 @@ def test_an_engine_gives_what_tensorflow_gives(weights, engine, protocol):
             np.testing.assert_allclose(ours.probabilities(picture), theirs.probabilities(picture), atol=1e-4)
             np.testing.assert_allclose(ours.logits(picture), theirs.logits(picture), rtol=1e-3, atol=1e-3)
         label, logits = ours.label_and_logits(PICTURE)
-        assert (label == ours.label(PICTURE)).all()
+        assert ours.recipe.crf or (label == ours.label(PICTURE)).all()
         np.testing.assert_array_equal(logits, ours.logits(PICTURE))
         with pytest.raises(UserError, match="loss is TensorFlow's alone"):
             ours.label_and_loss(PICTURE, label)

@@ -1,0 +1,55 @@
+"""The label map of scores that are smaller than the picture, without enlarging all of them."""
+
+import numpy as np
+
+from common.inference.resizing import sources
+from common.recipe.recipe import Recipe
+
+PIXELS_AT_ONCE = 2**16  # whose scores are interpolated at a time
+
+
+def enlarges(recipe: Recipe) -> bool:
+    """Whether a recipe's label map is made of one pass whose scores are resized once, as `label_map` does."""
+    return recipe.is_single_pass and not recipe.eval_resize_range and not recipe.scores_stride
+
+
+def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.ndarray:
+    """The class ids of a picture, uint8 [h, w]: scores [h', w', classes], resized bilinearly, and the highest of each.
+
+    Between four scores that have their maximum in the same class, that class has the maximum everywhere. Only the
+    other pixels are interpolated, by TensorFlow's arithmetic.
+
+    Args:
+      scores: of the whole canvas, float32.
+      own: the picture's size, [h, w].
+      recipe: its padding, and how it resizes; `enlarges` it.
+    """
+    sides = [_side(scores.shape[axis], own[axis], recipe) for axis in (0, 1)]
+    (top, bottom, down), (left, right, along) = sides
+    best = scores.argmax(axis=-1).astype(np.uint8)
+    rows, columns = best[top], best[bottom]
+    label = rows[:, left]
+    other = (label != rows[:, right]) | (label != columns[:, left]) | (label != columns[:, right])
+    ys, xs = np.nonzero(other)
+    for start in range(0, len(ys), PIXELS_AT_ONCE):
+        y, x = ys[start : start + PIXELS_AT_ONCE], xs[start : start + PIXELS_AT_ONCE]
+        share = along[x, None]
+        above = _between(scores[top[y], left[x]], scores[top[y], right[x]], share)
+        below = _between(scores[bottom[y], left[x]], scores[bottom[y], right[x]], share)
+        label[y, x] = _between(above, below, down[y, None]).argmax(axis=-1)
+    return label
+
+
+def _side(given: int, own: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each row or column of the picture the two scores around it, and the share of the second one."""
+    padded = own if recipe.eval_size == "native" else max(own, recipe.eval_size)
+    begin = (padded - own) // 2 if recipe.eval_padding == "around" else 0
+    first, second, share = sources(given, padded, recipe.align_corners)
+    return first[begin : begin + own], second[begin : begin + own], share[begin : begin + own]
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    second -= first
+    second *= share
+    second += first
+    return second
