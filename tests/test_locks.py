@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
-LOCKS = ("requirements", "requirements-gpu", "requirements-dev", "requirements-oracles")
+LOCKS = ("requirements", "requirements-gpu", "requirements-dev", "requirements-oracles", "requirements-engines")
 PLATFORMS = {
     "Linux x86-64": ("linux", "Linux", "x86_64"),
     "Linux aarch64": ("linux", "Linux", "aarch64"),
@@ -86,3 +86,9 @@ def test_what_is_installed_asks_for_nothing_more():
         for need in map(Requirement, needs):
             if need.marker is None or need.marker.evaluate(given):
                 assert canonicalize_name(need.name) in pinned, f"{name} needs {need}"
+
+
+def test_the_engines_come_without_telemetry():
+    assert {canonicalize_name(requirement.name) for requirement, _ in locked("requirements-engines.lock")} == {
+        "openvino"
+    }

@@ -49,7 +49,12 @@ def checkout(tmp_path):
     """A folder with the Makefile and a Python that writes down its arguments."""
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-oracles.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-oracles.lock",
+        "requirements-engines.lock",
+    ):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"
     stub.write_text(STUB)
@@ -165,6 +170,17 @@ def test_installing_says_a_word_every_few_seconds(checkout):
     assert "still installing" in done.stdout
     assert done.returncode == 2
     assert not (checkout / ".venv/.installed").exists()
+
+
+def test_openvino_is_installed_when_it_is_asked_for(checkout):
+    stub = checkout / ".venv/bin/python"
+    stub.write_text('#!/bin/bash\necho "$@" >> asked\n')
+    assert subprocess.run(["make", "-s", "setup"], cwd=checkout).returncode == 0
+    assert not (checkout / "asked").exists()
+    for _ in range(2):
+        assert subprocess.run(["make", "-s", "setup", "ENGINES=1"], cwd=checkout).returncode == 0
+    (asked,) = (checkout / "asked").read_text().splitlines()
+    assert asked.endswith("--no-deps --require-hashes -r requirements-engines.lock")
 
 
 def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
