@@ -84,10 +84,12 @@ class Engine:
       metadata: texts that the file holds.
       title: what messages call the program.
       number_type: what the file's values are, in words, where they are not float32.
+      needs_all_inputs: whether the file can't be run without one of its inputs.
     """
 
     title = ""
     number_type = ""
+    needs_all_inputs = True
     inputs: Sequence[Port] = ()
     outputs: Sequence[Port] = ()
     metadata: Mapping[str, str] = {}
@@ -169,6 +171,11 @@ def find_roles(engine: Engine, named: Mapping[str, str], source: str) -> Roles:
     Raises UserError that lists the file's names when they can't be told apart, or a given one isn't there.
     """
     picture = _named(engine, named, INPUT, source) or _picture(engine, source)
+    if engine.needs_all_inputs and len(engine.inputs) > 1:
+        raise UserError(
+            f"{source}: takes more than a picture ({_list(engine.inputs)}), and cannot be run here; export it with one "
+            f"input"
+        )
     channels_first = len(picture.shape) == 4 and picture.shape[3] != 3 and picture.shape[1] == 3
     given = {role: port for role in OUTPUTS if (port := _named(engine, named, role, source))}
     found = given or _by_our_names(engine) or _by_shape(engine)

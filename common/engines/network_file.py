@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.engines.interface import CLASSES, NODES, RECIPE, Engine, EngineError, Roles, find_roles
+from common.engines.programs import PROGRAMS
 from common.errors import UserError
 from common.files import read_json
 from common.recipe.recipe import Recipe
@@ -30,13 +31,11 @@ def _saved_model(path: Path, recipe: Recipe) -> Engine:
 
 
 def _onnx(path: Path, recipe: Recipe) -> Engine:
-    if recipe.engine == "openvino":
-        from common.engines.openvino_runtime import OpenVino
+    from common.engines.onnx_model import OnnxEngine
 
-        return OpenVino(path, recipe.precision)
-    from common.engines.onnx_runtime import OnnxRuntime
-
-    return OnnxRuntime(path)
+    name = "onnxruntime" if recipe.engine == "tensorflow" else recipe.engine
+    PROGRAMS[name].check(recipe.precision)
+    return OnnxEngine(path, PROGRAMS[name], recipe.precision)
 
 
 def _tflite(path: Path, recipe: Recipe) -> Engine:
@@ -53,10 +52,8 @@ OPENERS: dict[str, tuple[Callable[[Path, Recipe], Engine], str]] = {
     "tflite": (_tflite, "a TFLite file"),
 }
 ENDINGS = {".pb": "frozen", ".onnx": "onnx", ".tflite": "tflite"}
-# Format -> the recipe's engines and precisions that run it; `tensorflow` stands for the format's own program.
+# Format -> the recipe's engines that run it; `tensorflow` stands for the format's own program.
 ENGINES = {"onnx": ("tensorflow", "onnxruntime", "openvino")}
-# Fields that an exported file has fixed, when its recipe is known.
-FIXED_FIELDS = ("eval_size", "eval_scales", "eval_flip", "resize_range", "eval_padding", "scale_fusion")
 
 
 def format_of(path: Path) -> str | None:

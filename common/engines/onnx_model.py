@@ -1,41 +1,41 @@
 """ONNX files: what they say of their inputs and outputs, and the part of a file that some outputs need."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from common.engines.interface import Engine, EngineError, Port, engine_errors
+from common.engines.programs import Program
 from common.words import some
-
-Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> the outputs
 
 
 class OnnxEngine(Engine):
-    """An ONNX file, and a program that compiles the part of it that some outputs need when they are first asked for."""
+    """An ONNX file in ONNX Runtime or OpenVINO.
 
-    def __init__(self, path: Path):
+    The part of it that some outputs need is loaded when they are first asked for.
+    """
+
+    def __init__(self, path: Path, program: Program, precision: str = "fp32"):
         """Read the file. Raises EngineError when it is none."""
-        self._model, self._runners = load_model(path), {}
+        self.title, self._program, self._precision = program.title, program, precision
+        self._model, self._runs = load_model(path), {}
         self.metadata = {entry.key: entry.value for entry in self._model.metadata_props}
         given = {tensor.name for tensor in self._model.graph.initializer}  # old files list weights as inputs too
         self.inputs = [port for port in _ports(self._model.graph.input) if port.name not in given]
         self.outputs = _ports(self._model.graph.output)
 
-    def compile(self, model: bytes, outputs: Sequence[str]) -> Runner:
-        """Load the bytes of an ONNX file that has these outputs."""
-        raise NotImplementedError
-
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """The values of the outputs."""
+        key, (values,) = tuple(outputs), inputs.values()
         with engine_errors():
-            if tuple(outputs) not in self._runners:
-                self._runners[tuple(outputs)] = self.compile(part_for(self._model, outputs), outputs)
-            return self._runners[tuple(outputs)](inputs)
+            if key not in self._runs:
+                self._runs[key] = self._program.load(part_for(self._model, outputs), self._precision)
+            return self._runs[key](values)
 
     def close(self) -> None:
-        self._runners.clear()
+        self._runs.clear()
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -87,7 +87,7 @@ def part_for(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
     part.CopyFrom(model)
     for kept, these in (
         (part.graph.node, nodes),
-        (part.graph.output, [value for value in model.graph.output if value.name in outputs]),
+        (part.graph.output, [value for name in outputs for value in model.graph.output if value.name == name]),
         (part.graph.initializer, [tensor for tensor in model.graph.initializer if tensor.name in needed]),
     ):
         del kept[:]

@@ -12,7 +12,8 @@ import numpy as np
 
 from common.errors import UserError
 
-Run = Callable[[np.ndarray], np.ndarray]  # the input -> the output
+Model = Path | bytes  # an ONNX file, or its content
+Run = Callable[[np.ndarray], list[np.ndarray]]  # the input -> the outputs, in the file's order
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Program:
       title: what messages call it.
       package: of Python, and of the registry.
       precisions: in which it computes.
-      load: a file with one input and one output, and a precision -> what runs it.
+      load: a file with one input, and a precision -> what runs it.
       installing: how it is installed.
     """
 
     title: str
     package: str
     precisions: tuple[str, ...]
-    load: Callable[[Path, str], Run]
+    load: Callable[[Model, str], Run]
     installing: str
 
     @property
@@ -57,22 +58,23 @@ class Program:
             )
 
 
-def load_onnxruntime(model: Path, precision: str) -> Run:
+def load_onnxruntime(model: Model, precision: str) -> Run:
     """Load a file into ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised, too
     options.enable_mem_pattern = False  # pictures have many sizes; plans of memory are for one
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
-    return lambda values: session.run([wanted.name], {given.name: values})[0]
+    source = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    return lambda values: session.run(None, {given: values})
 
 
 OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16"}  # precision -> what OpenVINO calls it
 
 
-def load_openvino(model: Path, precision: str) -> Run:
+def load_openvino(model: Model, precision: str) -> Run:
     """Load a file into OpenVINO, for one picture at a time."""
     os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
     import openvino
@@ -80,11 +82,13 @@ def load_openvino(model: Path, precision: str) -> Run:
     core = openvino.Core()
     # By itself it computes in bfloat16 where the CPU can.
     how = {"INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision], "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(core.read_model(str(model)), "CPU", how).create_infer_request()
+    request = core.compile_model(
+        core.read_model(model if isinstance(model, bytes) else str(model)), "CPU", how
+    ).create_infer_request()
 
-    def run(values: np.ndarray) -> np.ndarray:
+    def run(values: np.ndarray) -> list[np.ndarray]:
         request.infer([values])
-        return request.get_output_tensor(0).data.copy()  # its memory is the next picture's
+        return [tensor.data.copy() for tensor in request.output_tensors]  # their memory is the next picture's
 
     return run
 

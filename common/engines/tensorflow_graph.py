@@ -29,6 +29,7 @@ class TensorFlowGraph(Engine):
     """A graph in a session; any of its tensors can be fed and fetched."""
 
     title = "TensorFlow"
+    needs_all_inputs = False  # a graph may have placeholders for training
 
     def __init__(self, running: "tf.Session", inputs: Mapping[str, str] | None, outputs: Mapping[str, str] | None):
         """Take a session with its graph; a signature's names of inputs and outputs -> their tensors' names, if any."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.engines.interface import CLASSES, INPUT, OUTPUTS, Engine
-from common.engines.onnx_runtime import OnnxRuntime
+from common.engines.onnx_model import OnnxEngine
+from common.engines.programs import PROGRAMS
 from common.engines.tensorflow_graph import open_frozen, open_saved_model
 from common.engines.tensorflow_lite import TensorFlowLite
 from common.errors import UserError, one_line
@@ -83,6 +84,6 @@ WRITERS: dict[str, Callable[[tf.GraphDef, Path, Options], None]] = {
 ENGINES: dict[str, Callable[[Path], Engine]] = {
     "frozen": open_frozen,
     "savedmodel": open_saved_model,
-    "onnx": OnnxRuntime,
+    "onnx": lambda path: OnnxEngine(path, PROGRAMS["onnxruntime"]),
     "tflite": TensorFlowLite,
 }

@@ -71,7 +71,7 @@ class EngineSegmenter(BaseSegmenter):
         height, width = picture.shape[:2]
         try:
             with engine_errors():
-                return self._loaded(role)(picture[None])[0]
+                return self._loaded(role)(picture[None])[0][0]
         except EngineError as error:
             raise UserError(
                 f"{self._program.title} cannot take a picture of {width}x{height} pixels ({error}); --engine "

@@ -10,7 +10,6 @@ from common.results.code_meaning import Code, Statement, Symbol, is_talk
 # Where every evaluation starts, besides the reproduction's own network and recipes.
 EVALUATION: tuple[Symbol, ...] = (
     ("common.data.lists", "open_split"),
-    ("common.engines.network_file", "open_weights"),
     ("common.inference.evaluation", "evaluate"),
     ("common.inference.segmenter", "Segmenter"),
     ("common.reproduction", "Reproduction"),

@@ -15,9 +15,10 @@ def label(name: str, path: str, picture: str) -> Callable[[], np.ndarray]:
     """
     pixels = np.load(picture)
     if name == "onnx":
-        from common.engines.onnx_runtime import OnnxRuntime
+        from common.engines.onnx_model import OnnxEngine
+        from common.engines.programs import PROGRAMS
 
-        engine = OnnxRuntime(Path(path))
+        engine = OnnxEngine(Path(path), PROGRAMS["onnxruntime"])
     else:
         from common.export.formats import ENGINES
 

@@ -240,3 +240,12 @@ def test_nodes_can_be_named(name, exported):
         assert running.label(PICTURE).shape == PICTURE.shape[:2]
         with pytest.raises(UserError, match="gives SemanticPredictions alone"):
             running.probabilities(PICTURE)
+
+
+def test_a_file_of_two_inputs_is_refused(tmp_path):
+    path = foreign_onnx(tmp_path / "red.onnx")
+    model = onnx.load(path)
+    model.graph.input.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, []))
+    onnx.save(model, path)
+    with pytest.raises(UserError, match="takes more than a picture .images, scale., and cannot be run here"):
+        segmenter(path)
