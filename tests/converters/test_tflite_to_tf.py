@@ -1,6 +1,7 @@
 """TensorFlow Lite files become checkpoints: real ones, our own, quantised ones; damaged ones are one sentence."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -12,7 +13,7 @@ from common.export.graph import frozen_graph
 from common.export.interface import Options
 from common.tf1 import tf
 from common.weights.weights import Weights
-from converters import frozen_to_tf, tflite_to_tf
+from converters import frozen_to_tf, tflite_run, tflite_to_tf
 from converters.flatbuffer import root
 from converters.tflite import MARK, parse, read_tflite
 from converters.tflite_layers import convolutions
@@ -220,6 +221,16 @@ def test_a_file_that_tensorflow_lite_refuses_is_one_sentence(small, tmp_path, ca
     model = read_tflite(small[0][""])
     with pytest.raises(UserError, match="TensorFlow Lite cannot run it"):
         run(small[0][""], np.zeros((1, 7, 7, 3), np.uint8), [model.ops[0].outputs[0]])
+
+
+def end(*arguments):
+    """What a damaged file may do to the process that runs it."""
+    os._exit(3)
+
+
+def test_a_file_that_ends_the_process_is_one_sentence(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tflite_run, "_run", end)
+    assert "TensorFlow Lite cannot run it (it ends the process)" in refused(small[0][""], tmp_path, capsys)
 
 
 def test_somebody_elses_file_beside_the_checkpoint_stays(small, tmp_path, capsys):
