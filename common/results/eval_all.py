@@ -65,7 +65,8 @@ class Job:
     @property
     def out(self) -> Path:
         """The evaluation's folder."""
-        return run_folder.evaluation_dir(self.checkpoint.out, self.changes)
+        engine = {} if self.engine == TENSORFLOW else {"engine": self.engine}  # its label maps replace no others
+        return run_folder.evaluation_dir(self.checkpoint.out, {**self.changes, **engine})
 
     @property
     def title(self) -> str:

@@ -110,6 +110,21 @@ def test_other_code_is_another_number(two_runs, results_dir, monkeypatch, capsys
     assert capsys.readouterr().out.count("to evaluate") == 6
 
 
+def test_another_engine_is_another_number(two_runs, results_dir, capsys):
+    assert eval_all.main(["--list", "--engine", "onnxruntime"]) == 0
+    assert capsys.readouterr().out.count("to evaluate") == 6
+    assert eval_all.main(["--quiet", "--engine", "onnxruntime"]) == 0
+    assert capsys.readouterr().out.count("evaluated") == 6
+    found = records.read_records()
+    assert len(found) == 4 + 6
+    assert sum(record["protocol"].get("engine") == "onnxruntime" for record in found) == 6
+    assert len({record["evaluation"] for record in found}) == 10
+    assert eval_all.main(["--list", "--engine", "auto"]) == 0
+    assert capsys.readouterr().out.count("has its record") == 6
+    assert eval_all.main(["--list"]) == 0
+    assert capsys.readouterr().out.count("to evaluate") == 2
+
+
 def test_missing_runs_are_found(tiny_suite, capsys, monkeypatch):
     assert eval_all.main(["--list"]) == 0
     assert "to train        tiny small" in capsys.readouterr().out

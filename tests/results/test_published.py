@@ -127,6 +127,18 @@ def test_the_output_stride_decides_in_both_orders_of_time(rows):
     assert matching.matching_record(os16, newer)["miou"] == 0.2
 
 
+def test_an_engine_stands_for_tensorflow_where_its_labels_are_the_same(rows):
+    row = named(rows, "arXiv 1706.05587 table 6", 79.77)
+    record = made_up(row)
+    record["protocol"]["engine"] = "openvino"
+    assert not matching.matches(row, record)
+    for agreement, precision, stands in ((0.9999, "fp32", True), (0.9998, "fp32", False), (1.0, "bf16", False)):
+        compared = {"engine": {"agreement": agreement, "pictures": 3, "pixels": 10**6}}
+        one = record | compared | {"protocol": record["protocol"] | {"precision": precision}}
+        assert matching.matches(row, one) == stands
+    assert protocol_text(record["protocol"]).endswith("by OpenVINO + mirror")
+
+
 def test_anything_else_than_the_row_says_keeps_a_record_away(rows):
     row = named(rows, "arXiv 1706.05587 table 6", 79.77)
     record = made_up(row)
