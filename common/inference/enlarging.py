@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from common.inference.resizing import sources
+from common.inference.resizing import resize_bilinear, sources
 from common.recipe.recipe import Recipe
 
-PIXELS_AT_ONCE = 2**16  # whose scores are interpolated at a time
+PIXELS_AT_ONCE = 2**13  # whose scores are interpolated at a time; they stay in the cache of the CPU
 
 
 def enlarges(recipe: Recipe) -> bool:
     """Whether a recipe's label map is made of one pass whose scores are resized once, as `label_map` does."""
-    return recipe.is_single_pass and not recipe.eval_resize_range and not recipe.scores_stride
+    return recipe.is_single_pass and not recipe.eval_resize_range
 
 
 def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.ndarray:
@@ -24,6 +24,7 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
       own: the picture's size, [h, w].
       recipe: its padding, and how it resizes; `enlarges` it.
     """
+    scores = _at_stride(scores, [_padded(side, recipe) for side in own], recipe)
     sides = [_side(scores.shape[axis], own[axis], recipe) for axis in (0, 1)]
     (top, bottom, down), (left, right, along) = sides
     best = scores.argmax(axis=-1).astype(np.uint8)
@@ -40,9 +41,22 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
     return label
 
 
+def _padded(own: int, recipe: Recipe) -> int:
+    return own if recipe.eval_size == "native" else max(own, recipe.eval_size)
+
+
+def _at_stride(scores: np.ndarray, padded: list[int], recipe: Recipe) -> np.ndarray:
+    """The scores, resized to the stride that the recipe wants first, where they are smaller."""
+    if not recipe.scores_stride:
+        return scores
+    wanted = [(side - 1) // recipe.scores_stride + 1 for side in padded]
+    size = tuple(map(max, scores.shape[:2], wanted))
+    return resize_bilinear(scores, size, align_corners=recipe.align_corners)
+
+
 def _side(given: int, own: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each row or column of the picture the two scores around it, and the share of the second one."""
-    padded = own if recipe.eval_size == "native" else max(own, recipe.eval_size)
+    padded = _padded(own, recipe)
     begin = (padded - own) // 2 if recipe.eval_padding == "around" else 0
     first, second, share = sources(given, padded, recipe.align_corners)
     return first[begin : begin + own], second[begin : begin + own], share[begin : begin + own]

@@ -1,5 +1,8 @@
 """Label maps of small scores: those of TensorFlow, pixel by pixel."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -33,10 +36,18 @@ def drawn(size, classes, rng):
     return scores
 
 
+@dataclass(frozen=True, kw_only=True)
+class Strided(Recipe):
+    """Scores of a smaller scale are first resized to a stride of 8, as v3+ does."""
+
+    scores_stride: ClassVar[int] = 8
+
+
+@pytest.mark.parametrize("kind", [Recipe, Strided])
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("own", [(97, 129), (1, 1), (17, 200), (64, 3)])
-def test_it_is_tensorflows(name, own, monkeypatch):
-    recipe, rng = Recipe(variant="x", num_classes=7, **RECIPES[name]), np.random.RandomState(0)
+def test_it_is_tensorflows(kind, name, own, monkeypatch):
+    recipe, rng = kind(variant="x", num_classes=7, **RECIPES[name]), np.random.RandomState(0)
     assert enlarges(recipe)
     monkeypatch.setattr(enlarging, "PIXELS_AT_ONCE", 1000)
     for size in ((9, 11), (17, 17), (1, 1)):
