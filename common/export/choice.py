@@ -82,12 +82,12 @@ class Choice:
         self._precision = self._changes.pop("precision", None)
         self._request: Request | None = None
         self._is_told, self._why = True, ""
+        if self._wanted in PROGRAMS:
+            PROGRAMS[self._wanted].check("fp32" if format_of(Path(checkpoint)) else self._precision or "fp32")
         if format_of(Path(checkpoint)):
             self._open(checkpoint)
             self.recipe = self.recipe.derive(engine=asked if asked not in (None, AUTO) else self.recipe.engine)
             return
-        if self._wanted in PROGRAMS:
-            PROGRAMS[self._wanted].check(self._precision or "fp32")
         if self._wanted != TENSORFLOW:
             self._find(checkpoint)
         if self._request is None or not self._take_entry(cache.find(self._request)):

@@ -1,5 +1,6 @@
 """The bench's machinery with toy contestants; no assertion on time."""
 
+import argparse
 import json
 import sys
 import time
@@ -11,6 +12,7 @@ from common.errors import UserError
 from common.results import records, speed
 from tests.bench import __main__ as command
 from tests.bench import contest, worker
+from tests.bench.__main__ import part_names
 from tests.bench.contest import CannotRun, Contestant
 from tests.bench.parts import PARTS, Part
 
@@ -197,3 +199,13 @@ def test_only_refuses_a_broken_file_before_it_measures(two_parts, capsys):
 def test_the_tables_know_the_contestants_and_parts():
     """What the README shows are parts of the bench."""
     assert {name for names in speed.LINES.values() for name in names} <= set(PARTS)
+
+
+def test_a_word_stands_for_the_parts_that_begin_with_it():
+    engines = part_names("engines")
+    assert "engines_picture_mobilenetv2_os8" in engines
+    assert "engines_start_mobilenetv2_os8" in engines
+    assert part_names("crf_500x375, ops") == ["crf_500x375", "ops"]
+    for text in ("engine", "", "crf_5"):
+        with pytest.raises(argparse.ArgumentTypeError, match="there are picture_"):
+            part_names(text)
