@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,9 +151,7 @@ class Reproduction:
             wanted = apply_settings(self.variants, named, others)  # names nodes
             stored = self.stored_recipe(weights)
             recipe = (stored or named.derive(class_weights=())).derive(**weights.fields(wanted))
-            if stored is None and hasattr(recipe, "eval_output_stride"):
-                self._say_not_in_weights(others, weights, ("eval_output_stride",))
-            return apply_settings(self.variants, recipe, others)
+            return weights.settled(apply_settings(self.variants, recipe, others), _names_of(others))
         self._adopt(weights, apply_settings(self.variants, named, others))
         recipe = self.stored_recipe(weights)
         if recipe is None:
@@ -164,12 +162,11 @@ class Reproduction:
             _override_by_weights(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
         if not weights.recipe() and any(re.search(self.last_layer, name) for name in weights.shapes):
-            self._say_not_in_weights(others, weights, self.not_in_weights)
+            self._say_not_in_weights(others, weights)
         return apply_settings(self.variants, recipe, others)
 
-    def _say_not_in_weights(self, settings: list[str], weights: "Weights | NetworkFile", fields: Iterable[str]) -> None:
-        said = {s.partition("=")[0].strip() for s in settings}
-        missing = [name for name in fields if name not in said]
+    def _say_not_in_weights(self, settings: list[str], weights: "Weights") -> None:
+        missing = [name for name in self.not_in_weights if name not in _names_of(settings)]
         if missing:
             how = " or --config" if self.config_settings else ""
             say(
@@ -234,6 +231,10 @@ def _override_by_weights(recipe: Recipe, settled: dict[str, Any], weights: "Weig
 
 # Fields that need no word when weights settle them: preprocessing, classes, and what is said elsewhere.
 _UNSAID = ("channel_order", "pixel_mean", "pixel_scale", "num_classes", "class_weights", "encoder_middle_conf")
+
+
+def _names_of(settings: list[str]) -> set[str]:
+    return {setting.partition("=")[0].strip() for setting in settings}
 
 
 def _split_settings(settings: list[str]) -> tuple[list[str], list[str]]:

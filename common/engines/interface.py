@@ -126,6 +126,10 @@ class Roles:
     channels_first: bool
     outputs: Mapping[str, Port] = field(default_factory=dict)
 
+    def has_channels_first(self, port: Port) -> bool:
+        """Whether an output of four axes is [n, channels, h, w]: as the picture, unless its shape says otherwise."""
+        return self.channels_first and not (port.shape[1:2] == (None,) and port.shape[3:] not in ((None,), ()))
+
     @property
     def size(self) -> Size | None:
         """The size of the pictures that the file takes, or None for any."""
@@ -148,8 +152,18 @@ class Roles:
         for role in (SCORES, PROBABILITIES):
             if role in self.outputs:
                 port = self.outputs[role]
-                return port.shape[1] if self.channels_first else port.shape[-1]
+                return port.shape[1 if self.has_channels_first(port) else -1] if port.shape else None
         return None
+
+    @property
+    def stride(self) -> int | None:
+        """The output stride, where the sizes of picture and scores tell it; None where they don't."""
+        if self.size is None or SCORES not in self.outputs:
+            return None
+        port = self.outputs[SCORES]
+        given, made = self.size[0], port.shape[2 if self.has_channels_first(port) else 1] if port.shape else None
+        strides = [s for s in (4, 8, 16, 32) if made and -(-given // s) == made]
+        return strides[0] if strides else None
 
     def describe(self) -> str:
         """The words of what the file fixes, for protocols: `takes pixels, 513x513; gives labels`."""
@@ -198,6 +212,11 @@ def _named(engine: Engine, named: Mapping[str, str], role: str, source: str) -> 
         raise UserError(
             f"{source}: has no {NODES[role]} {name}; it has {_list(engine.inputs)} and gives {_list(engine.outputs)}"
         )
+    axes = {INPUT: (0, 4), LABELS: (0, 2, 3, 4)}.get(role, (0, 4))  # 0: the file does not tell
+    if len(port.shape) not in axes:
+        wanted = "[n, h, w]" if role == LABELS else "[n, h, w, channels]"
+        shown = "x".join("?" if side is None else str(side) for side in port.shape)
+        raise UserError(f"{NODES[role]}={name}: is of shape {shown} in {source}, not {wanted}; name another one")
     return port
 
 

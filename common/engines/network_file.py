@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from common.engines.interface import CLASSES, NODES, RECIPE, Engine, EngineError
 from common.engines.programs import PROGRAMS
 from common.errors import UserError
 from common.files import read_json
-from common.recipe.recipe import Recipe
+from common.recipe.recipe import STRIDE_UNTOLD, Recipe
 from common.weights.weights import Weights
 
 SUMMARY = "export.json"  # beside exported files: tells their recipes
@@ -54,6 +54,8 @@ OPENERS: dict[str, tuple[Callable[[Path, Recipe], Engine], str]] = {
 ENDINGS = {".pb": "frozen", ".onnx": "onnx", ".tflite": "tflite"}
 # Format -> the recipe's engines that run it; `tensorflow` stands for the format's own program.
 ENGINES = {"onnx": ("tensorflow", "onnxruntime", "openvino")}
+# What a file that takes uint8 does itself.
+PREPROCESSING = frozenset(("channel_order", "pixel_mean", "pixel_scale"))
 
 
 def format_of(path: Path) -> str | None:
@@ -87,7 +89,7 @@ class NetworkFile:
 
     def __init__(self, path: Path):
         self.path, self.format = path, format_of(path)
-        self._opened: dict[tuple[str, ...], tuple[Engine, Roles]] = {}
+        self._engine: tuple[tuple[str, str], Engine] | None = None
         if not path.exists():
             raise UserError(f"{path}: no such {self._kind}")
 
@@ -102,15 +104,18 @@ class NetworkFile:
         can't run this format.
         """
         named = {role: getattr(recipe, field) for role, field in NODES.items()}
-        key = (recipe.engine, recipe.precision, *named.values())
-        if key not in self._opened:
+        return (engine := self._loaded(recipe)), find_roles(engine, named, str(self.path))
+
+    def _loaded(self, recipe: Recipe) -> Engine:
+        key = recipe.engine, recipe.precision
+        if self._engine is None or self._engine[0] != key:
             self._check_engine(recipe)
-            engine = self._load(recipe)
-            self._opened = {key: (engine, find_roles(engine, named, str(self.path)))}
-        return self._opened[key]
+            self.close()
+            self._engine = key, self._open(recipe)
+        return self._engine[1]
 
     def _check_engine(self, recipe: Recipe) -> None:
-        opener, title = OPENERS[self.format]
+        title = OPENERS[self.format][1]
         if recipe.engine not in ENGINES.get(self.format, ("tensorflow",)):
             raise UserError(
                 f"engine={recipe.engine}: {self.path} is {title}, which has a program of its own; leave this out"
@@ -119,7 +124,7 @@ class NetworkFile:
             raise UserError(f"precision={recipe.precision}: {self.path} is {title} that computes as it was made; "
                             f"leave this out")  # fmt: skip
 
-    def _load(self, recipe: Recipe) -> Engine:
+    def _open(self, recipe: Recipe) -> Engine:
         opener, title = OPENERS[self.format]
         try:
             return opener(self.path, recipe)
@@ -129,7 +134,7 @@ class NetworkFile:
             ) from None
 
     def fields(self, recipe: Recipe) -> dict[str, Any]:
-        """The recipe fields that the file settles: classes, and its size where that is fixed.
+        """The recipe fields that the file settles: classes, its stride where it tells it, its size where that is fixed.
 
         A file of another program is evaluated once a picture, at the picture's own size, unless `--set` says more.
         """
@@ -141,21 +146,55 @@ class NetworkFile:
             fields |= {"num_classes": classes}
         if self.recipe() is not None:
             return fields
-        fields |= {"eval_scales": (1.0,), "eval_flip": False, "crf": False}
+        fields |= {"eval_scales": (1.0,), "eval_flip": False, "crf": False, "picture_interpolation": "bilinear"}
         if roles.size or roles.is_whole:
             fields |= {"resize_range": (), "eval_size": "native"}
         if roles.size and roles.size[0] == roles.size[1]:
             fields |= {"eval_size": roles.size[0]}
+        if roles.stride and hasattr(recipe, "eval_output_stride"):
+            fields |= {"eval_output_stride": roles.stride}
         return fields
+
+    def settled(self, recipe: Recipe, said: Collection[str]) -> Recipe:
+        """The recipe, with what the file does not tell named as such.
+
+        Args:
+          recipe: of `fields`, and then of a person's settings.
+          said: the names of those settings.
+
+        Raises UserError for settings that a file can't follow.
+        """
+        _, roles = self.load(recipe)
+        fixed = self.fields(recipe)
+        kept = ["network_file", *(["num_classes"] if roles.classes else [])]
+        kept += ["eval_output_stride"] if "eval_output_stride" in fixed else []
+        for name in kept:
+            if getattr(recipe, name) != fixed[name]:
+                raise UserError(f"{name}={getattr(recipe, name)}: is {fixed[name]} in {self.path}; leave it out")
+        if self.recipe() is not None:
+            return recipe
+        if roles.takes_pixels and (useless := PREPROCESSING.intersection(said)):
+            raise UserError(
+                f"{' and '.join(sorted(useless))}: {self.path} takes pixels and preprocesses them itself; leave it out "
+                f"(padding_pixel=R,G,B is the colour around a picture)"
+            )
+        if recipe.picture_interpolation != "bilinear":
+            raise UserError(
+                f"picture_interpolation={recipe.picture_interpolation}: pictures are resized bilinearly for a network's "
+                f"file; leave it out"
+            )
+        is_told = not hasattr(recipe, "eval_output_stride") or roles.stride or "eval_output_stride" in said
+        return recipe if is_told else recipe.derive(network_file=f"{recipe.network_file}; {STRIDE_UNTOLD}")
 
     @functools.cached_property
     def _recipe(self) -> dict[str, Any] | None:
-        engine, _ = self.load(Recipe(variant="file"))
-        text = engine.metadata.get(RECIPE)
-        try:
-            stored = json.loads(text) if text else self._exported().get(RECIPE)
-        except (ValueError, RecursionError):
-            raise UserError(f"{self.path}: its recipe, in its metadata, is not JSON; export it again") from None
+        stored = self._exported().get(RECIPE)
+        if stored is None and self.format == "onnx":
+            text = self._loaded(Recipe(variant="file")).metadata.get(RECIPE)
+            try:
+                stored = json.loads(text) if text else None
+            except (ValueError, RecursionError):
+                raise UserError(f"{self.path}: its recipe, in its metadata, is not JSON; export it again") from None
         return stored if isinstance(stored, dict) else None
 
     def recipe(self) -> dict[str, Any] | None:
@@ -177,9 +216,9 @@ class NetworkFile:
 
     def close(self) -> None:
         """Free the engine's memory."""
-        for engine, _ in self._opened.values():
-            engine.close()
-        self._opened = {}
+        if self._engine:
+            self._engine[1].close()
+        self._engine = None
 
 
 def files_of(path: Path) -> list[Path]:

@@ -72,8 +72,12 @@ def place(picture: np.ndarray, recipe: Recipe, roles: Roles, scale: float = 1.0,
 
 def fitting(size: Size, limit: Size) -> Size:
     """The size, or the greatest one of the same aspect within the limit where it is larger."""
-    factor = min(1.0, *(most / side for most, side in zip(limit, size, strict=True)))
-    return tuple(max(1, int(side * factor)) for side in size)
+    (height, width), (most_high, most_wide) = size, limit
+    if height <= most_high and width <= most_wide:
+        return size
+    if height * most_wide >= width * most_high:
+        return most_high, max(1, width * most_high // height)
+    return max(1, height * most_wide // width), most_wide
 
 
 def _padded(values: np.ndarray, size: Size, corner: list[int], colour: float) -> np.ndarray:

@@ -41,12 +41,21 @@ class FileSegmenter(BaseSegmenter):
         self._around = self._recipe_around()
         if self._roles.size and any(scale != 1 for scale in self._around.eval_scales):
             raise UserError(
-                f"scales: {file.path} takes pictures of {self._size_text} alone; leave scales other than 1 out"
+                f"--scales: {file.path} takes pictures of {self._size_text} alone; leave scales other than 1 out"
             )
         if not self._around.is_single_pass and self._around.scale_fusion == "max_logits":
             self._port(SCORES, "scale_fusion=max_logits")
-        elif not self._around.is_single_pass or recipe.crf:
-            self._probability_port("scales, mirrored pictures and the CRF")
+        elif wanted := self._wants_probabilities():
+            self._probability_port(wanted)
+
+    def _wants_probabilities(self) -> str:
+        """The flags that need probabilities; empty where none does."""
+        flags = {
+            "--scales": self._around.eval_scales != (1.0,),
+            "--flip": self._around.eval_flip,
+            "--crf": self.recipe.crf,
+        }
+        return " and ".join(flag for flag, is_given in flags.items() if is_given)
 
     @property
     def _size_text(self) -> str:
@@ -64,7 +73,7 @@ class FileSegmenter(BaseSegmenter):
             raise UserError(
                 f"{' and '.join(changed)}: is fixed in {self._file.path}; leave it out, or export the network with it"
             )
-        around = self.recipe.derive(eval_size="native", resize_range=())
+        around = self.recipe.derive(eval_size="native", resize_range=()) if self._roles.is_whole else self.recipe
         return around if is_single else around.at_one_scale()
 
     def _check_sizes(self) -> None:
@@ -79,11 +88,11 @@ class FileSegmenter(BaseSegmenter):
             )
 
     def _port(self, role: str, wanted: str) -> Port:
-        """The output of that role. Raises UserError, which names what wants it, when the file has none."""
+        """The output of that role. Raises WeightsError, which names what wants it, when the file has none."""
         if role not in self._roles.outputs:
             given = ", ".join(port.name for port in self._roles.outputs.values())
             what = {SCORES: "scores", PROBABILITIES: "probabilities"}[role]
-            raise UserError(
+            raise WeightsError(
                 f"{wanted}: needs the network's {what}, and {self._file.path} gives {given} alone; leave it out"
             )
         return self._roles.outputs[role]
@@ -103,14 +112,18 @@ class FileSegmenter(BaseSegmenter):
             (answer,) = self._engine.run(inputs, [port.name])
         except EngineError as error:
             raise UserError(
-                f"{self._file.path} cannot take a picture of {width}x{height} pixels ({error}); --set eval_size=513 "
-                f"resize_range=513,513 brings its sides into a range and pads it"
+                f"{self._file.path} cannot take a picture of {width}x{height} pixels ({error}); if it "
+                f"pads to N pixels, --set eval_size=N resize_range=N,N brings pictures to that size"
             ) from None
         except MemoryError:
             raise UserError(too_large((width, height))) from None
         if port is self._roles.outputs.get(LABELS):
-            return answer.reshape([side for side in answer.shape if side > 1] if answer.size > 1 else (1, 1))
-        values = port.to_real(answer[0].transpose(1, 2, 0) if self._roles.channels_first else answer[0])
+            return _labels(answer, self._roles.channels_first)
+        if answer.ndim != 4:
+            raise WeightsError(
+                f"{self._file.path}: {port.name} is of {answer.ndim} axes, not [n, h, w, classes]; name another node"
+            )
+        values = port.to_real(answer[0].transpose(1, 2, 0) if self._roles.has_channels_first(port) else answer[0])
         if not np.isfinite(values).all():
             raise WeightsError(
                 f"the scores of this picture are not finite, with {self._file.path}; fetch or export it again"
@@ -138,10 +151,12 @@ class FileSegmenter(BaseSegmenter):
             return values.argmax(axis=-1).astype(np.uint8)
         canvas = place(picture, self._around, self._roles)
         labels = canvas.back_labels(self._run(canvas, self._roles.outputs[LABELS], picture))
-        greatest = int(labels.max())
-        if not 0 <= int(labels.min()) <= greatest < self.recipe.num_classes:
-            raise UserError(f"{self._file.path}: gives class {greatest}, and the recipe has {self.recipe.num_classes}; "
-                            f"--set num_classes=N says how many, and dataset=NAME of what")  # fmt: skip
+        least, greatest = int(labels.min()), int(labels.max())
+        if least < 0 or greatest >= self.recipe.num_classes:
+            raise WeightsError(
+                f"{self._file.path}: gives class {least if least < 0 else greatest}, and the recipe has "
+                f"{self.recipe.num_classes}; --set num_classes=N says how many, and dataset=NAME of what"
+            )
         return labels.astype(np.uint8)
 
     def logits(self, picture: Picture) -> np.ndarray:
@@ -159,12 +174,29 @@ class FileSegmenter(BaseSegmenter):
         if not self._around.is_single_pass and self._around.scale_fusion == "max_logits":
             scores = self._maps(picture, self._port(SCORES, "scale_fusion=max_logits"))
             return scipy.special.softmax(functools.reduce(np.maximum, scores), axis=-1)
-        port = self._probability_port("probabilities")
+        port = self._probability_port("--save-probabilities")
         maps = self._maps(picture, port)
         if port is self._roles.outputs.get(SCORES):
-            maps = (scipy.special.softmax(scores, axis=-1) for scores in maps)
+            maps = map(_probabilities, maps)
         count = len(self._around.eval_scales) * (2 if self._around.eval_flip else 1)
         return functools.reduce(np.add, maps) / np.float32(count)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _labels(answer: np.ndarray, channels_first: bool) -> np.ndarray:
+    """The label map [h, w] of an answer [h, w], [1, h, w], [1, h, w, 1] or [1, 1, h, w]."""
+    if answer.ndim == 4:
+        is_first = answer.shape[1] == 1 and (channels_first or answer.shape[3] != 1)
+        return answer[0, 0] if is_first else answer[0, ..., 0]
+    if answer.ndim == 3:
+        return answer[0] if answer.shape[0] == 1 else answer[..., 0]
+    return answer
+
+
+def _probabilities(values: np.ndarray) -> np.ndarray:
+    """The softmax of scores [h, w, classes]; of values that are probabilities already, as they are."""
+    if values.min() >= 0 and np.abs(values.sum(axis=-1) - 1).max() < 1e-3:
+        return values
+    return scipy.special.softmax(values, axis=-1)

@@ -1,4 +1,6 @@
-"""TensorFlow's resizes and size rules for arrays, for networks that run without TensorFlow."""
+"""TensorFlow's resizes for arrays, for networks that run without TensorFlow."""
+
+import functools
 
 import numpy as np
 
@@ -42,8 +44,12 @@ def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return values[np.ix_(rows, columns)]
 
 
+@functools.lru_cache(maxsize=1024)
 def size_in_evaluation(own: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
-    """The size [h, w] at which a picture of the size `own` is evaluated: see `nets.pictures.size_in_evaluation`."""
+    """The size [h, w] at which a picture of the size `own` is evaluated: by TensorFlow, where there is a range.
+
+    See `nets.pictures.size_in_evaluation`.
+    """
     if not recipe.eval_resize_range:
         return own
     from common.nets import pictures

@@ -66,7 +66,7 @@ class EncoderRecipe(Recipe):
         return self.derive(output_stride=self.eval_output_stride)
 
     def protocol(self) -> dict[str, Any]:
-        return {"output_stride": self.output_stride, **super().protocol()}
+        return {"output_stride": self.output_stride if self.tells_stride else None, **super().protocol()}
 
     def rates(self) -> tuple[int, ...]:
         """ASPP's rates at `output_stride`."""

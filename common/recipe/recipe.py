@@ -40,6 +40,8 @@ METRIC = (
     "mean over the classes that occur in the labels"
 )
 
+STRIDE_UNTOLD = "output stride not told"  # ends the words on a network's file that does not tell it
+
 MOST_GIGABYTES = 64  # of the pictures that a step, or an evaluation, has in memory at once
 
 
@@ -336,6 +338,11 @@ class Recipe:
     def by_engine(self) -> bool:
         """Whether a network's file, or another program than TensorFlow, segments the pictures."""
         return bool(self.network_file) or self.engine != "tensorflow"
+
+    @property
+    def tells_stride(self) -> bool:
+        """Whether the output stride is known, which a network's file of another program may not tell."""
+        return not self.network_file.endswith(STRIDE_UNTOLD)
 
     def protocol(self) -> dict[str, Any]:
         """How this recipe makes and compares label maps, in JSON types, as a record states it."""

@@ -172,7 +172,7 @@ class SimplifiedRecipe(Recipe):
         return not self.freeze_bn
 
     def protocol(self) -> dict[str, Any]:
-        return {"output_stride": self.output_stride, **super().protocol()}
+        return {"output_stride": self.output_stride if self.tells_stride else None, **super().protocol()}
 
 
 DEFAULT = SimplifiedRecipe(variant="xception")

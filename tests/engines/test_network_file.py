@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.inference.segmenter import Segmenter
 from common.tf1 import tf
 from common.weights.weights import Weights
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED
 from tests.export.test_export import write_random_weights
 from tests.helpers import tiny
 
@@ -250,3 +250,91 @@ def test_a_file_of_two_inputs_is_refused(tmp_path):
     onnx.save(model, path)
     with pytest.raises(UserError, match="takes more than a picture .images, scale., and cannot be run here"):
         segmenter(path)
+
+
+@pytest.mark.parametrize("shape", [(1, 97), (97, 1), (1, 1)])
+@pytest.mark.parametrize("name", ["frozen", "onnx"])
+def test_pictures_of_one_pixel_a_side(shape, name, exported, weights):
+    picture = np.full((*shape, 3), 90, np.uint8)
+    with segmenter(exported / FILES[name]) as running, segmenter(weights) as predicting:
+        np.testing.assert_array_equal(running.label(picture), predicting.label(picture))
+
+
+def two_pictures(path):
+    """A file of two inputs that could be the picture; one is not needed."""
+    with tf.Graph().as_default() as graph:
+        first, _ = (tf.placeholder(tf.uint8, [1, None, None, 3], name) for name in ("first", "second"))
+        tf.cast(first[..., 0] > 0, tf.int32, "red")
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+    return path
+
+
+def test_a_name_tells_which_input_is_the_picture(tmp_path):
+    path = two_pictures(tmp_path / "two.pb")
+    with pytest.raises(UserError, match="several inputs that could be a picture .*--set input_node=NAME"):
+        segmenter(path)
+    with segmenter(path, input_node="first", num_classes=2) as running:
+        np.testing.assert_array_equal(running.label(RED), RED[..., 0] > 0)
+
+
+def test_a_node_of_another_shape_is_refused(tmp_path):
+    path = foreign_onnx(tmp_path / "red.onnx")
+    with pytest.raises(UserError, match="scores_node=labels: is of shape 1x.x. in .*, not .n, h, w, channels."):
+        segmenter(path, scores_node="labels")
+
+
+USELESS = {
+    "preprocessing of a file that takes pixels": (
+        "pascal.pb",
+        {"pixel_mean": (1.0, 2.0, 3.0)},
+        "pixel_mean: .* takes pixels",
+    ),
+    "classes that a file has not": ("red.onnx", {"num_classes": 5}, "num_classes=5: is 2 in .*red.onnx"),
+    "what is the file's": ("red.onnx", {"network_file": "lies"}, "network_file=lies: is ONNX file"),
+    "nearest pictures": (
+        "red.onnx",
+        {"picture_interpolation": "nearest"},
+        "picture_interpolation=nearest: pictures are",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", USELESS)
+def test_settings_that_would_do_nothing_are_refused(what, tmp_path):
+    name, settings, message = USELESS[what]
+    two_pictures(tmp_path / "pascal.pb")
+    foreign_onnx(tmp_path / "red.onnx")
+    names = {"input_node": "first"} if name == "pascal.pb" else {}
+    with pytest.raises(UserError, match=message):
+        segmenter(tmp_path / name, **names, **settings)
+
+
+def test_what_a_file_does_not_tell_is_unknown():
+    from reproductions.v3plus import REPRODUCTION as V3PLUS
+
+    path = SHARED / "weights" / "coral_deeplabv3_mnv2_dm05_pascal_quant.tflite"
+    if not path.is_file():
+        pytest.skip("the real files are not on this machine")
+    for settings, stride in (([], None), (["eval_output_stride=16"], 16)):
+        protocol = V3PLUS.recipe_to_run(settings, network_file.open_weights(path)).at_evaluation().protocol()
+        assert protocol["output_stride"] == stride
+
+
+def test_scores_that_are_probabilities_stay_so(tmp_path):
+    """Whatever their output is called."""
+    from common.inference.file_segmenter import _probabilities
+
+    values = np.float32([[[0.1, 0.9], [1.0, 0.0]]])
+    np.testing.assert_array_equal(_probabilities(values), values)
+    np.testing.assert_allclose(_probabilities(values * 3).sum(axis=-1), 1, atol=1e-6)
+
+
+def test_small_pictures_of_a_file_that_was_exported_with_a_range(weights, tmp_path):
+    """The recipe enlarges them; the file of one size gets them enlarged."""
+    how = ("resize_range=65,65", "resize_rule=fit", "eval_size=65", "align_corners=true")
+    words = ("--format", "tflite", "--limit", 1, "--quiet", "--set", *how)
+    assert tiny.run("export", "--checkpoint", weights, "--out", tmp_path, *words) == 0
+    settings = {"resize_range": (65, 65), "resize_rule": "fit", "eval_size": 65, "align_corners": True}
+    small = PICTURE[:40, :50]
+    with segmenter(tmp_path / "model.tflite") as running, segmenter(weights, **settings) as predicting:
+        assert (running.label(small) == predicting.label(small)).mean() > 0.9
