@@ -180,8 +180,8 @@ class NetworkFile:
             )
         if recipe.picture_interpolation != "bilinear":
             raise UserError(
-                f"picture_interpolation={recipe.picture_interpolation}: pictures are resized bilinearly for a network's "
-                f"file; leave it out"
+                f"picture_interpolation={recipe.picture_interpolation}: pictures for a network's file are resized "
+                f"bilinearly; leave it out"
             )
         is_told = not hasattr(recipe, "eval_output_stride") or roles.stride or "eval_output_stride" in said
         return recipe if is_told else recipe.derive(network_file=f"{recipe.network_file}; {STRIDE_UNTOLD}")

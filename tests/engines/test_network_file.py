@@ -97,7 +97,7 @@ def test_an_onnx_file_runs_without_tensorflow(exported, tmp_path):
 REFUSED = {
     "what is fixed inside": ("model.pb", {"eval_size": 257}, "eval_size: is fixed in .*model.pb"),
     "scales of a fixed size": ("model.tflite", {"eval_scales": (0.5,)}, "scales: .*model.tflite takes pictures of"),
-    "an engine of another format": ("model.pb", {"engine": "openvino"}, "engine=openvino: .*is a frozen graph"),
+    "an engine of another format": ("model.pb", {"engine": "onnxruntime"}, "engine=onnxruntime: .*is a frozen graph"),
     "bf16 of tflite": ("model.tflite", {"precision": "bf16"}, "precision=bf16: .*is a TFLite file"),
     "bf16 of ONNX Runtime": ("model.onnx", {"precision": "bf16"}, "precision=bf16: .*is an ONNX file"),
     "nodes that are not there": (
