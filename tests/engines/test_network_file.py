@@ -294,7 +294,7 @@ USELESS = {
     "nearest pictures": (
         "red.onnx",
         {"picture_interpolation": "nearest"},
-        "picture_interpolation=nearest: pictures are",
+        "picture_interpolation=nearest: pictures for",
     ),
 }
 
