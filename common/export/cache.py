@@ -229,6 +229,7 @@ class CachedNetwork:
 
     Attributes:
       path: the checkpoint.
+      settings: with which it was asked for.
       entry: the cache's.
       shapes, is_keras: as of `Weights`; nothing reads its variables.
     """
@@ -236,8 +237,8 @@ class CachedNetwork:
     shapes: Mapping[str, tuple[int, ...]] = {}
     is_keras = False
 
-    def __init__(self, path: Path, entry: Entry):
-        self.path, self.entry = path, entry
+    def __init__(self, request: Request, entry: Entry):
+        self.path, self.settings, self.entry = request.checkpoint, request.settings, entry
 
     def digest(self) -> str:
         """sha256 of the checkpoint."""

@@ -108,7 +108,7 @@ class Choice:
         engine = self._fastest(entry, recipe.precision)
         if engine is None or (self._wanted == AUTO and self._left(entry, recipe.precision)):
             return False
-        self.weights, self.recipe = CachedNetwork(self._request.checkpoint, entry), recipe.derive(engine=engine)
+        self.weights, self.recipe = CachedNetwork(self._request, entry), recipe.derive(engine=engine)
         self._is_told = False
         return True
 
@@ -183,7 +183,7 @@ class Choice:
 
     def _compare(self, entry: Entry, pictures: Sequence[np.ndarray], quiet: bool) -> None:
         """Compare the engines that were not compared yet."""
-        from common.export.prepare import compare
+        from common.export.prepare import compare, timed
 
         precision = self.recipe.precision
         left = self._left(entry, precision)
@@ -193,16 +193,17 @@ class Choice:
             raise UserError("there is no picture to compare engines on that they can take")
         plain = self.recipe.derive(engine=TENSORFLOW, precision="fp32", crf=False)
         with self._reproduction.open_segmenter(self.weights, plain) as reference:
-            for name in left:
-                try:
-                    found = compare(entry, name, self.recipe, reference, pictures)
-                except EngineError as error:
-                    if self._wanted != AUTO:
-                        raise UserError(f"{PROGRAMS[name].title} cannot run this network ({error}); --engine "
-                                        f"tensorflow does") from None  # fmt: skip
-                    say(f"{PROGRAMS[name].title} cannot run this network ({error})", quiet)
-                    found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
-                entry.comparisons[f"{name} {precision}"] = found
+            theirs = timed(reference, pictures)
+        for name in left:
+            try:
+                found = compare(entry, name, self.recipe, pictures, theirs)
+            except EngineError as error:
+                text = f"{PROGRAMS[name].title} cannot run this network ({error})"
+                if self._wanted != AUTO:
+                    raise UserError(f"{text}; --engine tensorflow does") from None
+                say(text, quiet)
+                found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
+            entry.comparisons[f"{name} {precision}"] = found
 
     def _refuse(self, entry: Entry, precision: str) -> None:
         """Keep why no engine is taken. Raises UserError for one that was asked for by name."""
@@ -230,7 +231,9 @@ def open_cached(reproduction: Runnable, network: CachedNetwork, recipe: Recipe) 
     """Open a network of the cache; TensorFlow opens the checkpoint when a picture is too large."""
 
     def other() -> BaseSegmenter:
-        return reproduction.open_segmenter(Weights(network.path), recipe.derive(engine=TENSORFLOW))
+        weights = open_weights(network.path)
+        reproduction.recipe_to_run(list(network.settings), weights)  # names a Keras file's arrays as the network does
+        return reproduction.open_segmenter(weights, recipe.derive(engine=TENSORFLOW))
 
     program, files = PROGRAMS[recipe.engine], {role: network.entry.path(role) for role in OUTPUTS}
     try:

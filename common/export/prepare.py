@@ -3,14 +3,15 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from common.engines.interface import OUTPUTS, engine_errors
+from common.engines.interface import OUTPUTS, EngineError
 from common.engines.onnx_model import load_model, part_for
 from common.engines.programs import PROGRAMS
+from common.errors import UserError
 from common.export.cache import ENTRY, FILES, WEIGHTS, Comparison, Entry, digests, prune
 from common.export.formats import WRITERS
 from common.export.graph import frozen_graph
@@ -22,6 +23,7 @@ from common.nets.network import Network
 from common.recipe.recipe import Recipe
 from common.weights.weights import Weights
 
+Timed = tuple[np.ndarray, float]  # a label map, and the seconds that it took
 LEAST_SHARED = 1024  # bytes of an array that goes into the file of the weights
 
 
@@ -65,26 +67,30 @@ def _split(path: Path) -> None:
 
 
 def compare(
-    entry: Entry, engine: str, recipe: Recipe, reference: BaseSegmenter, pictures: Sequence[np.ndarray]
+    entry: Entry, engine: str, recipe: Recipe, pictures: Sequence[np.ndarray], theirs: Sequence[Timed]
 ) -> Comparison:
-    """Segment the pictures, uint8 [h, w, 3], by an engine and by `reference`, without a CRF.
+    """Segment the pictures, uint8 [h, w, 3], by an engine, without a CRF; `theirs` is what TensorFlow gave, `timed`.
 
     Raises EngineError when the engine cannot load or run the network.
     """
     recipe, program = recipe.derive(crf=False), PROGRAMS[engine]
     files = {role: entry.path(role) for role in OUTPUTS}
-    with engine_errors(), EngineSegmenter(files, recipe, program) as segmenter:
-        found = [(_timed(segmenter.label, picture), _timed(reference.label, picture)) for picture in pictures]
-    equal = sum(int((ours[0] == theirs[0]).sum()) for ours, theirs in found)
-    pixels = sum(ours[0].size for ours, _ in found)
-    seconds, tensorflow_seconds = (min(pair[i][1] for pair in found) for i in (0, 1))
-    return Comparison(
-        program.version, len(pictures), pixels, equal / pixels, round(seconds, 4), round(tensorflow_seconds, 4)
-    )
+    with EngineSegmenter(files, recipe, program) as segmenter:
+        try:
+            ours = timed(segmenter, pictures)
+        except UserError as error:
+            raise EngineError(str(error)) from None
+    equal = sum(int((our == their).sum()) for (our, _), (their, _) in zip(ours, theirs, strict=True))
+    pixels = sum(label.size for label, _ in theirs)
+    seconds, tensorflow_seconds = (round(min(second for _, second in found), 4) for found in (ours, theirs))
+    return Comparison(program.version, len(pictures), pixels, equal / pixels, seconds, tensorflow_seconds)
 
 
-def _timed(label: Callable[[np.ndarray], np.ndarray], picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """The label map, and the seconds that its second making takes: each first one makes plans."""
-    label(picture)
-    begin = time.perf_counter()
-    return label(picture), time.perf_counter() - begin
+def timed(segmenter: BaseSegmenter, pictures: Sequence[np.ndarray]) -> list[Timed]:
+    """For each picture the label map, and the seconds that its second making takes: each first one makes plans."""
+    found = []
+    for picture in pictures:
+        segmenter.label(picture)
+        begin = time.perf_counter()
+        found.append((segmenter.label(picture), time.perf_counter() - begin))
+    return found

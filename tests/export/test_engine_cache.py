@@ -279,6 +279,20 @@ def test_a_single_other_pixel_in_ten_thousand_is_allowed(weights, cache, monkeyp
     assert isinstance(settled(weights, "onnxruntime").weights, CachedNetwork)
 
 
+def test_an_engine_that_fails_is_left_out(weights, cache, monkeypatch, capsys):
+    def fails(model, precision):
+        raise RuntimeError("no such op")
+
+    monkeypatch.setitem(programs.PROGRAMS, "openvino", dataclasses.replace(PROGRAMS["onnxruntime"], title="OpenVINO"))
+    broken = dataclasses.replace(PROGRAMS["onnxruntime"], load=fails)
+    monkeypatch.setitem(programs.PROGRAMS, "onnxruntime", broken)
+    assert settled(weights).recipe.engine == "openvino"
+    assert "ONNX Runtime cannot run this network (no such op)" in capsys.readouterr().err
+    assert is_hit(weights, AUTO)  # it is not tried again
+    with pytest.raises(UserError, match="--engine onnxruntime: ONNX Runtime cannot run it; take --engine tensorflow"):
+        settled(weights, "onnxruntime")
+
+
 def test_the_fastest_engine_is_taken(weights, filled, monkeypatch):
     (folder,) = entries(filled)
     monkeypatch.setitem(programs.PROGRAMS, "openvino", dataclasses.replace(PROGRAMS["onnxruntime"], title="OpenVINO"))
