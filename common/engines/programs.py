@@ -65,6 +65,8 @@ def load_onnxruntime(model: Model, precision: str) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised, too
     options.enable_mem_pattern = False  # pictures have many sizes; plans of memory are for one
+    # Threads that spin while they wait take the processor from those that read pictures, and from other programs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0].name
@@ -82,9 +84,8 @@ def load_openvino(model: Model, precision: str) -> Run:
     core = openvino.Core()
     # By itself it computes in bfloat16 where the CPU can.
     how = {"INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision], "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(
-        core.read_model(model if isinstance(model, bytes) else str(model)), "CPU", how
-    ).create_infer_request()
+    network = core.read_model(model if isinstance(model, bytes) else str(model))
+    request = core.compile_model(network, "CPU", how).create_infer_request()
 
     def run(values: np.ndarray) -> list[np.ndarray]:
         request.infer([values])
