@@ -31,12 +31,13 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
     rows, columns = best[top], best[bottom]
     label = rows[:, left]
     other = (label != rows[:, right]) | (label != columns[:, left]) | (label != columns[:, right])
+    flat, width = scores.reshape(-1, scores.shape[-1]), scores.shape[1]
     ys, xs = np.nonzero(other)
     for start in range(0, len(ys), PIXELS_AT_ONCE):
         y, x = ys[start : start + PIXELS_AT_ONCE], xs[start : start + PIXELS_AT_ONCE]
-        share = along[x, None]
-        above = _between(scores[top[y], left[x]], scores[top[y], right[x]], share)
-        below = _between(scores[bottom[y], left[x]], scores[bottom[y], right[x]], share)
+        upper, lower, share = top[y] * width, bottom[y] * width, along[x, None]
+        above = _between(flat.take(upper + left[x], axis=0), flat.take(upper + right[x], axis=0), share)
+        below = _between(flat.take(lower + left[x], axis=0), flat.take(lower + right[x], axis=0), share)
         label[y, x] = _between(above, below, down[y, None]).argmax(axis=-1)
     return label
 
