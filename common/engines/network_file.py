@@ -120,7 +120,8 @@ class NetworkFile:
             raise UserError(
                 f"engine={recipe.engine}: {self.path} is {title}, which has a program of its own; leave this out"
             )
-        if recipe.precision != "fp32" and (self.format == "tflite" or self.format == "onnx" != recipe.engine):
+        is_as_made = self.format == "tflite" or (self.format == "onnx" and recipe.engine != "openvino")
+        if recipe.precision != "fp32" and is_as_made:
             raise UserError(f"precision={recipe.precision}: {self.path} is {title} that computes as it was made; "
                             f"leave this out")  # fmt: skip
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from common.data import sample
 from common.engines import network_file
+from common.engines.programs import PROGRAMS
 from common.errors import UserError
 from common.inference.segmenter import Segmenter
 from common.tf1 import tf
@@ -338,3 +339,10 @@ def test_small_pictures_of_a_file_that_was_exported_with_a_range(weights, tmp_pa
     small = PICTURE[:40, :50]
     with segmenter(tmp_path / "model.tflite") as running, segmenter(weights, **settings) as predicting:
         assert (running.label(small) == predicting.label(small)).mean() > 0.9
+
+
+@pytest.mark.skipif(not PROGRAMS["openvino"].is_installed, reason="OpenVINO is not installed: make setup ENGINES=1")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_onnx_file_in_openvino(precision, exported, wanted):
+    with segmenter(exported / "model.onnx", engine="openvino", precision=precision) as running:
+        assert (running.label(PICTURE) == wanted[0]).mean() > (0.999 if precision == "fp32" else 0.9)
