@@ -84,9 +84,10 @@ class Choice:
         self._is_told, self._why = True, ""
         if self._wanted in PROGRAMS:
             PROGRAMS[self._wanted].check("fp32" if format_of(Path(checkpoint)) else self._precision or "fp32")
-        if format_of(Path(checkpoint)):
+        if format_of(Path(checkpoint)):  # its engine opens it
+            self._settings += [f"engine={asked}"] if asked in (TENSORFLOW, *PROGRAMS) else []
+            self._settings += [f"precision={self._precision}"] if self._precision else []
             self._open(checkpoint)
-            self.recipe = self.recipe.derive(engine=asked if asked not in (None, AUTO) else self.recipe.engine)
             return
         if self._wanted != TENSORFLOW:
             self._find(checkpoint)
