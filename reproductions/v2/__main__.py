@@ -1,4 +1,4 @@
-"""`python -m reproductions.v2 train | evaluate | predict | describe | reproduce`."""
+"""`python -m reproductions.v2 train | evaluate | predict | export | describe | reproduce`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m reproductions.v3plus train | evaluate | predict | describe | reproduce`."""
+"""`python -m reproductions.v3plus train | evaluate | predict | export | describe | reproduce`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m reproductions.v3plus_simplified train | evaluate | predict | describe | reproduce`."""
+"""`python -m reproductions.v3plus_simplified train | evaluate | predict | export | describe | reproduce`."""
 
 import sys
 
