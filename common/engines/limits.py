@@ -1,0 +1,115 @@
+"""Limits for files of strangers: of the memory that one run takes, and a first run in a process of its own."""
+
+import contextlib
+import functools
+import os
+import re
+import resource
+import select
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from common.engines.interface import EngineError
+from common.errors import one_line
+
+FREE = 1 << 30  # bytes that any run may take
+BYTES_OF_A_PIXEL = 1 << 12  # more for each pixel of the input; the largest networks here take a fourth
+COPIES = 8  # of the weights, that programs make when they first run a file
+BYTES_OF_A_CORE = 1 << 25  # for stacks of threads
+TRIAL_SECONDS = 120
+STATUS = Path("/proc/self/status")
+
+
+def memory_for(weights: int, pixels: int) -> int:
+    """The bytes that one run may take beyond what the process holds.
+
+    Args:
+      weights: bytes of the file.
+      pixels: of the input, of all its pictures.
+    """
+    return FREE + COPIES * weights + BYTES_OF_A_PIXEL * pixels + BYTES_OF_A_CORE * (os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def memory_limit(more: int) -> Iterator[None]:
+    """Let the process take `more` bytes beyond what it holds, within the block; then allocating fails.
+
+    Where the system does not tell what it holds there is no limit.
+    """
+    soft, hard = _first_limits()
+    if (held := _held()) is None:
+        yield
+        return
+    limit = held + more
+    for most in (soft, hard):
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@functools.cache
+def _first_limits() -> tuple[int, int]:
+    """The process's own limits: threads that run side by side all go back to these."""
+    return resource.getrlimit(resource.RLIMIT_DATA)
+
+
+def _held() -> int | None:
+    try:
+        found = re.search(r"^VmData:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) << 10 if found else None
+
+
+def try_first(run: Callable[[], object], memory: int) -> None:
+    """Call `run` in a copy of this process, where a crash harms nothing. It must use no thread of this process.
+
+    Args:
+      run: its result is dropped.
+      memory: the bytes that it may take beyond what the process holds.
+
+    Raises EngineError with what `run` raises there, or when it crashes or takes too long.
+    """
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a process of threads forks: `run` starts its own
+        child = os.fork()
+    if not child:
+        _be_the_copy(run, memory, writing)
+    os.close(writing)
+    try:
+        is_late = not select.select([reading], [], [], TRIAL_SECONDS)[0]
+        reason = "" if is_late else os.read(reading, 1 << 14).decode(errors="replace")
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if is_late:
+        raise EngineError(f"it takes more than {TRIAL_SECONDS} seconds for a blank picture")
+    if reason != "fine":
+        raise EngineError(reason or "its program crashes on it")
+
+
+def _be_the_copy(run: Callable[[], object], memory: int, writing: int) -> None:
+    """Run, write `fine` or the reason why not, and end, without a word and without what the process does at its end."""
+    try:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with memory_limit(memory):
+            run()
+        reason = "fine"
+    except MemoryError:
+        reason = "it takes more memory than such a network needs"
+    except BaseException as error:
+        reason = one_line(error)
+    finally:
+        os.write(writing, reason.encode("utf-8", "replace")[: 1 << 13])
+        os._exit(0)
