@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.engines.interface import CLASSES, Engine, Port, engine_errors
+from common.engines.limits import memory_for, try_first
 from common.tf1 import tf, without_start_up_notes
 
 LABEL_FILES = ("labels.txt", "labelmap.txt")  # in the archive that is appended to a file with metadata
@@ -21,12 +22,15 @@ class TensorFlowLite(Engine):
     title = "TensorFlow Lite"
 
     def __init__(self, path: Path):
-        """Load the file. Raises EngineError for what the interpreter cannot load, such as ops of other programs."""
+        """Load the file. Raises EngineError for what the interpreter cannot load, such as ops of other programs.
+
+        A copy of the process runs it first: the interpreter crashes on some damaged files.
+        """
         data = path.read_bytes()
-        with engine_errors(), without_start_up_notes(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is to move into another package one day
-            self._interpreter = tf.lite.Interpreter(model_content=data, num_threads=os.cpu_count())
-            self._interpreter.allocate_tensors()
+        with engine_errors():
+            try_first(lambda: _run_once(data), memory_for(len(data), 0))
+            with without_start_up_notes():
+                self._interpreter = _interpreter(data)
         self._indices: dict[str, int] = {}
         self.inputs = [self._port(detail) for detail in self._interpreter.get_input_details()]
         self.outputs = [self._port(detail) for detail in self._interpreter.get_output_details()]
@@ -52,6 +56,22 @@ class TensorFlowLite(Engine):
                 self._interpreter.set_tensor(self._indices[name], value)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(self._indices[name]) for name in outputs]
+
+
+def _interpreter(data: bytes) -> "tf.lite.Interpreter":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is to move into another package one day
+        interpreter = tf.lite.Interpreter(model_content=data, num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _run_once(data: bytes) -> None:
+    """Run the network on a blank picture."""
+    interpreter = _interpreter(data)
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    interpreter.invoke()
 
 
 def _labels(data: bytes) -> dict[str, str]:
