@@ -126,7 +126,8 @@ def _refuse_other_labels(entry: Mapping[str, Any], file: str) -> None:
     agreement, least, quantization = entry["agreement"], entry["least_agreement"], entry["quantization"]
     if agreement < least:
         how = f"quantised as {quantization}, " if quantization else ""
-        advice = "take another --quantize, a larger --size, or other pictures" if quantization else "take another format"
+        others = "take another --quantize, a larger --size, or other pictures"
+        advice = others if quantization else "take another format"
         raise UserError(
             f"{file}: {how}agrees with predict on {agreement:.3%} of the pixels of {entry['pictures']} pictures, below "
             f"{least:.1%}, and was not written; {advice}"
