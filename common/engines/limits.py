@@ -60,7 +60,7 @@ def _first_limits() -> tuple[int, int]:
 
 def _held() -> int | None:
     try:
-        found = re.search(r"^VmData:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+        found = re.search(rb"^VmData:\s+(\d+) kB", STATUS.read_bytes(), re.MULTILINE)
     except OSError:
         return None
     return int(found[1]) << 10 if found else None
@@ -99,9 +99,9 @@ def try_first(run: Callable[[], object], memory: int) -> None:
 def _be_the_copy(run: Callable[[], object], memory: int, writing: int) -> None:
     """Run, write `fine` or the reason why not, and end, without a word and without what the process does at its end."""
     try:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
+        with Path(os.devnull).open("wb") as silence:
+            os.dup2(silence.fileno(), 1)
+            os.dup2(silence.fileno(), 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with memory_limit(memory):
             run()
