@@ -16,7 +16,7 @@ from common.errors import one_line
 
 FREE = 1 << 30  # bytes that any run may take
 BYTES_OF_A_PIXEL = 1 << 12  # more for each pixel of the input; the largest networks here take a fourth
-COPIES = 8  # of the weights, that programs make when they first run a file
+COPIES = 4  # of the weights, that programs make when they first run a file
 BYTES_OF_A_CORE = 1 << 25  # for stacks of threads
 TRIAL_SECONDS = 120
 STATUS = Path("/proc/self/status")

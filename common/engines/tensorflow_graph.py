@@ -22,7 +22,7 @@ RESTORING = frozenset(("RestoreV2",))  # a SavedModel's variables
 VARIABLES = "variables/variables"  # a SavedModel's checkpoint, in its folder
 INIT = "__saved_model_init_op"  # the signature, and its output, that runs after that
 INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")  # where older files name it
-MOST_MINUTES = 10  # for one picture
+MOST_SECONDS = 600  # for one picture
 LARGEST_CONSTANTS = 1 << 29  # bytes of all together: a shape may claim more values than the file has
 LARGEST_TENSOR = 1 << 30  # bytes of one whose shape is fixed
 
@@ -76,13 +76,13 @@ class TensorFlowGraph(Engine):
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """The values of the outputs."""
         feeds = {self._tensor(name): value for name, value in inputs.items()}
-        limit = tf.RunOptions(timeout_in_ms=MOST_MINUTES * 60_000)
+        limit = tf.RunOptions(timeout_in_ms=MOST_SECONDS * 1000)
         pixels = sum(value.size // (value.shape or (1,))[-1] for value in inputs.values() if value.size)
         with engine_errors(), memory_limit(memory_for(self._weights, pixels)):
             try:
                 return self._session.run([self._tensor(name) for name in outputs], feeds, options=limit)
             except tf.errors.DeadlineExceededError:
-                raise EngineError(f"it takes more than {MOST_MINUTES} minutes for one picture") from None
+                raise EngineError(f"it takes more than {MOST_SECONDS} seconds for one picture") from None
 
     def close(self) -> None:
         self._session.close()
