@@ -99,11 +99,10 @@ def try_first(run: Callable[[], object], memory: int) -> None:
 def _be_the_copy(run: Callable[[], object], memory: int, writing: int) -> None:
     """Run, write `fine` or the reason why not, and end, without a word and without what the process does at its end."""
     try:
-        with Path(os.devnull).open("wb") as silence:
-            os.dup2(silence.fileno(), 1)
-            os.dup2(silence.fileno(), 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with memory_limit(memory):
+        with Path(os.devnull).open("wb") as silence, memory_limit(memory):
+            for stream in (1, 2):
+                os.dup2(silence.fileno(), stream)
             run()
         reason = "fine"
     except MemoryError:
