@@ -19,6 +19,10 @@ BYTES_OF_A_PIXEL = 1 << 12  # more for each pixel of the input; the largest netw
 COPIES = 4  # of the weights, that programs make when they first run a file
 BYTES_OF_A_CORE = 1 << 25  # for stacks of threads
 TRIAL_SECONDS = 120
+# How TensorFlow, ONNX Runtime, TensorFlow Lite and OpenVINO say it.
+OUT_OF_MEMORY = (
+    r"OOM when allocating|bfc_arena|Failed to allocate memory|bad_alloc|[Uu]nable to allocate|[Oo]ut of memory"
+)
 STATUS = Path("/proc/self/status")
 
 
@@ -34,9 +38,9 @@ def memory_for(weights: int, pixels: int) -> int:
 
 @contextlib.contextmanager
 def memory_limit(more: int) -> Iterator[None]:
-    """Let the process take `more` bytes beyond what it holds, within the block; then allocating fails.
+    """Let the process take `more` bytes beyond what it holds, within the block.
 
-    Where the system does not tell what it holds there is no limit.
+    Where the system does not tell what it holds there is no limit. Raises EngineError when the block wants more.
     """
     soft, hard = _first_limits()
     if (held := _held()) is None:
@@ -48,6 +52,10 @@ def memory_limit(more: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
+            raise EngineError(f"it takes more than {more >> 20:,} MiB of memory for a picture of this size") from error
+        raise
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
@@ -105,8 +113,6 @@ def _be_the_copy(run: Callable[[], object], memory: int, writing: int) -> None:
                 os.dup2(silence.fileno(), stream)
             run()
         reason = "fine"
-    except MemoryError:
-        reason = "it takes more memory than such a network needs"
     except BaseException as error:
         reason = one_line(error)
     finally:

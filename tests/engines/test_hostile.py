@@ -131,7 +131,7 @@ def test_a_tensor_of_a_size_that_is_known_late_does_not_fill_the_memory(tmp_path
 
     with tensorflow_graph.open_frozen(write_graph(tmp_path / "g.pb", build)) as engine:
         before = peak()
-        with pytest.raises(EngineError, match="OOM when allocating"):
+        with pytest.raises(EngineError, match="it takes more than .* MiB of memory for a picture of this size"):
             labels_of(engine)
     assert peak() - before < 1 << 30
 
@@ -272,14 +272,14 @@ def test_the_copy_has_limits(monkeypatch):
     with pytest.raises(EngineError, match=r"takes more than 0.5 seconds"):
         limits.try_first(lambda: threading.Event().wait(60), 1 << 30)
     assert time.monotonic() - started < 10
-    with pytest.raises(EngineError, match="it takes more memory than such a network needs|Unable to allocate"):
+    with pytest.raises(EngineError, match="it takes more than 1,024 MiB of memory"):
         limits.try_first(lambda: np.ones(1 << 28), 1 << 30)
     limits.try_first(lambda: np.ones(1 << 20), 1 << 30)
 
 
 def test_the_memory_limit_ends_with_the_block():
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with limits.memory_limit(1 << 28), pytest.raises(MemoryError):
+    with pytest.raises(EngineError, match="it takes more than 256 MiB of memory"), limits.memory_limit(1 << 28):
         np.ones(1 << 27)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert np.ones(1 << 26).any()
@@ -357,7 +357,7 @@ def test_onnx_values_larger_than_memory_are_not_made(tmp_path):
     nodes = [helper.make_node("ConstantOfShape", ["sides"], ["huge"]),
              helper.make_node("ReduceMax", ["huge"], ["more"], keepdims=0)]  # fmt: skip
     engine, before = open_onnx(onnx_file(tmp_path / "m.onnx", nodes, [sides])), peak()
-    with pytest.raises(EngineError, match="."):
+    with pytest.raises(EngineError, match="it takes more than .* MiB of memory for a picture of this size"):
         labels_of(engine)
     assert peak() - before < 1 << 30
 
