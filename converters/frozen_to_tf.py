@@ -6,7 +6,9 @@ convolution `converters.folded` makes one that computes the same.
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,27 +17,28 @@ from common.console import say, show
 from common.errors import UserError
 from common.reproduction import Reproduction, reproductions
 from common.words import NAMED, some
-from converters.filling import Filling, fill, recipe_of, write_checkpoint
+from converters.exported import exported_recipe
+from converters.filling import Filling, Source, add_arguments, errors_of, fill_from, write_checkpoint
 from converters.folded import KERNEL, OFFSET, constant_roles, constants_read, scope_of, to_variables
 from converters.frozen import is_variable, read_frozen
 from converters.graph_facts import fields_from_graph
-from converters.origins import refuse_foreign
 from converters.tfjs import GraphModel
 
 FAKE = "FakeQuant"  # begins the ops that round as 8 bits would
 
 
-def convert(model: GraphModel, reproduction: Reproduction, settings: list[str]) -> Filling:
-    """The variables of the reproduction's network, and the recipe that the graph tells.
+def convert(
+    model: GraphModel, reproduction: Reproduction, settings: list[str], stored: Mapping[str, Any] | None = None
+) -> Filling:
+    """The variables of the reproduction's network, and the recipe that the graph tells, or `stored` if it is given.
 
     Raises UserError when the graph is not of a network of the reproduction.
     """
     if any(is_variable(node) for node in model.graph.node):
         raise UserError("has its weights beside it, as variables; give the checkpoint that came with it")
     shapes = shapes_in_graph(model)
-    refuse_foreign(shapes, reproduction.name)
-    recipe = recipe_of(reproduction, shapes, fields_from_graph(model), settings)
-    return fill(reproduction, recipe, lambda layers: _variables(model, layers))
+    source = Source(shapes, fields_from_graph(model), stored)
+    return fill_from(reproduction, source, settings, lambda layers: _variables(model, layers))
 
 
 def _variables(model: GraphModel, layers: tuple) -> dict[str, np.ndarray]:
@@ -71,27 +74,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "graph", type=Path, metavar="X.pb", help="the graph, an archive or a folder that holds one, or a SavedModel"
     )
-    known = reproductions()
-    parser.add_argument("--to", choices=known, default="v3plus", help="reproduction to fill (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
-    parser.add_argument(
-        "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],
-        help="fields of the recipe, such as those that the graph does not tell",
-    )  # fmt: skip
+    add_arguments(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:
     model = read_frozen(args.graph)
-    try:
-        filling = convert(model, reproductions()[args.to], args.settings)
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith("--") else f"{args.graph}: {text}") from None
+    with errors_of(args.graph):
+        filling = convert(model, reproductions()[args.to], args.settings, exported_recipe(args.graph))
     write_checkpoint(args.out, filling)
     if any(node.op.startswith(FAKE) for node in model.graph.node):
         say(f"{args.graph}: its fake quantisation is left out: the checkpoint holds the weights in float32")
+    if doubts := filling.doubts(args.graph):
+        say(doubts)
     show(filling.summary(args.out))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from converters.folded import constants_read, scope_of
 from converters.frozen import attribute
+from converters.preprocessing import preprocessing_fields
 from converters.tfjs import GraphModel
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ NOMINAL_STRIDE = 16  # for which a recipe has ASPP's rates
 
 
 def fields_from_graph(model: GraphModel) -> dict[str, Any]:
-    """The output stride, ASPP's rates, the resize of scores, the sides that pictures are padded to and resized into."""
+    """The output stride, ASPP's rates, the resize of scores, the sides that pictures are padded to and resized into,
+    and the preprocessing."""
     stride, size, limits = output_stride(model), padded_size(model), _range(model)
-    fields: dict[str, Any] = {"eval_output_stride": stride} if stride in (8, 16, 32) else {}
+    fields: dict[str, Any] = preprocessing_fields(model)
+    if stride in (8, 16, 32):
+        fields["eval_output_stride"] = stride
     rates = [rate * stride // NOMINAL_STRIDE for rate in _rates(model)]
     if rates and all(rates):
         fields["atrous_rates"] = tuple(rates)

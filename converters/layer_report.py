@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.text_table import aligned
 from converters.filling import Filling
 from converters.folded import kernel_before, scope_of
-from converters.tflite import Model, Tensor
+from converters.tflite import MOST_BYTES, Model, Tensor
 from converters.tflite_layers import Convolution
 from converters.tflite_run import run
 
@@ -61,6 +61,9 @@ def compare(
 
     Raises UserError when the file cannot be run.
     """
+    if model.bytes_to_run > MOST_BYTES:
+        raise UserError(f"its tensors have more than {MOST_BYTES:,} bytes, too many to run it with all of them kept; "
+                        f"--no-report converts it without running it")  # fmt: skip
     wanted = {layer.scope: _values_of(model, layer) for layer in layers}
     kept = run(path, _fed(model, filling, picture), list(wanted.values()))
     theirs = {scope: model.tensors[number].real(kept[number]) for scope, number in wanted.items()}

@@ -100,7 +100,7 @@ def _training_state(shapes: Iterable[str]) -> list[str]:
 
 def _ours(path: Path, shapes: Shapes, facts: Facts) -> Iterator[str]:
     recipe = facts.recipe or {}
-    owner = next((r for r in reproductions().values() if _is_of(r, recipe)), None)
+    owner = owner_of(recipe)
     what = "this suite's export" if facts.runs else "this suite"
     yield f"made by: {what}, {f'reproduction {owner.name}' if owner else 'in another version'}"
     fields = ("variant", "dataset", "num_classes", *TOLD, "output_stride", "eval_output_stride")
@@ -108,6 +108,11 @@ def _ours(path: Path, shapes: Shapes, facts: Facts) -> Iterator[str]:
     yield from [*facts.notes, *_training_state(shapes)]
     if owner:
         yield f"run: {PREDICT.format(name=owner.name, path=shlex.quote(str(path)))}"
+
+
+def owner_of(recipe: Mapping[str, object]) -> Reproduction | None:
+    """The reproduction that a stored recipe is of; None when it has none of this version."""
+    return next((reproduction for reproduction in reproductions().values() if _is_of(reproduction, recipe)), None)
 
 
 def _is_of(reproduction: Reproduction, recipe: Mapping[str, object]) -> bool:

@@ -39,7 +39,8 @@ FORMS = {"activation": "<b", "aligned": "<b"}  # of options that are not four by
 DEFAULTS = {"rate": 1}
 MOST_SIDES, MOST_ENDS, MOST_SCALES = 8, 1000, 1 << 16  # of a tensor, of an op's inputs, of a tensor's channels
 MOST_USES = 4  # of the file's bytes, for a constant may be that of several tensors
-MOST_BYTES = 1 << 30  # of all tensors together: what running the file with all of them kept would take
+MOST_CONSTANTS = 1 << 30  # bytes of what the file holds, as tensors
+MOST_BYTES = 2 << 30  # of all tensors together: what running the file with all of them kept takes
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ class Model:
         source = self._widened.get(number, number)
         return self.tensors[source] if self.tensors[source].values is not None else None
 
+    @property
+    def bytes_to_run(self) -> int:
+        """The bytes of all tensors, which running the file takes when all of them are kept."""
+        return sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in self.tensors)
+
     @functools.cached_property
     def _widened(self) -> dict[int, int]:
         """Tensor -> the one that it is made of by an op which only widens it."""
@@ -143,9 +149,9 @@ def parse(data: bytes) -> Model:
     codes = [_op_name(code) for code in model.tables(1)]
     buffers, graph = model.tables(4), graphs[0]
     tensors = [_tensor(tensor, buffers) for tensor in graph.tables(0)]
-    if sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors) > MOST_BYTES:
-        raise ValueError(f"its tensors have more than {MOST_BYTES:,} bytes")
     stored = sum(tensor.values.nbytes for tensor in tensors if tensor.values is not None)
+    if stored > MOST_CONSTANTS:
+        raise ValueError(f"its arrays have more than {MOST_CONSTANTS:,} bytes")
     if stored > MOST_USES * len(data):
         raise ValueError("its tensors share what it holds")
     ops = [_op(op, codes) for op in graph.tables(3)]

@@ -7,7 +7,7 @@ both networks run on one picture, and each layer is compared.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,11 @@ import numpy as np
 
 from common import files, program
 from common.console import say, show
-from common.errors import UserError
-from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction, reproductions
 from common.words import NAMED
-from converters.filling import Filling, fill, recipe_of, write_checkpoint
+from converters.exported import exported_recipe
+from converters.filling import Filling, Source, add_arguments, errors_of, fill_from, write_checkpoint
 from converters.folded import Layer, Parts, filled
-from converters.origins import refuse_foreign
 from converters.tflite import Model, read_tflite
 from converters.tflite_layers import Convolution, convolutions, fields_from_file, input_of, variable_shapes
 
@@ -29,16 +27,16 @@ LAYERS = ".layers.json"  # ends the name of the report beside the checkpoint
 KEY = "layers"
 
 
-def convert(model: Model, reproduction: Reproduction, settings: list[str]) -> Filling:
-    """The variables of the reproduction's network, and the recipe that the file tells.
+def convert(
+    model: Model, reproduction: Reproduction, settings: list[str], stored: Mapping[str, Any] | None = None
+) -> Filling:
+    """The variables of the reproduction's network, and the recipe that the file tells, or `stored` if it is given.
 
     Raises UserError when the file is not of a network of the reproduction.
     """
     layers = convolutions(model)
-    shapes = variable_shapes(layers)
-    refuse_foreign(shapes, reproduction.name)
-    recipe: Recipe = recipe_of(reproduction, shapes, fields_from_file(model, layers), settings)
-    return fill(reproduction, recipe, lambda wanted: _variables(layers, wanted))
+    source = Source(variable_shapes(layers), fields_from_file(model, layers), stored)
+    return fill_from(reproduction, source, settings, lambda wanted: _variables(layers, wanted))
 
 
 def _variables(layers: list[Convolution], wanted: tuple[Layer, ...]) -> dict[str, np.ndarray]:
@@ -52,17 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="Make a checkpoint from a TensorFlow Lite file, quantised or not.")
     parser.add_argument("file", type=Path, metavar="X.tflite")
-    known = reproductions()
-    parser.add_argument("--to", choices=known, default="v3plus", help="reproduction to fill (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")
+    add_arguments(parser)
     parser.add_argument(
         "--report", type=Path, metavar="PICTURE", help="compare the layers on this picture (default: a drawn one)"
     )
     parser.add_argument("--no-report", action="store_true", help="do not run the file, and compare nothing")
-    parser.add_argument(
-        "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],
-        help="fields of the recipe, such as those that the file does not tell",
-    )  # fmt: skip
     args = parser.parse_args(arguments)
     if args.report and args.no_report:
         parser.error("--report and --no-report: give one of them")
@@ -73,12 +65,9 @@ def _run(args: argparse.Namespace) -> None:
     report = args.out.with_name(args.out.name + LAYERS)
     files.refuse_foreign_json(report, f"--out {args.out}", KEY)
     model = read_tflite(args.file)
-    try:
-        filling = convert(model, reproductions()[args.to], args.settings)
+    with errors_of(args.file):
+        filling = convert(model, reproductions()[args.to], args.settings, exported_recipe(args.file))
         rows = [] if args.no_report else list(_compared(args, model, filling))
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith("--") else f"{args.file}: {text}") from None
     write_checkpoint(args.out, filling)
     if rows:
         from converters.layer_report import table
@@ -88,6 +77,8 @@ def _run(args: argparse.Namespace) -> None:
         show(f"{report}: the same, for programs")
     if getattr(filling.recipe, "decoder", False) and not filling.recipe.align_corners:
         say(f"{args.file}: its decoder resizes without aligned corners, the network here with them: scores differ")
+    if doubts := filling.doubts(args.file):
+        say(doubts)
     show(filling.summary(args.out))
 
 

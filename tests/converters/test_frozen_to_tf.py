@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.export.folder import publish
 from common.nets import layers
 from common.nets.network import build
 from common.nets.pictures import canvas, preprocess, size_in_evaluation
@@ -137,26 +138,69 @@ SMALL = {
 }
 
 
+# Fields that none of the variants has, by which label maps change.
+UNLIKE = {"pixel_mean": (90.0, 100.0, 120.0), "pixel_scale": 0.03, "eval_size": 97, "resize_range": (81, 97)}
+
+
 @pytest.mark.parametrize("name", sorted(reproductions()))
-def test_every_reproductions_export_comes_back(name, tmp_path):
+def test_every_reproductions_export_comes_back(name, tmp_path, capsys):
+    """Its weights bit for bit, its recipe as a whole, and the labels that the exported file gives."""
     reproduction = reproductions()[name]
     wanted = SMALL.get(name)
     recipe = reproduction.variants[wanted if wanted in reproduction.variants else reproduction.default_variant]
     if hasattr(recipe, "msc_scales"):
         recipe = recipe.derive(msc_scales=(1.0,))
-    recipe = recipe.derive(crf=False, eval_scales=(1.0,), eval_flip=False)
+    order = "rgb" if recipe.channel_order == "bgr" else "bgr"
+    recipe = recipe.derive(crf=False, eval_scales=(0.75, 1.0), eval_flip=True, channel_order=order, **UNLIKE)
     with tf.Graph().as_default():
         build(reproduction.load_network(), tf.zeros([1, 65, 65, 3]), recipe)
         shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
     values = {n: golden_cases.weights.weight(n, shape) for n, shape in shapes.items()}
     path, _ = write_frozen(tmp_path, recipe, reproduction, values)
+    publish(tmp_path, "frozen", path, {"recipe": recipe.to_json()})
     out = tmp_path / "back/model.ckpt"
     assert convert(path, out, "--to", name) == 0
+    assert "does not tell" not in capsys.readouterr().err
     back = variables(out)
     assert back.keys() == values.keys()
     assert all(np.array_equal(back[n], values[n]) for n in values)
     found, _ = recipe_and_weights(out, reproduction)
-    assert found.num_classes == recipe.num_classes
+    assert found == recipe
+    picture = golden_cases.weights.image(11, 60, 83, 1)[0]
+    with reproduction.segmenter(path) as file, reproduction.segmenter(out) as checkpoint:
+        assert (file.label(picture) == checkpoint.label(picture)).mean() >= 0.999
+
+
+def test_preprocessing_is_read_from_the_constants(tmp_path, capsys):
+    """Of a graph without the summary; what it does not tell is named."""
+    recipe = RECIPE.derive(channel_order="bgr", pixel_mean=(90.0, 100.0, 120.0), pixel_scale=0.03, eval_size="native")
+    path, _ = write_frozen(tmp_path, recipe)
+    assert convert(path, tmp_path / "back/model.ckpt") == 0
+    assert "does not tell" not in capsys.readouterr().err
+    found, _ = recipe_and_weights(tmp_path / "back/model.ckpt")
+    for field in ("channel_order", "pixel_mean", "pixel_scale", "eval_size", "eval_scales", "eval_flip"):
+        assert getattr(found, field) == getattr(recipe, field), field
+    path, _ = write_frozen(tmp_path, recipe.derive(eval_size=97, eval_flip=True))
+    assert convert(path, tmp_path / "back/model.ckpt") == 0
+    said = capsys.readouterr().err
+    assert f"{path}: does not tell eval_size, resize_range, eval_scales, eval_flip; the checkpoint has those of" in said
+    assert (
+        convert(path, tmp_path / "back/model.ckpt", "--set", "eval_size=97", "resize_range=[]", "eval_flip=true") == 0
+    )
+    assert "does not tell eval_scales; " in capsys.readouterr().err
+
+
+def test_the_summary_of_another_file_or_reproduction_is_not_taken(tmp_path, capsys):
+    path, _ = write_frozen(tmp_path)
+    publish(tmp_path, "frozen", path, {"recipe": RECIPE.derive(eval_size=77).to_json()})
+    assert convert(path, tmp_path / "back/model.ckpt", "--set", "eval_flip=true") == 0
+    found, _ = recipe_and_weights(tmp_path / "back/model.ckpt")
+    assert found == RECIPE.derive(eval_size=77, eval_flip=True)
+    assert "was exported from v3plus; give --to v3plus" in refused(path, tmp_path, capsys, "--to", "v3")
+    write_frozen(tmp_path, RECIPE.derive(eval_size=79))
+    assert convert(path, tmp_path / "back/model.ckpt") == 0
+    found, _ = recipe_and_weights(tmp_path / "back/model.ckpt")
+    assert found.eval_size not in (77, 79)
 
 
 def test_folded_batch_norm_becomes_one_that_computes_the_same(tmp_path):

@@ -31,7 +31,7 @@ FILES = {
     "coral_deeplabv3_mnv2_dm05_pascal_quant": ({"depth_multiplier": 0.5, "pixel_mean": (128.0,) * 3}, 0.2),
     "coral_deeplabv3_mnv2_pascal_quant": ({"depth_multiplier": 1.0, "pixel_scale": 1 / 128, "eval_size": 513}, 0.2),
     "deeplabv3_257_mv_gpu": ({"depth_multiplier": 0.5, "eval_output_stride": 8, "eval_size": 257}, 1e-5),
-    "mlperf_deeplabv3_mnv2_ade20k_uint8": ({"num_classes": 32, "decoder": True, "resize_range": (512, 512)}, 0.2),
+    "mlperf_deeplabv3_mnv2_ade20k_uint8": ({"num_classes": 32, "eval_size": 512, "resize_range": ()}, 0.2),
 }
 
 
