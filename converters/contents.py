@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.engines.interface import OUTPUTS
+from common.engines.network_file import format_of
 from common.errors import UserError, brief
 from common.reproduction import Shapes
 from common.words import NAMED, some
+from converters.exported import exported_recipe
 from converters.origins import Facts
 
 if TYPE_CHECKING:
     from converters.tfjs import GraphModel
 
 Arrays = Iterator[tuple[str, np.ndarray]]
-EXPORTED = {"SemanticPredictions", "SemanticProbabilities", "RawSemanticPredictions"}  # the outputs of our exports
 NOT_OURS = "RawSemanticProbabilities"  # research/deeplab's exporter has this too
+CAFFE_TO_ONNX = "python -m converters.caffe_to_onnx --prototxt DEPLOY.prototxt --caffemodel {path} --out X.onnx"
 CONVERT = "python -m converters.{command} {{path}} --to {{name}} --out CKPT"
 
 
@@ -54,7 +57,8 @@ def _frozen(path: Path) -> Contents:
         notes.append("its weights are not in it, but lie in its variables folder")
     nodes = {node.name for node in model.graph.node}
     facts = Facts(
-        exported=nodes >= EXPORTED and NOT_OURS not in nodes,
+        recipe=exported_recipe(path),
+        exported=nodes >= set(OUTPUTS) and NOT_OURS not in nodes,
         notes=notes,
         runs=True,
         converter=CONVERT.format(command="frozen_to_tf"),
@@ -96,17 +100,24 @@ def _tflite(path: Path) -> Contents:
           for title, numbers in (("input", model.inputs), ("output", model.outputs))
           for t in (model.tensors[number] for number in numbers if number >= 0)),
         f"output stride: {stride_of(model)}",
-        f"quantisation: {_quantisation(model)}",
     ]  # fmt: skip
+    if how := _quantisation(model):
+        notes.append(f"quantisation: {how}")
     custom = sorted({op.name for op in model.ops if op.name.startswith("CUSTOM")})
     if custom:
         notes.append(f"ops that TensorFlow Lite does not have: {some(custom)}")
-    facts = Facts(exported=ends >= EXPORTED, notes=notes, runs=True, converter=CONVERT.format(command="tflite_to_tf"))
+    facts = Facts(
+        recipe=exported_recipe(path),
+        exported=ends >= set(OUTPUTS),
+        notes=notes,
+        runs=True,
+        converter=CONVERT.format(command="tflite_to_tf"),
+    )
     return Contents(arrays, facts, variable_shapes(layers))
 
 
 def _quantisation(model) -> str:  # noqa: ANN001 (its module is loaded when it is needed)
-    """How the kernels are stored, such as `uint8 by tensor`."""
+    """How the kernels are stored, such as `uint8 by tensor`; empty when they are all float32."""
     kinds: Counter[str] = Counter()
     for op in model.ops:
         if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1:
@@ -114,7 +125,7 @@ def _quantisation(model) -> str:  # noqa: ANN001 (its module is loaded when it i
             if kernel is not None:
                 by = " by channel" if kernel.quantization and kernel.quantization.scale.size > 1 else " by tensor"
                 kinds[f"{kernel.dtype}{by if kernel.quantization else ''}"] += 1
-    return some(kind for kind, _ in kinds.most_common()) or "none"
+    return "" if set(kinds) <= {"float32"} else some(kind for kind, _ in kinds.most_common())
 
 
 def _onnx(path: Path) -> Contents:
@@ -164,7 +175,8 @@ def _keras(path: Path) -> Contents:
 def _caffe(path: Path) -> Contents:
     from converters.caffe_blobs import read_blobs
 
-    return Contents((f"{layer}/{i}", blob) for layer, blobs in read_blobs(path).items() for i, blob in enumerate(blobs))
+    arrays = ((f"{layer}/{i}", blob) for layer, blobs in read_blobs(path).items() for i, blob in enumerate(blobs))
+    return Contents(arrays, Facts(program="Caffe", command=CAFFE_TO_ONNX))
 
 
 def _torch(path: Path) -> Contents:
@@ -185,23 +197,25 @@ def _checkpoint(path: Path) -> Contents:
 def _is_frozen(path: Path) -> bool:
     from converters.tfjs import GRAPH_PB, MANIFEST
 
-    if path.is_dir():
-        return (path / "saved_model.pb").is_file()
-    return path.suffix == ".pb" and path.name != GRAPH_PB and not path.with_name(MANIFEST).is_file()
+    if format_of(path) != "frozen":
+        return format_of(path) == "savedmodel"
+    return path.name != GRAPH_PB and not path.with_name(MANIFEST).is_file()
 
 
 def _is_tfjs_graph(path: Path) -> bool:
-    from converters.tfjs import is_graph_file
+    from converters.tfjs import GRAPH_JSON, GRAPH_PB, is_graph_file
 
+    if path.is_dir():
+        return (path / GRAPH_PB).is_file() or is_graph_file(path / GRAPH_JSON)
     return is_graph_file(path)
 
 
 def _is_caffe(path: Path) -> bool:
-    return path.name.endswith((".caffemodel", ".caffemodel.h5"))
+    return path.name.lower().endswith((".caffemodel", ".caffemodel.h5"))
 
 
 def _is_keras(path: Path) -> bool:
-    return path.suffix in (".h5", ".hdf5", ".json", ".keras")
+    return path.suffix.lower() in (".h5", ".hdf5", ".json", ".keras")
 
 
 def _is_torch(path: Path) -> bool:
@@ -217,7 +231,7 @@ FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Contents]], ...] =
     (_is_caffe, _caffe),
     (_is_keras, _keras),
     (_is_torch, _torch),
-    (lambda path: path.suffix == ".onnx", _onnx),
-    (lambda path: path.suffix == ".tflite", _tflite),
+    (lambda path: format_of(path) == "onnx", _onnx),
+    (lambda path: format_of(path) == "tflite", _tflite),
     (lambda path: True, _checkpoint),
 )

@@ -13,6 +13,8 @@ from converters.programs import Origin, origin_of
 
 PREDICT = "python -m reproductions.{name} predict PICTURE --checkpoint {path} --out DIR"
 INIT = "python -m reproductions.{name} train --init {path} --data DATA --run-dir DIR"
+VOC_CLASSES = 21
+DATASETS = {19: "cityscapes", 32: "ade20k"}  # classes of public files -> the data set's card
 # Slots of optimisers, by the ends of their names.
 SLOTS = {"Momentum": "momentum", "Adam": "Adam", "RMSProp": "RMSProp", "ExponentialMovingAverage": "moving averages"}
 # The fields of a recipe that are told of a file, where its weights tell them.
@@ -30,6 +32,8 @@ class Facts:
       runs: whether `--checkpoint` takes files of the format, whoever made them; None where it takes those whose weights
         a reproduction has.
       converter: makes a checkpoint of a file of the format; `{path}` is the file, `{name}` the reproduction.
+      program: writes the format, and no other does.
+      command: converts any file of the format; `{path}` is the file.
     """
 
     recipe: Mapping[str, object] | None = None
@@ -37,6 +41,8 @@ class Facts:
     notes: Sequence[str] = ()
     runs: bool | None = None
     converter: str = ""
+    program: str = ""
+    command: str = ""
 
 
 NO_FACTS = Facts()
@@ -55,25 +61,49 @@ def describe_origin(path: Path, shapes: Shapes, facts: Facts = NO_FACTS) -> Iter
         return
     origin = origin_of(shapes)
     if origin is None:
-        yield "made by: no program known here" + ("" if facts.runs else "; nothing here converts it")
-        yield from facts.notes
-        if facts.runs:
-            yield f"run: {PREDICT.format(name='v3plus', path=shlex.quote(str(path)))}"
+        yield from _unknown(path, facts)
         return
-    classes = next((s[0] for name, s in shapes.items() if len(s) == 1 and re.search(origin.scores, name)), None)
+    classes = _classes(origin, shapes)
     made_by = f"this suite's export, by the names of {origin.program}" if facts.exported else origin.program
     yield f"made by: {made_by}"
     counts = [f"{classes} classes"] if classes else []
     yield ", ".join([f"holds: {origin.network}", *counts, *_details(origin, shapes)])
     yield from [*facts.notes, *_training_state(shapes)]
-    yield from _commands(path, origin, facts)
+    yield from _commands(path, origin, facts, classes)
 
 
-def _commands(path: Path, origin: Origin, facts: Facts) -> Iterator[str]:
+def _unknown(path: Path, facts: Facts) -> Iterator[str]:
+    """Lines about a file whose names are no program's that is known."""
+    is_nothing = not facts.runs and not facts.command
+    made_by = facts.program or "no program known here"
+    yield f"made by: {made_by}" + ("; nothing here converts it" if is_nothing else "")
+    yield from facts.notes
+    if facts.command:
+        yield f"convert: {facts.command.format(path=shlex.quote(str(path)))}"
+    elif facts.runs:
+        yield f"run: {PREDICT.format(name='v3plus', path=shlex.quote(str(path)))}"
+
+
+def _classes(origin: Origin, shapes: Shapes) -> int | None:
+    """The number of classes: that of the biases of their scores, or what the weights tell the reproduction."""
+    told = next((s[0] for name, s in shapes.items() if len(s) == 1 and re.search(origin.scores, name)), None)
+    if told is None and origin.takes:
+        told = reproductions()[origin.takes].fields_from_weights(shapes).get("num_classes")
+    return told
+
+
+def _settings_for(classes: int | None) -> str:
+    """The arguments that say the classes of a network's file, which may give labels alone; empty for VOC's."""
+    if classes in (None, VOC_CLASSES):
+        return ""
+    return f" --set num_classes={classes}" + (f" dataset={DATASETS[classes]}" if classes in DATASETS else "")
+
+
+def _commands(path: Path, origin: Origin, facts: Facts, classes: int | None) -> Iterator[str]:
     is_taken = bool(origin.takes)
     runs = is_taken if facts.runs is None else facts.runs and not origin.starts
     commands = {
-        "run": PREDICT if runs else "",
+        "run": PREDICT + (_settings_for(classes) if facts.runs else "") if runs else "",
         "train": INIT if origin.starts and facts.runs is None else "",
         "convert": facts.converter if facts.converter and is_taken else origin.command,
     }
@@ -106,8 +136,10 @@ def _ours(path: Path, shapes: Shapes, facts: Facts) -> Iterator[str]:
     fields = ("variant", "dataset", "num_classes", *TOLD, "output_stride", "eval_output_stride")
     yield "holds: " + ", ".join(f"{name}={format_value(recipe[name])}" for name in fields if name in recipe)
     yield from [*facts.notes, *_training_state(shapes)]
-    if owner:
-        yield f"run: {PREDICT.format(name=owner.name, path=shlex.quote(str(path)))}"
+    commands = {"run": PREDICT, "convert": facts.converter} if owner else {}
+    for verb, command in commands.items():
+        if command:
+            yield f"{verb}: {command.format(name=owner.name, path=shlex.quote(str(path)))}"
 
 
 def owner_of(recipe: Mapping[str, object]) -> Reproduction | None:

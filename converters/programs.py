@@ -31,6 +31,7 @@ class Origin:
 
 KAZUTO, BONLIME, OFFICIAL = "kazuto1011/deeplab-pytorch", "bonlime/keras-deeplab-v3-plus", "research/deeplab (the zoo)"
 ZHENGYANG = "zhengyang-wang/Deeplab-v2--ResNet-101--Tensorflow"
+OURS = "this suite's v3plus_simplified"
 SLIM, KERAS = "slim", "Keras applications"
 KERAS_SCORES, ZOO_SCORES = "^(custom_)?logits_semantic/bias$", "^logits/semantic/biases$"
 ZOO_HEAD = "^(logits/semantic|decoder/)"
@@ -111,6 +112,11 @@ ORIGINS = (
     Origin(
         "tonandr/deeplabv3plus_keras", "its simplified DeepLab v3+",
         (r"^(Conv1|block1_conv1)/kernel$", r"^batch_normalization_\d+/gamma$", r"^conv2d_\d+/kernel$"), "^$",
+        takes="v3plus_simplified",
+    ),
+    Origin(
+        OURS, "the simplified DeepLab v3+",
+        (r"^(Conv1|block1_conv1|stem_conv1?|conv1_conv)/weights$", r"^aspp0/weights$", r"^logits/weights$"), "^$",
         takes="v3plus_simplified",
     ),
     Origin(
