@@ -68,7 +68,7 @@ def _frozen(path: Path) -> Contents:
 
 def _graph_notes(model: "GraphModel") -> Iterator[str]:
     from common.tf1 import tf
-    from converters.graph_facts import output_stride
+    from converters.graph_facts import fields_from_graph, output_stride
 
     nodes, read = model.graph.node, {name.partition(":")[0] for node in model.graph.node for name in node.input}
     for node in nodes:
@@ -80,6 +80,12 @@ def _graph_notes(model: "GraphModel") -> Iterator[str]:
     yield f"outputs: {some(ends, NAMED)}"
     if (stride := output_stride(model)) > 1:
         yield f"output stride: {stride}"
+    fields = fields_from_graph(model)
+    if isinstance(side := fields.get("eval_size"), int) and not fields.get("resize_range"):
+        yield (
+            f"pictures: up to {side}x{side}, which it pads; for larger ones add --set eval_size={side} "
+            f"resize_range={side},{side}"
+        )
     if any(node.op.startswith("FakeQuant") for node in nodes):
         yield "quantisation: trained for 8 bits, with the ranges in it"
 

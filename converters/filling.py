@@ -186,8 +186,11 @@ def _one_scale(recipe: Recipe) -> Recipe:
 
 
 def write_checkpoint(out: Path, filling: Filling) -> None:
-    """Write the checkpoint with its recipe, atomically."""
+    """Write the checkpoint with its recipe, atomically. Raises UserError when its folder is a file."""
     from common.weights.checkpoints import write
+
+    if blocking := next((parent for parent in out.parents if parent.is_file()), None):
+        raise UserError(f"--out {out}: {blocking} is a file, where a folder is needed; choose another place")
 
     write(out, filling.variables, filling.recipe)
 

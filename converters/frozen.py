@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.downloads.archives import READERS, unpack
+from common.engines.network_file import SAVED_MODEL
 from common.errors import UserError, brief, plain_reason
 from common.words import some
 from converters.formats import refuse_other_formats
 from converters.tfjs import GraphModel
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from common.tf1 import tf
 
 MOST_PARTS = 200_000  # of a message; NAS networks of research/deeplab have 20,000 nodes
@@ -27,8 +26,6 @@ VALUES = (4, 5, 6)  # fields of a tensor: its bytes, its floats, its doubles
 GRAPH = (1, 5, 2, 8)  # the fields from a GraphDef to a tensor: node, attribute, its value, tensor
 META_GRAPH = (2, 2)  # from a SavedModel to its GraphDef
 LARGEST_CONSTANTS = 1 << 29  # bytes of all together: a shape may claim more values than the file has
-SAVED_MODEL = "saved_model.pb"
-VARIABLES = "its weights lie beside it; give the prefix variables/variables as --checkpoint"
 
 
 def read_frozen(path: Path) -> GraphModel:
@@ -77,7 +74,7 @@ def _only(given: Path, folder: Path) -> Path:
 
 def parse_graph(data: bytes, is_saved_model: bool = False) -> "tf.GraphDef":
     """The graph in the bytes of a `.pb`. Raises ValueError, or protobuf's errors, when it is none."""
-    from common.tf1 import tf
+    from common.tf1 import saved_model_pb2, tf
 
     _refuse_bloated(data, (*META_GRAPH, *GRAPH) if is_saved_model else GRAPH)
     if not is_saved_model:
@@ -85,19 +82,10 @@ def parse_graph(data: bytes, is_saved_model: bool = False) -> "tf.GraphDef":
         if not graph.node:
             raise ValueError("it has no nodes; a SavedModel keeps the name saved_model.pb")
         return graph
-    saved = saved_model_class().FromString(data)
+    saved = saved_model_pb2.SavedModel.FromString(data)
     if not saved.meta_graphs or not saved.meta_graphs[0].graph_def.node:
         raise ValueError("its graph has no nodes")
     return saved.meta_graphs[0].graph_def
-
-
-def saved_model_class() -> "type[Message]":
-    """The message that a `saved_model.pb` is, which TensorFlow registers when it is loaded."""
-    from google.protobuf import descriptor_pool, message_factory
-
-    from common.tf1 import tf  # noqa: F401 (registers it)
-
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName("tensorflow.SavedModel"))
 
 
 def _refuse_bloated(data: bytes, path: Sequence[int]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from common.errors import UserError
 from common.recipe.recipe import format_value
 from common.reproduction import Reproduction, Shapes, reproductions
-from converters.programs import Origin, origin_of
+from converters.programs import OURS, Origin, origin_of
 
+EXPORT = f"{OURS}'s export"
 PREDICT = "python -m reproductions.{name} predict PICTURE --checkpoint {path} --out DIR"
 INIT = "python -m reproductions.{name} train --init {path} --data DATA --run-dir DIR"
 VOC_CLASSES = 21
@@ -64,12 +65,17 @@ def describe_origin(path: Path, shapes: Shapes, facts: Facts = NO_FACTS) -> Iter
         yield from _unknown(path, facts)
         return
     classes = _classes(origin, shapes)
-    made_by = f"this suite's export, by the names of {origin.program}" if facts.exported else origin.program
-    yield f"made by: {made_by}"
+    yield f"made by: {_made_by(origin, facts)}"
     counts = [f"{classes} classes"] if classes else []
     yield ", ".join([f"holds: {origin.network}", *counts, *_details(origin, shapes)])
     yield from [*facts.notes, *_training_state(shapes)]
     yield from _commands(path, origin, facts, classes)
+
+
+def _made_by(origin: Origin, facts: Facts) -> str:
+    if origin.program == OURS:
+        return f"{EXPORT if facts.exported else OURS}, reproduction {origin.takes}"
+    return f"{EXPORT}, by the names of {origin.program}" if facts.exported else origin.program
 
 
 def _unknown(path: Path, facts: Facts) -> Iterator[str]:
@@ -131,7 +137,7 @@ def _training_state(shapes: Iterable[str]) -> list[str]:
 def _ours(path: Path, shapes: Shapes, facts: Facts) -> Iterator[str]:
     recipe = facts.recipe or {}
     owner = owner_of(recipe)
-    what = "this suite's export" if facts.runs else "this suite"
+    what = EXPORT if facts.runs else OURS
     yield f"made by: {what}, {f'reproduction {owner.name}' if owner else 'in another version'}"
     fields = ("variant", "dataset", "num_classes", *TOLD, "output_stride", "eval_output_stride")
     yield "holds: " + ", ".join(f"{name}={format_value(recipe[name])}" for name in fields if name in recipe)

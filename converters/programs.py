@@ -31,7 +31,7 @@ class Origin:
 
 KAZUTO, BONLIME, OFFICIAL = "kazuto1011/deeplab-pytorch", "bonlime/keras-deeplab-v3-plus", "research/deeplab (the zoo)"
 ZHENGYANG = "zhengyang-wang/Deeplab-v2--ResNet-101--Tensorflow"
-OURS = "this suite's v3plus_simplified"
+OURS = "this suite"
 SLIM, KERAS = "slim", "Keras applications"
 KERAS_SCORES, ZOO_SCORES = "^(custom_)?logits_semantic/bias$", "^logits/semantic/biases$"
 ZOO_HEAD = "^(logits/semantic|decoder/)"

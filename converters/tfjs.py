@@ -7,7 +7,6 @@ the next.
 import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,22 +129,6 @@ def _joined(path: Path, graph: "tf.GraphDef", weights: dict[str, np.ndarray]) ->
     if difference := describe_difference(wanted, {name: value.shape for name, value in weights.items()}):
         raise UserError(f"{path}: its weights are not its graph's: {difference}")
     return GraphModel(graph, weights)
-
-
-def run_graph(model: GraphModel, fetches: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Compute the nodes `fetches` of a graph model with TensorFlow, when the nodes `feeds` have these values."""
-    from common.tf1 import session, tf
-
-    graph = tf.GraphDef()
-    graph.CopyFrom(model.graph)
-    for node in graph.node:
-        if node.op == "Const":
-            dtype = tf.as_dtype(node.attr["dtype"].type)
-            value = tf.make_tensor_proto(model.weights[node.name].astype(dtype.as_numpy_dtype), dtype)
-            node.attr["value"].tensor.CopyFrom(value)
-    with tf.Graph().as_default(), session() as sess:
-        tf.import_graph_def(graph, name="")
-        return sess.run([f"{name}:0" for name in fetches], {f"{name}:0": value for name, value in feeds.items()})
 
 
 def read_weights(manifest: Any, folder: Path) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def variable_shapes(layers: list[Convolution]) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for layer in layers:
         shapes[f"{layer.scope}/{'depthwise_' * layer.is_depthwise}weights"] = layer.kernel.shape
-        if layer.offset is not None and layer.scope.startswith("logits"):
+        if layer.offset is not None and "logits" in layer.scope.lower():
             shapes[f"{layer.scope}/biases"] = layer.offset.shape
     return shapes
 

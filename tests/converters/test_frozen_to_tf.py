@@ -267,6 +267,13 @@ def refused(path, tmp_path, capsys, *words):
     return printed
 
 
+def blocked(path, tmp_path, capsys):
+    """The sentence for a folder whose name is a file's."""
+    (tmp_path / "x.pth").touch()
+    assert convert(path, tmp_path / "x.pth/model.ckpt") == 2
+    return capsys.readouterr().err
+
+
 def message(field, content):
     """A field of a protobuf message."""
     size, count = [], len(content)
@@ -310,6 +317,7 @@ def test_files_that_are_no_such_graph(tmp_path, capsys):
         path, tmp_path, capsys, "--to", "v2"
     )
     assert "no such frozen graph" in refused(tmp_path / "nowhere.pb", tmp_path, capsys)
+    assert "x.pth is a file, where a folder is needed; choose" in blocked(path, tmp_path, capsys)
     (tmp_path / "x.pth").touch()
     assert "python -m converters.torch_to_tf --weights" in refused(tmp_path / "x.pth", tmp_path, capsys)
 

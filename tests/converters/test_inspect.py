@@ -1,5 +1,6 @@
 """`converters.inspect` says who made a file, what it holds, and what runs or converts it, by names and by formats."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +8,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from common.errors import UserError
+from common.export.folder import publish
 from common.export.formats import write_saved_model, write_tflite
 from common.export.interface import Options
 from common.recipe.recipe import Recipe
+from common.reproduction import reproductions
 from common.tf1 import tf
 from common.weights.checkpoints import recipe_text, write
-from converters import inspect
-from converters.origins import Facts, describe_origin
+from converters import caffe_to_onnx, inspect
+from converters.origins import Facts, describe_origin, refuse_foreign
 from converters.programs import ORIGINS, origin_of
 from tests.conftest import SHARED
 from tests.helpers import golden_cases, small_v3plus
 from tests.helpers.golden_cases import parsed
 from tests.helpers.graph_files import GOLDEN, RECIPE, write_frozen
+from tests.helpers.tfjs_models import constants, emptied, small_graph, write_model
 
 # Golden file -> who wrote such variables, and the reproduction that takes them.
 PROGRAMS = {
@@ -113,8 +118,6 @@ def test_our_own_checkpoint(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["v1", "v2", "v3", "v3plus", "v3plus_simplified"])
 def test_a_stored_recipe_tells_its_reproduction(name):
-    from common.reproduction import reproductions
-
     recipe: Recipe = next(iter(reproductions()[name].variants.values()))
     lines = list(describe_origin(Path("w"), {}, Facts(recipe=recipe.to_json())))
     assert lines[0] == f"made by: this suite, reproduction {name}"
@@ -157,7 +160,7 @@ def test_a_tensorflow_lite_file(tmp_path, capsys):
     assert lines[0] == "made by: no program known here"
     assert "input: ImageTensor, float32 1x8x8x3" in lines
     assert "output stride: 2" in lines
-    assert "quantisation: float32" in lines
+    assert not [line for line in lines if line.startswith("quantisation")]
     assert lines[-1].startswith("run: python -m reproductions.v3plus predict PICTURE --checkpoint ")
 
 
@@ -167,9 +170,12 @@ def test_a_tensorflow_lite_file(tmp_path, capsys):
     [
         ("coral_deeplabv3_mnv2_dm05_pascal_quant", ("21 classes, backbone=mobilenet_v2, depth_multiplier=0.5",
                                                     "quantisation: uint8 by tensor", "converters.tflite_to_tf")),
-        ("coral_deeplab_edgetpu_slim_cityscapes_quant", ("MobileNetEdgeTPU", "19 classes", "run: python")),
-        ("coral_mobilenet_v2_imagenet_quant", ("MobileNetV2 for ImageNet", "convert: nothing here reads it")),
-        ("deeplabv3_257_mv_gpu", ("output stride: 8", "quantisation: float32", "1x257x257x3")),
+        ("coral_deeplab_edgetpu_slim_cityscapes_quant", ("MobileNetEdgeTPU", "19 classes", "run: python",
+                                                           "--set num_classes=19 dataset=cityscapes")),
+        ("coral_mobilenet_v2_imagenet_quant", ("MobileNetV2 for ImageNet, 1001 classes",
+                                                "convert: nothing here reads it")),
+        ("mlperf_deeplabv3_mnv2_ade20k_uint8", ("32 classes", "--set num_classes=32 dataset=ade20k")),
+        ("deeplabv3_257_mv_gpu", ("output stride: 8", "1x257x257x3")),
     ],
 )  # fmt: skip
 def test_real_files(name, wanted, capsys):
@@ -184,6 +190,58 @@ def test_the_official_exporters_graph_with_quantisation(capsys):
     assert "quantisation: trained for 8 bits, with the ranges in it" in lines
     assert "output stride: 16" in lines
     assert "input: ImageTensor, uint8 1x?x?x3" in lines
+
+
+CAFFE = sorted((SHARED / "caffe").rglob("*.caffemodel"))
+
+
+@pytest.mark.skipif(not CAFFE, reason="no Caffe nets beside the checkout")
+def test_caffe_nets_are_converted_to_onnx(tmp_path, capsys):
+    """By the command that is printed, where a prototxt lies beside the net."""
+    for path in CAFFE:
+        lines = lines_of(path, capsys)
+        assert lines[0] == "made by: Caffe"
+        assert lines[-1].startswith("convert: python -m converters.caffe_to_onnx --prototxt DEPLOY.prototxt ")
+    words = shlex.split(lines[-1].replace("DEPLOY.prototxt", str(path.with_suffix(".prototxt"))))
+    assert caffe_to_onnx.main([*words[words.index("converters.caffe_to_onnx") + 1 : -1], str(tmp_path / "x.onnx")]) == 0
+
+
+def test_our_exports_are_known_by_the_recipe_beside_them(tmp_path, capsys):
+    recipe = next(iter(reproductions()["v3"].variants.values()))  # whatever the names in the graph are
+    path, _ = write_frozen(tmp_path)
+    publish(tmp_path, "frozen", path, {"recipe": recipe.to_json()})
+    lines = lines_of(path, capsys)
+    assert lines[0] == "made by: this suite's export, reproduction v3"
+    assert lines[-2] == f"run: python -m reproductions.v3 predict PICTURE --checkpoint {path} --out DIR"
+    assert lines[-1] == f"convert: python -m converters.frozen_to_tf {path} --to v3 --out CKPT"
+
+
+def test_endings_in_capitals_and_folders(tmp_path, capsys):
+    path, _ = write_frozen(tmp_path)
+    path = path.rename(tmp_path / "X.PB")
+    assert "output stride: 16" in lines_of(path, capsys)
+    graph, values = emptied(small_graph(constants()))
+    for form in ("json", "pb"):
+        file = write_model(tmp_path / form, graph, values, form)
+        assert lines_of(file.parent, capsys) == lines_of(file, capsys)
+
+
+def test_our_simplified_network_is_known_by_its_names():
+    shapes = {"Conv1/weights": (3, 3, 3, 8), "aspp0/weights": (1, 1, 8, 8), "logits/weights": (1, 1, 8, 5)}
+    shapes |= {"concat_projection/weights": (1, 1, 8, 8)}
+    lines = list(describe_origin(Path("x.pb"), shapes, Facts(exported=True, runs=True)))
+    assert lines[0] == "made by: this suite's export, reproduction v3plus_simplified"
+    assert "5 classes" in lines[1]
+    assert "reproductions.v3plus_simplified predict" in lines[-1]
+    with pytest.raises(UserError, match="give --to v3plus_simplified"):
+        refuse_foreign(shapes, "v3plus")
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the official exporter's graphs are not on this machine")
+def test_a_graph_that_only_pads_says_how_larger_pictures_are_run(capsys):
+    wanted = "pictures: up to 129x129, which it pads; for larger ones add --set eval_size=129 resize_range=129,129"
+    assert wanted in lines_of(GOLDEN / "export_mnv2_dm05_os16.pb", capsys)
+    assert not [line for line in lines_of(GOLDEN / "export_mnv2_dm05_os8_resize.pb", capsys) if "pictures:" in line]
 
 
 def test_a_file_that_no_program_here_wrote():

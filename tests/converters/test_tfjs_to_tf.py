@@ -14,12 +14,12 @@ from common.weights.checkpoints import restore
 from common.weights.weights import RECIPE_KEY, Weights
 from converters import inspect, keras_to_tf, tfjs_to_tf
 from converters.folded import Layer, to_variables, unit_variance
-from converters.tfjs import read_graph_model, read_weights, run_graph
+from converters.tfjs import read_graph_model, read_weights
 from converters.tfjs_to_tf import TARGETS
 from tests.conftest import damaged
 from tests.helpers import golden_cases
 from tests.helpers.golden_cases import parsed, relative
-from tests.helpers.tfjs_models import OFFSET, constants, emptied, graph_of, small_graph, write_model
+from tests.helpers.tfjs_models import OFFSET, constants, emptied, graph_of, run_graph, small_graph, write_model
 
 LAYERS = (Layer("net/conv", 1e-3), Layer("net/unit/depthwise", 1e-5), Layer("logits", None))
 

@@ -1,11 +1,12 @@
 """TF.js graph models made by hand, in every form in which they are written."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from google.protobuf import json_format
 
-from common.tf1 import tf
+from common.tf1 import session, tf
 from converters.tfjs import GraphModel
 
 OFFSET = "BatchNorm/FusedBatchNorm/Offset"
@@ -92,3 +93,17 @@ def graph_of(made):
         graph.node.add(name=name, op="Const")
         graph.node.add(name=f"{name}/read", op=op, input=["x", name])
     return GraphModel(graph, {name: value for name, (_, value) in made.items()})
+
+
+def run_graph(model: GraphModel, fetches: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Compute the nodes `fetches` of a graph model with TensorFlow, when the nodes `feeds` have these values."""
+    graph = tf.GraphDef()
+    graph.CopyFrom(model.graph)
+    for node in graph.node:
+        if node.op == "Const":
+            dtype = tf.as_dtype(node.attr["dtype"].type)
+            value = tf.make_tensor_proto(model.weights[node.name].astype(dtype.as_numpy_dtype), dtype)
+            node.attr["value"].tensor.CopyFrom(value)
+    with tf.Graph().as_default(), session() as sess:
+        tf.import_graph_def(graph, name="")
+        return sess.run([f"{name}:0" for name in fetches], {f"{name}:0": value for name, value in feeds.items()})
