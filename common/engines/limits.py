@@ -16,7 +16,7 @@ from common.errors import one_line
 
 FREE = 1 << 30  # bytes that any run may take
 BYTES_OF_A_PIXEL = 1 << 12  # more for each pixel of the input; the largest networks here take a fourth
-COPIES = 4  # of the weights, that programs make when they first run a file
+COPIES = 48  # of the weights; 18 were seen when TensorFlow first ran a frozen graph that has three scales inside
 BYTES_OF_A_CORE = 1 << 25  # for stacks of threads
 TRIAL_SECONDS = 120
 # How TensorFlow, ONNX Runtime, TensorFlow Lite and OpenVINO say it.

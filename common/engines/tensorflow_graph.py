@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class TensorFlowGraph(Engine):
           weights: bytes of the file.
         """
         self._session, self._tensors, self._weights = running, {**(inputs or {}), **(outputs or {})}, weights
+        self._has_gpu = any(device.device_type == "GPU" for device in running.list_devices())
         ops = running.graph.get_operations()
         fed = [op.name for op in ops if op.type == "Placeholder"]
         used = {tensor.op.name for op in ops for tensor in op.inputs}
@@ -78,7 +80,9 @@ class TensorFlowGraph(Engine):
         feeds = {self._tensor(name): value for name, value in inputs.items()}
         limit = tf.RunOptions(timeout_in_ms=MOST_SECONDS * 1000)
         pixels = sum(value.size // (value.shape or (1,))[-1] for value in inputs.values() if value.size)
-        with engine_errors(), memory_limit(memory_for(self._weights, pixels)):
+        # With a GPU, TensorFlow maps memory by rules of its own.
+        limited = nullcontext() if self._has_gpu else memory_limit(memory_for(self._weights, pixels))
+        with engine_errors(), limited:
             try:
                 return self._session.run([self._tensor(name) for name in outputs], feeds, options=limit)
             except tf.errors.DeadlineExceededError:
