@@ -42,14 +42,12 @@ def memory_limit(more: int) -> Iterator[None]:
 
     Where the system does not tell what it holds there is no limit. Raises EngineError when the block wants more.
     """
-    soft, hard = _first_limits()
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = _least(_first_soft_limit(), hard)
     if (held := _held()) is None:
         yield
         return
-    limit = held + more
-    for most in (soft, hard):
-        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (_least(held + more, soft), hard))
     try:
         yield
     except Exception as error:
@@ -61,9 +59,14 @@ def memory_limit(more: int) -> Iterator[None]:
 
 
 @functools.cache
-def _first_limits() -> tuple[int, int]:
-    """The process's own limits: threads that run side by side all go back to these."""
-    return resource.getrlimit(resource.RLIMIT_DATA)
+def _first_soft_limit() -> int:
+    """The process's own limit: threads that run side by side all go back to it."""
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+
+def _least(*limits: int) -> int:
+    """The least of these limits; RLIM_INFINITY is a number below zero."""
+    return min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=resource.RLIM_INFINITY)
 
 
 def _held() -> int | None:
