@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from common.errors import UserError
 
+MOST_SECONDS = 600  # for one picture: a file of a stranger may loop without end
 Model = Path | bytes  # an ONNX file, or its content
 Run = Callable[[np.ndarray], list[np.ndarray]]  # the input -> the outputs, in the file's order
 
@@ -70,7 +72,22 @@ def load_onnxruntime(model: Model, precision: str) -> Run:
     source = model if isinstance(model, bytes) else str(model)
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0].name
-    return lambda values: session.run(None, {given: values})
+
+    def run(values: np.ndarray) -> list[np.ndarray]:
+        options = onnxruntime.RunOptions()
+        late = threading.Timer(MOST_SECONDS, setattr, (options, "terminate", True))
+        late.daemon = True
+        late.start()
+        try:
+            return session.run(None, {given: values}, options)
+        except Exception as error:
+            if options.terminate:
+                raise RuntimeError(f"it takes more than {MOST_SECONDS} seconds for one picture") from error
+            raise
+        finally:
+            late.cancel()
+
+    return run
 
 
 OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16"}  # precision -> what OpenVINO calls it

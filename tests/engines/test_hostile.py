@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from common.engines import limits, onnx_model, tensorflow_graph, tensorflow_lite
+from common.engines import limits, onnx_model, programs, tensorflow_graph, tensorflow_lite
 from common.engines.harmless_ops import HARMLESS
 from common.engines.interface import EngineError
 from common.engines.programs import PROGRAMS
@@ -370,3 +370,31 @@ def test_functions_of_an_onnx_file_run(tmp_path):
     model.functions.append(helper.make_function("own", "Zero", [], ["z"], [zero], [helper.make_opsetid("", 17)]))
     onnx.save(model, path)
     np.testing.assert_array_equal(labels_of(open_onnx(path)), PICTURE)
+
+
+def test_an_onnx_loop_without_end_ends(tmp_path, monkeypatch):
+    truth = helper.make_tensor("truth", TensorProto.BOOL, [], [True])
+    count = helper.make_tensor("count", TensorProto.INT64, [], [2**62])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("Add", ["map", "map"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    loop = helper.make_node("Loop", ["count", "truth", "images"], ["scores"], body=body)
+    shape = [1, "h", "w", 3]
+    images, scores = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("images", "scores"))
+    graph = helper.make_graph([loop], "endless", [images], [scores], [truth, count])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.setattr(programs, "MOST_SECONDS", 1)
+    with pytest.raises(EngineError, match="it takes more than 1 seconds for one picture"):
+        opened = onnx_model.OnnxEngine(tmp_path / "m.onnx", PROGRAMS["onnxruntime"])
+        opened.run({"images": np.ones((1, 4, 4, 3), np.float32)}, ["scores"])
