@@ -30,7 +30,7 @@ CLOSE = 1e-6  # relative difference of a number in a file, a float32, and the sa
 
 @dataclass(frozen=True)
 class Source:
-    """What a file tells of its recipe.
+    """The facts in a file from which its recipe follows.
 
     Attributes:
       shapes: of its arrays, by the names that the reproduction's own checkpoints have.
@@ -108,7 +108,7 @@ def recipe_of(reproduction: Reproduction, source: Source, settings: list[str]) -
             if hasattr(base, name) and name not in {*known, *said}
         )
     )
-    if base.resize_range and "eval_size" in known and "resize_range" not in known:
+    if "eval_size" in known and "resize_range" not in known:
         known = {"resize_range": (), "resize_factor": 0, **known}  # the file pads, and does not enlarge
         guessed = tuple(name for name in guessed if name != "resize_range")
     known = {name: value for name, value in known.items() if not _is_close(value, getattr(base, name))}

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.engines.interface import Port
 from common.errors import UserError
+from common.export.pictures import pictures
+from common.inference.canvas import preprocess
 from common.text_table import aligned
 from converters.filling import Filling
 from converters.folded import kernel_before, scope_of
@@ -45,13 +48,13 @@ class Row:
 
 def picture_for(path: Path | None, size: tuple[int, int]) -> np.ndarray:
     """A picture, or a drawn one without a path, resized to `size`: uint8 [h, w, 3]."""
+    if path is None:
+        return pictures(None, 1, size)[0]
     from PIL import Image
 
-    from common.data import sample
     from common.data.masks import read_image
 
-    picture = read_image(path) if path else sample.draw(sample.TRAIN_PICTURES)[0]
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(read_image(path)).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def compare(
@@ -110,31 +113,26 @@ def _values_of(model: Model, layer: Convolution) -> int:
 
 
 def _fed(model: Model, filling: Filling, picture: np.ndarray) -> np.ndarray:
-    """The picture as the file takes it: its bytes, those less 128, or preprocessed."""
+    """The picture as the file takes it: its pixels, or preprocessed, and then perhaps quantised."""
     tensor: Tensor = model.tensors[model.inputs[0]]
-    if tensor.dtype == np.int8:
-        return (picture.astype(np.int16) - 128).astype(np.int8)[None]
-    return picture[None] if tensor.dtype == np.uint8 else _preprocessed(filling, picture)
-
-
-def _preprocessed(filling: Filling, picture: np.ndarray) -> np.ndarray:
-    from common.nets.pictures import preprocess
-    from common.tf1 import session, tf
-
-    with tf.Graph().as_default(), session() as running:
-        return running.run(preprocess(tf.constant(picture[None]), filling.recipe))
+    steps = tensor.quantization
+    quantised = (float(steps.scale[0]), int(steps.zero[0])) if steps is not None else ()
+    port = Port(tensor.name, tensor.dtype, tensor.shape, *quantised)
+    values = picture if tensor.dtype == np.uint8 else preprocess(picture.astype(np.float32), filling.recipe)
+    return port.of_picture(values)[None]
 
 
 def _network_values(filling: Filling, picture: np.ndarray, has_activation: Mapping[str, bool]) -> dict[str, np.ndarray]:
     """Scope -> the values of the network's layer: after its batch norm or biases, and its activation where the file
     has one."""
+    from common.nets import pictures as in_graph
     from common.nets.network import build
-    from common.nets.pictures import preprocess
     from common.tf1 import session, tf
 
     recipe = filling.recipe.at_evaluation()
     with tf.Graph().as_default() as graph, session(graph) as running:
-        build(filling.reproduction.load_network(), preprocess(tf.constant(picture[None]), recipe), recipe)
+        preprocessed = in_graph.preprocess(tf.constant(picture[None]), recipe)
+        build(filling.reproduction.load_network(), preprocessed, recipe)
         fed = {v.initializer.inputs[1]: filling.variables[v.op.name] for v in tf.global_variables()}
         running.run([v.initializer for v in tf.global_variables()], fed)
         values: dict[str, tf.Tensor] = {}

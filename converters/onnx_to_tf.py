@@ -20,6 +20,8 @@ from onnx import numpy_helper
 
 from common import program
 from common.console import show
+from common.engines.interface import EngineError
+from common.engines.onnx_model import load_model
 from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -66,12 +68,9 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise UserError(f"{path}: no such file")
     refuse_other_formats(path, ".onnx")
     try:
-        model = onnx.load(path)
-    except Exception as error:  # protobuf's own, by its backend
-        raise UserError(f"{path}: is not a readable ONNX file ({_line(error)})") from None
-    if not model.graph.node:
-        raise UserError(f"{path}: is not a readable ONNX file (it has no nodes)")
-    return model
+        return load_model(path)
+    except EngineError as error:
+        raise UserError(f"{path}: is not a readable ONNX file ({error})") from None
 
 
 def array_of(tensor: onnx.TensorProto, source: str | Path) -> np.ndarray:

@@ -23,7 +23,7 @@ CUSTOM = 32
 OPS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE",
     17: "MAX_POOL_2D", 23: "RESIZE_BILINEAR", CUSTOM: "CUSTOM", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND",
-    40: "MEAN", 56: "ARG_MAX", 114: "QUANTIZE",
+    40: "MEAN", 56: "ARG_MAX", 105: "REVERSE_V2", 114: "QUANTIZE",
 }  # fmt: skip
 # The fields of an op's options: its stride, its rate, what is computed after it, how many outputs a channel has.
 CONV_FIELDS = {"stride": 1, "activation": 3, "rate": 4}

@@ -86,6 +86,9 @@ def fields_from_file(model: Model, layers: list[Convolution]) -> dict[str, Any]:
         fields["atrous_rates"] = tuple(rates[branch] * stride // NOMINAL_STRIDE for branch in sorted(rates))
     if aligned := [op.options.get("aligned", 0) for op in model.ops if op.name == "RESIZE_BILINEAR"]:
         fields["align_corners"] = bool(aligned[-1])
+    is_reversed = any(op.name == "REVERSE_V2" for op in model.ops)  # of channels, or of mirrored pictures
+    if not is_reversed and sum(op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in model.ops) == len(layers):
+        fields |= {"eval_scales": (1.0,), "eval_flip": False}
     picture = input_of(model)
     if picture.shape[1] == picture.shape[2]:
         fields["eval_size"] = picture.shape[1]
@@ -93,6 +96,8 @@ def fields_from_file(model: Model, layers: list[Convolution]) -> dict[str, Any]:
         shift = 128 if picture.dtype == np.int8 else 0  # of what the file reads to a picture's numbers
         fields["pixel_mean"] = (float(picture.quantization.zero[0] + shift),) * 3
         fields["pixel_scale"] = float(picture.quantization.scale[0])
+        if not is_reversed:
+            fields["channel_order"] = "rgb"
     return fields
 
 
