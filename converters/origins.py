@@ -81,13 +81,15 @@ def _made_by(origin: Origin, facts: Facts) -> str:
 def _unknown(path: Path, facts: Facts) -> Iterator[str]:
     """Lines about a file whose names are no program's that is known."""
     is_nothing = not facts.runs and not facts.command
-    made_by = facts.program or "no program known here"
+    ours = f"{EXPORT}; export.json, which says of which reproduction, is not beside it as it was written"
+    made_by = ours if facts.exported else facts.program or "no program known here"
     yield f"made by: {made_by}" + ("; nothing here converts it" if is_nothing else "")
     yield from facts.notes
     if facts.command:
         yield f"convert: {facts.command.format(path=shlex.quote(str(path)))}"
     elif facts.runs:
-        yield f"run: {PREDICT.format(name='v3plus', path=shlex.quote(str(path)))}"
+        name = "NAME" if facts.exported else "v3plus"
+        yield f"run: {PREDICT.format(name=name, path=shlex.quote(str(path)))}"
 
 
 def _classes(origin: Origin, shapes: Shapes) -> int | None:

@@ -249,3 +249,9 @@ def test_a_file_that_no_program_here_wrote():
     assert list(describe_origin(Path("w.npz"), {"w": (1,)})) == [
         "made by: no program known here; nothing here converts it"
     ]
+
+
+def test_our_export_without_its_summary_does_not_name_a_reproduction():
+    lines = list(describe_origin(Path("x.tflite"), {"w": (1,)}, Facts(exported=True, runs=True)))
+    assert lines[0].startswith("made by: this suite's export; export.json, which says of which reproduction, is not")
+    assert lines[-1] == "run: python -m reproductions.NAME predict PICTURE --checkpoint x.tflite --out DIR"
