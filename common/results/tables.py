@@ -160,7 +160,7 @@ def record_order(record: dict) -> tuple:
         len(protocol.get("msc_scales", ())),
         protocol["flip"],
         protocol.get("crf") is not None,
-        protocol.get("output_stride", 0),
+        protocol.get("output_stride") or 0,  # 0: not told
     )
     names = record["reproduction"], record["variant"], record["data"]["title"]
     return record["training"] is not None, *names, *how, record["id"]

@@ -323,3 +323,11 @@ def test_reproduce_says_what_it_has_and_what_to_do_with_it(tmp_path, monkeypatch
     assert list((tmp_path / "out").glob("*_overlay.png"))
     assert re.search(r"^the network before training: mIoU [\d.]+, 2 pictures$", printed.err, re.MULTILINE)
     assert re.search(r"^training 1/4 .* s left\)$", printed.err, re.MULTILINE)  # from the first step on
+
+
+def test_a_stride_that_is_not_told_has_its_place():
+    """As a network's file of another program tells none."""
+    first = records.read_records(ROOT / "results" / "runs")[0]
+    strides = {"untold": None, "told": 16}
+    made = [first | {"id": i, "protocol": first["protocol"] | {"output_stride": s}} for i, s in strides.items()]
+    assert [record["id"] for record in sorted(reversed(made), key=results.record_order)] == ["untold", "told"]
