@@ -328,6 +328,6 @@ def test_reproduce_says_what_it_has_and_what_to_do_with_it(tmp_path, monkeypatch
 def test_a_stride_that_is_not_told_has_its_place():
     """As a network's file of another program tells none."""
     first = records.read_records(ROOT / "results" / "runs")[0]
-    strides = {"untold": None, "told": 16}
+    strides = {"told": 16, "untold": None}
     made = [first | {"id": i, "protocol": first["protocol"] | {"output_stride": s}} for i, s in strides.items()]
-    assert [record["id"] for record in sorted(reversed(made), key=results.record_order)] == ["untold", "told"]
+    assert [record["id"] for record in sorted(made, key=results.record_order)] == ["untold", "told"]
