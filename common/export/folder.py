@@ -36,7 +36,8 @@ def publish(out: Path, name: str, temporary: Path, entry: Mapping[str, Any]) -> 
     entry = {"file": path.name, "sha256": digest(temporary), **entry}
     if path.is_dir():
         shutil.rmtree(path)
-    path.unlink(missing_ok=True)  # a kill from here on leaves no file that the summary does not know
+    if path != temporary:
+        path.unlink(missing_ok=True)  # a kill from here on leaves no file that the summary does not know
     entries[name] = entry
     write_json(out / SUMMARY, {EXPORTS: {name: entries[name] for name in FILES if name in entries}})
     temporary.replace(path)
