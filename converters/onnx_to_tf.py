@@ -314,8 +314,9 @@ def _picture(recipe: Recipe, size: Sequence[int]) -> np.ndarray:
 
 def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
     """The node's value on a picture [1, h, w, 3], as [1, h', w', c]."""
-    import onnxruntime
+    from common.engines.programs import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     output = graph.nodes[node].output[0]
     if output not in {o.name for o in graph.model.graph.output}:
         graph.model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -60,10 +61,17 @@ class Program:
             )
 
 
-def load_onnxruntime(model: Model, precision: str) -> Run:
-    """Load a file into ONNX Runtime."""
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime, which then neither reports home nor keeps a file about this machine for that."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while it is imported
     import onnxruntime
 
+    return onnxruntime
+
+
+def load_onnxruntime(model: Model, precision: str) -> Run:
+    """Load a file into ONNX Runtime."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised, too
     options.enable_mem_pattern = False  # pictures have many sizes; plans of memory are for one

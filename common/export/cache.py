@@ -65,6 +65,11 @@ class Comparison:
     seconds: float
     tensorflow_seconds: float
 
+    @property
+    def times_tensorflow(self) -> float:
+        """The engine's seconds to TensorFlow's, which were measured together."""
+        return self.seconds / self.tensorflow_seconds if self.tensorflow_seconds else 0.0
+
 
 @dataclass(frozen=True)
 class Request:
@@ -146,7 +151,8 @@ class Entry:
         """Write ENTRY, which makes the folder an entry."""
         content = {"schema": SCHEMA, "recipe": self.recipe, "stored": self.stored, "files": self.files}
         comparisons = {name: vars(one) for name, one in self.comparisons.items()}
-        write_json(self.folder / ENTRY, {**content, "comparisons": comparisons})
+        content |= {"comparisons": comparisons}
+        write_json(self.folder / ENTRY, {**content, "digest": _digest(content)})
 
 
 def find(request: Request) -> Entry | None:
@@ -166,12 +172,18 @@ def read(folder: Path) -> Entry | None:
         content = read_json(folder / ENTRY)
         if not isinstance(content, dict) or content["schema"] != SCHEMA:
             return None
+        if content.pop("digest") != _digest(content):
+            return None
         comparisons = {name: Comparison(**fields) for name, fields in content["comparisons"].items()}
         entry = Entry(folder, dict(content["recipe"]), content["stored"], dict(content["files"]), comparisons)
         is_whole = {WEIGHTS, *FILES.values()} <= entry.files.keys()
         return entry if is_whole and entry.files == digests(folder, entry.files) else None
     except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:

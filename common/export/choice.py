@@ -14,7 +14,7 @@ from common.console import say
 from common.engines.interface import OUTPUTS, EngineError
 from common.engines.network_file import NetworkFile, format_of, open_weights
 from common.engines.programs import PROGRAMS
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.export import cache
 from common.export.cache import LEAST_AGREEMENT, CachedNetwork, Comparison, Entry, Request
 from common.inference.base import BaseSegmenter, Picture, pixels_of
@@ -78,6 +78,8 @@ class Choice:
         self._reproduction, self._settings = reproduction, [text for text in settings if not _of_engine(text)]
         given = [text.partition("=")[2].strip() for text in settings if _of_engine(text)]
         asked = engine or (given[-1] if given else None)
+        if asked not in (None, *ENGINES):
+            raise UserError(f"engine={brief(asked)}: there is none of this name; take one of {', '.join(ENGINES)}")
         self._wanted, self._changes = asked or default, dict(changes or {})
         self._precision = self._changes.pop("precision", None)
         self._request: Request | None = None
@@ -127,7 +129,7 @@ class Choice:
     def _fastest(self, entry: Entry, precision: str) -> str | None:
         """The fastest of the wanted engines that are installed and gave TensorFlow's labels."""
         found = [name for name in self._candidates(precision) if entry.agrees(name, precision)]
-        return min(found, key=lambda name: entry.comparison(name, precision).seconds, default=None)
+        return min(found, key=lambda name: entry.comparison(name, precision).times_tensorflow, default=None)
 
     def _candidates(self, precision: str) -> list[str]:
         if self._wanted in PROGRAMS:
@@ -172,12 +174,20 @@ class Choice:
         from common.export.prepare import write_entry
 
         weights, recipe = self.weights, self.recipe
+        if not self._candidates(recipe.precision):
+            raise UserError(f"no other engine that computes in {recipe.precision} is installed")
+        fitting = list(itertools.islice((p for p in pictures if fits(p, recipe)), COMPARED))
         with cache.held(self._request.key()) as folder:
             entry = cache.read(folder)
+            if not fitting and (entry is None or self._left(entry, recipe.precision)):
+                raise UserError(
+                    "engines are compared on pictures of at most 4 million pixels, and none was given; --engine "
+                    "tensorflow takes these"
+                )
             if entry is None:
                 say("preparing the network for other engines, once; this takes a while", quiet)
                 entry = write_entry(folder, self._reproduction.load_network(), self._whole, weights)
-            self._compare(entry, list(itertools.islice((p for p in pictures if fits(p, recipe)), COMPARED)), quiet)
+            self._compare(entry, fitting, quiet)
             entry.save()
         if not self._take_entry(entry):
             self._refuse(entry, recipe.precision)
@@ -190,8 +200,6 @@ class Choice:
         left = self._left(entry, precision)
         if not left:
             return
-        if not pictures:
-            raise UserError("there is no picture to compare engines on that they can take")
         plain = self.recipe.derive(engine=TENSORFLOW, precision="fp32", crf=False)
         with self._reproduction.open_segmenter(self.weights, plain) as reference:
             theirs = timed(reference, pictures)

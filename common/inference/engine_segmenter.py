@@ -53,7 +53,8 @@ class EngineSegmenter(BaseSegmenter):
           program: runs the files.
           other: opens the segmenter for pictures that are too large.
         """
-        self.recipe, self._files, self._program = recipe, files, program
+        self.recipe = recipe = recipe.at_evaluation()
+        self._files, self._program = files, program
         self._open_other, self._runs, self._is_closed = other, {}, False
         self._is_small = enlarges(recipe)  # a label map takes less time from small scores than in the engine
         if not recipe.crf:

@@ -1,5 +1,6 @@
 """The peers' side of the contests, in an environment of their own: label maps by the same ONNX file."""
 
+import os
 import sys
 import types
 import warnings
@@ -13,6 +14,7 @@ Label = Callable[[np.ndarray], np.ndarray]  # a picture, uint8 [h, w, 3], to its
 
 def onnxruntime(model: str) -> Label:
     """ONNX Runtime, float32, all its graph optimisations."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

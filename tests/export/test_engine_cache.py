@@ -384,7 +384,7 @@ def test_a_large_picture_goes_to_tensorflow(weights, filled, monkeypatch, capsys
         monkeypatch.setattr(engine_segmenter, "LARGEST_PIXELS", 100)
         assert (segmenter.label(PICTURE) == label).mean() > 0.9999
     assert "too large for ONNX Runtime; TensorFlow takes it" in capsys.readouterr().err
-    with pytest.raises(UserError, match="no picture to compare engines on"):
+    with pytest.raises(UserError, match="engines are compared on pictures of at most"):
         settled(weights, "onnxruntime", ("eval_size=65",))
 
 
@@ -396,3 +396,33 @@ def test_a_runs_recipe_stays_with_its_weights(weights, filled):
     content = json.loads((folder / caching.ENTRY).read_text())
     assert content["recipe"] == choice.recipe.derive(engine="tensorflow").to_json()
     assert (folder / caching.WEIGHTS).stat().st_size > prepare.LEAST_SHARED
+
+
+def test_an_engine_of_no_such_name(weights, cache):
+    with pytest.raises(
+        UserError, match="engine=bogus: there is none of this name; take one of tensorflow, onnxruntime"
+    ):
+        tiny.TINY.segmenter(weights, engine="bogus")
+
+
+def test_the_protocol_is_the_one_of_tensorflow(weights, filled):
+    """Also of recipes that evaluate at another stride than they train at."""
+
+    class Recipe(tiny.TinyRecipe):
+        def at_evaluation(self):
+            return self.derive(width=7)
+
+    recipe = Recipe(variant="small", engine="onnxruntime")
+    (folder,) = entries(filled)
+    files = {role: caching.read(folder).path(role) for role in caching.FILES}
+    with EngineSegmenter(files, recipe, PROGRAMS["onnxruntime"]) as running:
+        assert running.recipe.width == 7
+
+
+def test_nothing_reports_home(weights, filled, pictures, tmp_path):
+    """ONNX Runtime would keep a file for that in the person's folder of caches."""
+    words = ["predict", str(pictures), "--checkpoint", str(weights), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
+    command = [sys.executable, "-m", "tests.helpers.tiny", *words, "--engine", "onnxruntime"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert not (tmp_path / "home").exists()
