@@ -1,6 +1,6 @@
 """Which engine runs a checkpoint: TensorFlow, or one that the cache has the network for and that gives its labels.
 
-`find` settles the recipe, and does without TensorFlow where the cache has an entry; `settle` exports and compares.
+A `Choice` finds the recipe, without TensorFlow where the cache has an entry; its `settle` exports and compares.
 """
 
 import itertools
@@ -51,7 +51,6 @@ class Choice:
     Attributes:
       weights: opened, or the cache's entry in their place.
       recipe: with the engine that was chosen so far.
-
     """
 
     def __init__(
