@@ -1,5 +1,6 @@
 """Frozen graphs become checkpoints: the official exporter's, our own, folded ones; damaged ones are one sentence."""
 
+import functools
 import resource
 import tarfile
 
@@ -20,7 +21,7 @@ from converters.frozen import read_frozen
 from converters.graph_facts import output_stride
 from reproductions.v3plus import REPRODUCTION as V3PLUS
 from tests.conftest import damaged
-from tests.helpers import golden_cases
+from tests.helpers import golden_cases, graph_files
 from tests.helpers.golden_cases import inputs, parsed, relative
 from tests.helpers.graph_files import GOLDEN, RECIPE, folded, remembered_structure, write_frozen  # noqa: F401
 
@@ -256,15 +257,7 @@ def test_an_archive_or_folder_with_one_graph(tmp_path, capsys):
     assert "none: holds no .pb" in refused(tmp_path / "none", tmp_path, capsys)
 
 
-def refused(path, tmp_path, capsys, *words):
-    """The sentence with which a file is refused; nothing is left."""
-    capsys.readouterr()
-    assert convert(path, tmp_path / "o/model.ckpt", *words) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ")
-    assert printed.count("\n") == 1
-    assert not (tmp_path / "o").exists()
-    return printed
+refused = functools.partial(graph_files.refused, convert)
 
 
 def blocked(path, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """TensorFlow Lite files become checkpoints: real ones, our own, quantised ones; damaged ones are one sentence."""
 
+import functools
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from converters.tflite_layers import convolutions
 from converters.tflite_run import run
 from reproductions.v3plus import REPRODUCTION as V3PLUS
 from tests.conftest import SHARED, damaged
-from tests.helpers import golden_cases
+from tests.helpers import golden_cases, graph_files
 from tests.helpers.golden_cases import inputs, parsed
 from tests.helpers.graph_files import GOLDEN, RECIPE, remembered_structure, write_frozen  # noqa: F401
 
@@ -191,15 +192,7 @@ def test_whole_numbers_stand_for_what_the_interpreter_takes_them_for(small):
             assert not len(scales)
 
 
-def refused(path, tmp_path, capsys, *words):
-    """The sentence with which a file is refused; nothing is left."""
-    capsys.readouterr()
-    assert convert(path, tmp_path / "o/model.ckpt", *words) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ")
-    assert printed.count("\n") == 1
-    assert not (tmp_path / "o").exists()
-    return printed
+refused = functools.partial(graph_files.refused, convert)
 
 
 def test_files_that_are_no_such_network(small, tmp_path, capsys):

@@ -73,6 +73,17 @@ def folded(graph):
     return made
 
 
+def refused(convert, path, tmp_path, capsys, *words):
+    """The sentence with which `convert`, a test's command, refuses a file; nothing is left."""
+    capsys.readouterr()
+    assert convert(path, tmp_path / "o/model.ckpt", *words) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+    return printed
+
+
 @pytest.fixture
 def remembered_structure(monkeypatch):
     """Networks are built once for each recipe, as thousands of damaged files would build the same one."""
