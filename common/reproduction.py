@@ -77,7 +77,7 @@ class Reproduction:
         Args:
           checkpoint: weights, or a network's file, of any format that `--checkpoint` takes.
           engine: what runs the network: tensorflow, onnxruntime, openvino, or auto for the fastest that gives
-            TensorFlow's labels on the first picture. By default one that was prepared before, else TensorFlow.
+            TensorFlow's labels on the first picture. By default the fastest of TensorFlow and those prepared before.
           settings: recipe fields, as `--set` takes them; `variant` chooses the recipe to start from.
 
         Raises:

@@ -20,7 +20,7 @@ ABOUT = "label maps and overlays of pictures"
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add the options of `predict`."""
     parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
-    add_inference(parser, reproduction, "one that an earlier run prepared, else tensorflow")
+    add_inference(parser, reproduction, "the fastest of tensorflow and those that an earlier run prepared")
     parser.add_argument(
         "--save-logits", action="store_true",
         help="also write <stem>.npy: the network's scores at scale 1, float32 [h / stride, w / stride, classes]",

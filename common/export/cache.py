@@ -70,6 +70,11 @@ class Comparison:
         """The engine's seconds to TensorFlow's, which were measured together."""
         return self.seconds / self.tensorflow_seconds if self.tensorflow_seconds else 0.0
 
+    @property
+    def is_faster(self) -> bool:
+        """Whether the engine took less time than TensorFlow."""
+        return self.seconds < self.tensorflow_seconds
+
 
 @dataclass(frozen=True)
 class Request:

@@ -1,5 +1,7 @@
 """Which engine runs a checkpoint: TensorFlow, or one that the cache has the network for and that gives its labels.
 
+Where nobody names one, the fastest runs, and TensorFlow is one of those that compete.
+
 A `Choice` finds the recipe, without TensorFlow where the cache has an entry; its `settle` exports and compares.
 """
 
@@ -25,7 +27,7 @@ from common.weights.weights import Weights
 
 TENSORFLOW, AUTO = "tensorflow", "auto"
 ENGINES = (TENSORFLOW, *PROGRAMS, AUTO)  # what people choose from
-PREPARED = "prepared"  # where nobody chose: an engine that an earlier run has prepared, else TensorFlow
+PREPARED = "prepared"  # where nobody chose: the fastest, of TensorFlow and those that an earlier run has compared
 COMPARED = 3  # pictures that an engine and TensorFlow both segment
 Opened = Weights | NetworkFile | CachedNetwork
 
@@ -109,6 +111,8 @@ class Choice:
         recipe = self._with_precision(kind.from_json(entry.recipe, str(entry.folder)))
         engine = self._fastest(entry, recipe.precision)
         if engine is None or (self._wanted == AUTO and self._left(entry, recipe.precision)):
+            self._why = self._slower(entry, recipe.precision)
+            self._is_told = not self._why
             return False
         self.weights, self.recipe = CachedNetwork(self._request, entry), recipe.derive(engine=engine)
         self._is_told = False
@@ -126,9 +130,16 @@ class Choice:
         return recipe.derive(precision=self._precision) if self._precision else recipe
 
     def _fastest(self, entry: Entry, precision: str) -> str | None:
-        """The fastest of the wanted engines that are installed and gave TensorFlow's labels."""
+        """The engine that is wanted by name, else the fastest, if it gave TensorFlow's labels; None is TensorFlow."""
         found = [name for name in self._candidates(precision) if entry.agrees(name, precision)]
+        if self._wanted not in PROGRAMS:
+            found = [name for name in found if entry.comparison(name, precision).is_faster]
         return min(found, key=lambda name: entry.comparison(name, precision).times_tensorflow, default=None)
+
+    def _slower(self, entry: Entry, precision: str) -> str:
+        """The engines that gave TensorFlow's labels in more time, as a reason for TensorFlow; empty without any."""
+        names = [name for name in self._candidates(precision) if entry.agrees(name, precision)]
+        return "; ".join(_reason(entry, name, precision) for name in names)
 
     def _candidates(self, precision: str) -> list[str]:
         if self._wanted in PROGRAMS:
@@ -193,15 +204,13 @@ class Choice:
 
     def _compare(self, entry: Entry, pictures: Sequence[np.ndarray], quiet: bool) -> None:
         """Compare the engines that were not compared yet."""
-        from common.export.prepare import compare, timed
+        from common.export.prepare import compare
 
         precision = self.recipe.precision
         left = self._left(entry, precision)
         if not left:
             return
-        plain = self.recipe.derive(engine=TENSORFLOW, precision="fp32", crf=False)
-        with self._reproduction.open_segmenter(self.weights, plain) as reference:
-            theirs = timed(reference, pictures)
+        theirs = self._by_tensorflow(pictures)
         for name in left:
             try:
                 found = compare(entry, name, self.recipe, pictures, theirs)
@@ -213,20 +222,22 @@ class Choice:
                 found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
             entry.comparisons[f"{name} {precision}"] = found
 
+    def _by_tensorflow(self, pictures: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """TensorFlow's label maps in fp32, and the seconds that it takes in the recipe's precision."""
+        from common.export.prepare import timed
+
+        found, own = {}, self.recipe.precision
+        for precision in dict.fromkeys(("fp32", own)):
+            plain = self.recipe.derive(engine=TENSORFLOW, precision=precision, crf=False)
+            with self._reproduction.open_segmenter(self.weights, plain) as reference:
+                found[precision] = timed(reference, pictures)
+        return [(label, seconds) for (label, _), (_, seconds) in zip(found["fp32"], found[own], strict=True)]
+
     def _refuse(self, entry: Entry, precision: str) -> None:
         """Keep why no engine is taken. Raises UserError for one that was asked for by name."""
-        reasons = []
-        for name in self._candidates(precision):
-            found = entry.comparison(name, precision)
-            reasons.append(
-                f"{PROGRAMS[name].title} gives TensorFlow's label on {_share(found)} of the pixels of "
-                f"{_pictures(found)}, below {100 * LEAST_AGREEMENT[precision]:g} %"
-                if found.pictures
-                else f"{PROGRAMS[name].title} cannot run it"
-            )
-            if self._wanted != AUTO:
-                raise UserError(f"--engine {name}: {reasons[0]}; take --engine tensorflow")
-        self._why = "; ".join(reasons) or f"no other engine that computes in {precision} is installed"
+        self._why = "; ".join(_reason(entry, name, precision) for name in self._candidates(precision))
+        if self._wanted != AUTO:
+            raise UserError(f"--engine {self._wanted}: {self._why}; take --engine tensorflow")
 
     def segmenter(self) -> BaseSegmenter:
         """Open the network in the engine that was chosen."""
@@ -317,8 +328,25 @@ def described(recipe: Recipe, network: CachedNetwork) -> str:
     how = "" if recipe.precision == "fp32" else f" in {recipe.precision}"
     return (
         f"{program.title} {program.version}{how} runs the network: TensorFlow's label on {_share(found)} of the pixels "
-        f"of {_pictures(found)}, {found.seconds:.3f} s a picture instead of {found.tensorflow_seconds:.3f} s"
+        f"of {_pictures(found)}, {_seconds(found)}"
     )
+
+
+def _reason(entry: Entry, name: str, precision: str) -> str:
+    """Why TensorFlow runs a network, and not an engine that was compared."""
+    found, title = entry.comparison(name, precision), PROGRAMS[name].title
+    if not found.pictures:
+        return f"{title} cannot run it"
+    if entry.agrees(name, precision):
+        return f"{title} took {_seconds(found)}"
+    return (
+        f"{title} gives TensorFlow's label on {_share(found)} of the pixels of {_pictures(found)}, below "
+        f"{100 * LEAST_AGREEMENT[precision]:g} %"
+    )
+
+
+def _seconds(found: Comparison) -> str:
+    return f"{found.seconds:.3f} s a picture instead of {found.tensorflow_seconds:.3f} s"
 
 
 def _share(found: Comparison) -> str:

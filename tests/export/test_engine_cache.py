@@ -27,6 +27,7 @@ from common.results import records
 from tests.conftest import ROOT, files_no_larger_than
 from tests.export.test_export import write_random_weights
 from tests.helpers import tiny
+from tests.helpers.pinned import pin_seconds
 
 PICTURE = sample.draw(70)[0]
 
@@ -38,12 +39,19 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(weights, tmp_path_factory):
-    """A cache with the network of `weights`, compared on a picture by ONNX Runtime; tests take copies."""
+    """A cache with the network of `weights`, compared on a picture by ONNX Runtime, which was faster; take copies."""
     folder = tmp_path_factory.mktemp("prepared") / "cache"
     with pytest.MonkeyPatch.context() as patch:
+        pin_seconds(patch)
         patch.setenv("DEEPLAB_CACHE", str(folder))
         settled(weights, "onnxruntime")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def pinned(monkeypatch):
+    """Other engines are faster than TensorFlow, whatever else the machine does."""
+    pin_seconds(monkeypatch)
 
 
 @pytest.fixture
@@ -306,6 +314,39 @@ def test_the_fastest_engine_is_taken(weights, filled, monkeypatch):
     entry.comparisons["openvino fp32"] = dataclasses.replace(first, seconds=1e-9, agreement=0.999)
     entry.save()
     assert Choice(tiny.TINY, weights, (), engine=AUTO).recipe.engine == "onnxruntime"
+
+
+@pytest.mark.parametrize("others", [1.4, 0.87])
+def test_tensorflow_runs_where_no_engine_was_faster(weights, cache, pictures, tmp_path, monkeypatch, capsys, others):
+    pin_seconds(monkeypatch, tensorflow=0.87, others=others)
+    words = ("predict", pictures, "--checkpoint", weights, "--out", tmp_path / "out")
+    line = f"TensorFlow runs the network: ONNX Runtime took {others:.3f} s a picture instead of 0.870 s\n"
+    assert tiny.run(*words, "--engine", "auto") == 0
+    assert capsys.readouterr().err.endswith(f"\n{line}")
+    for more in ((), ("--engine", "auto")):  # from here on the comparison is read
+        assert tiny.run(*words, *more) == 0
+        assert capsys.readouterr().err == line
+    assert tiny.run(*words, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    with tiny.TINY.segmenter(weights) as segmenter:
+        assert isinstance(segmenter, Segmenter)
+    assert isinstance(settled(weights, "onnxruntime").weights, CachedNetwork)  # by its name it runs
+
+
+def test_an_engine_competes_with_tensorflow_in_its_own_precision(weights, cache, monkeypatch):
+    other = dataclasses.replace(PROGRAMS["onnxruntime"], title="OpenVINO", precisions=("fp32", "bf16"))
+    other = dataclasses.replace(other, load=lambda path, precision: PROGRAMS["onnxruntime"].load(path, "fp32"))
+    monkeypatch.setitem(programs.PROGRAMS, "openvino", other)
+    seconds = {"Segmenter fp32": 3.0, "Segmenter bf16": 1.0, "EngineSegmenter bf16": 2.0}
+
+    def timed(segmenter, pictures):
+        return [(segmenter.label(p), seconds[f"{type(segmenter).__name__} {segmenter.recipe.precision}"])
+                for p in pictures]  # fmt: skip
+
+    monkeypatch.setattr(prepare, "timed", timed)
+    choice = settled(weights, precision="bf16")
+    assert choice.recipe.engine == "tensorflow"
+    assert choice.described() == "TensorFlow runs the network: OpenVINO took 2.000 s a picture instead of 1.000 s"
 
 
 def test_refusals(weights, cache, pictures, tmp_path, monkeypatch, capsys):

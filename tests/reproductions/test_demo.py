@@ -18,6 +18,7 @@ from common.weights import checkpoints
 from reproductions.v3plus import demo
 from tests.conftest import ROOT
 from tests.helpers import small_v3plus
+from tests.helpers.pinned import pin_seconds
 
 CAT = VOC2012.classes.index("cat")
 
@@ -94,7 +95,8 @@ def test_the_photographs(run, photographs):
     assert colours == [VOC2012.palette[CAT]]
 
 
-def test_the_fastest_engine_draws_the_same_sheet(run, photographs):
+def test_the_fastest_engine_draws_the_same_sheet(run, photographs, monkeypatch):
+    pin_seconds(monkeypatch)
     for _ in range(2):
         code, out, err = run("--out", "auto")
         assert (code, err) == (0, "")
