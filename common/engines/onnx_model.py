@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 
 from common.engines.interface import Engine, EngineError, Port, engine_errors
 from common.engines.limits import memory_for, memory_limit
@@ -167,23 +168,26 @@ def part_for(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
     for node in reversed(model.graph.node):  # they are sorted: what makes a value stands before what takes it
         if needed.intersection(node.output):
             nodes.insert(0, node)
-            needed.update(node.input, _names_in_bodies(node))
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    for kept, these in (
-        (part.graph.node, nodes),
-        (part.graph.output, [value for name in outputs for value in model.graph.output if value.name == name]),
-        (part.graph.initializer, [tensor for tensor in model.graph.initializer if tensor.name in needed]),
-    ):
-        del kept[:]
-        kept.extend(these)
+            needed.update(node.input)
+            for body in _graphs([node]):  # of an If or a Loop; some of the names are from around it
+                needed.update(value.name for value in body.output)
+                needed.update(name for inner in body.node for name in inner.input)
+    part = _without(model, "graph")
+    part.graph.MergeFrom(_without(model.graph, "node", "output", "initializer"))
+    part.graph.node.extend(nodes)
+    part.graph.output.extend(value for name in outputs for value in model.graph.output if value.name == name)
+    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in needed)
     return part.SerializeToString()
 
 
-def _names_in_bodies(node: onnx.NodeProto) -> set[str]:
-    """The names that the bodies of an If or a Loop take, some of them from around."""
-    bodies = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
-    inner = [one for body in bodies for one in body.node]
-    return {name for one in inner for name in (*one.input, *_names_in_bodies(one))} | {
-        value.name for body in bodies for value in body.output
-    }
+def _without(message: Message, *left_out: str) -> Message:
+    """A copy of a message without these fields. What they hold is not copied: weights are large."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name in left_out:
+            continue
+        if isinstance(value, str | bytes | int | float):
+            setattr(copy, field.name, value)
+        else:
+            getattr(copy, field.name).MergeFrom(value)
+    return copy
