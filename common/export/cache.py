@@ -48,8 +48,8 @@ def cache_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How an engine's label maps compare with TensorFlow's, over some pictures.
+class Trial:
+    """How an engine's label maps, and the time that they take, compare with TensorFlow's, over some pictures.
 
     Attributes:
       version: of the engine.
@@ -128,7 +128,7 @@ class Entry:
       folder: where it lies.
       recipe: the whole recipe, as JSON.
       stored: the recipe that lies in the weights, if a run wrote them.
-      comparisons: engine and precision -> the comparison with TensorFlow.
+      trials: engine and precision -> the comparison with TensorFlow.
       files: name -> sha256.
     """
 
@@ -136,27 +136,26 @@ class Entry:
     recipe: dict[str, Any]
     stored: dict[str, Any] | None
     files: dict[str, str]
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
 
     def path(self, role: str) -> Path:
         """The file with this output."""
         return self.folder / FILES[role]
 
-    def comparison(self, engine: str, precision: str) -> Comparison | None:
-        """The comparison of the engine's installed version; None where there is none."""
-        found = self.comparisons.get(f"{engine} {precision}")
+    def trial(self, engine: str, precision: str) -> Trial | None:
+        """The trial of the engine's installed version; None where there is none."""
+        found = self.trials.get(f"{engine} {precision}")
         return found if found and found.version == PROGRAMS[engine].version else None
 
     def agrees(self, engine: str, precision: str) -> bool:
         """Whether the installed engine was compared, and its label maps were TensorFlow's."""
-        found = self.comparison(engine, precision)
+        found = self.trial(engine, precision)
         return found is not None and found.agreement >= LEAST_AGREEMENT[precision]
 
     def save(self) -> None:
         """Write ENTRY, which makes the folder an entry."""
         content = {"schema": SCHEMA, "recipe": self.recipe, "stored": self.stored, "files": self.files}
-        comparisons = {name: vars(one) for name, one in self.comparisons.items()}
-        content |= {"comparisons": comparisons}
+        content |= {"trials": {name: vars(one) for name, one in self.trials.items()}}
         write_json(self.folder / ENTRY, {**content, "digest": _digest(content)})
 
 
@@ -179,8 +178,8 @@ def read(folder: Path) -> Entry | None:
             return None
         if content.pop("digest") != _digest(content):
             return None
-        comparisons = {name: Comparison(**fields) for name, fields in content["comparisons"].items()}
-        entry = Entry(folder, dict(content["recipe"]), content["stored"], dict(content["files"]), comparisons)
+        trials = {name: Trial(**fields) for name, fields in content["trials"].items()}
+        entry = Entry(folder, dict(content["recipe"]), content["stored"], dict(content["files"]), trials)
         is_whole = {WEIGHTS, *FILES.values()} <= entry.files.keys()
         return entry if is_whole and entry.files == digests(folder, entry.files) else None
     except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError):

@@ -18,7 +18,7 @@ from common.engines.network_file import NetworkFile, format_of, open_weights
 from common.engines.programs import PROGRAMS
 from common.errors import UserError, brief
 from common.export import cache
-from common.export.cache import LEAST_AGREEMENT, CachedNetwork, Comparison, Entry, Request
+from common.export.cache import LEAST_AGREEMENT, CachedNetwork, Entry, Request, Trial
 from common.inference.base import BaseSegmenter, Picture, pixels_of
 from common.inference.engine_segmenter import EngineSegmenter, fits
 from common.recipe.recipe import Recipe
@@ -133,8 +133,8 @@ class Choice:
         """The engine that is wanted by name, else the fastest, if it gave TensorFlow's labels; None is TensorFlow."""
         found = [name for name in self._candidates(precision) if entry.agrees(name, precision)]
         if self._wanted not in PROGRAMS:
-            found = [name for name in found if entry.comparison(name, precision).is_faster]
-        return min(found, key=lambda name: entry.comparison(name, precision).times_tensorflow, default=None)
+            found = [name for name in found if entry.trial(name, precision).is_faster]
+        return min(found, key=lambda name: entry.trial(name, precision).times_tensorflow, default=None)
 
     def _slower(self, entry: Entry, precision: str) -> str:
         """The engines that gave TensorFlow's labels in more time, as a reason for TensorFlow; empty without any."""
@@ -149,7 +149,7 @@ class Choice:
 
     def _left(self, entry: Entry, precision: str) -> list[str]:
         """The candidates that were not compared yet."""
-        return [name for name in self._candidates(precision) if entry.comparison(name, precision) is None]
+        return [name for name in self._candidates(precision) if entry.trial(name, precision) is None]
 
     @property
     def needs_pictures(self) -> bool:
@@ -204,7 +204,7 @@ class Choice:
 
     def _compare(self, entry: Entry, pictures: Sequence[np.ndarray], quiet: bool) -> None:
         """Compare the engines that were not compared yet."""
-        from common.export.prepare import compare
+        from common.export.prepare import try_engine
 
         precision = self.recipe.precision
         left = self._left(entry, precision)
@@ -213,14 +213,14 @@ class Choice:
         theirs = self._by_tensorflow(pictures)
         for name in left:
             try:
-                found = compare(entry, name, self.recipe, pictures, theirs)
+                found = try_engine(entry, name, self.recipe, pictures, theirs)
             except EngineError as error:
                 text = f"{PROGRAMS[name].title} cannot run this network ({error})"
                 if self._wanted != AUTO:
                     raise UserError(f"{text}; --engine tensorflow does") from None
                 say(text, quiet)
-                found = Comparison(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
-            entry.comparisons[f"{name} {precision}"] = found
+                found = Trial(PROGRAMS[name].version, 0, 0, 0.0, 0.0, 0.0)
+            entry.trials[f"{name} {precision}"] = found
 
     def _by_tensorflow(self, pictures: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
         """TensorFlow's label maps in fp32, and the seconds that it takes in the recipe's precision."""
@@ -324,7 +324,7 @@ def _of_engine(setting: str) -> bool:
 
 def described(recipe: Recipe, network: CachedNetwork) -> str:
     """One line on the engine that runs a network of the cache."""
-    found, program = network.entry.comparison(recipe.engine, recipe.precision), PROGRAMS[recipe.engine]
+    found, program = network.entry.trial(recipe.engine, recipe.precision), PROGRAMS[recipe.engine]
     how = "" if recipe.precision == "fp32" else f" in {recipe.precision}"
     return (
         f"{program.title} {program.version}{how} runs the network: TensorFlow's label on {_share(found)} of the pixels "
@@ -334,7 +334,7 @@ def described(recipe: Recipe, network: CachedNetwork) -> str:
 
 def _reason(entry: Entry, name: str, precision: str) -> str:
     """Why TensorFlow runs a network, and not an engine that was compared."""
-    found, title = entry.comparison(name, precision), PROGRAMS[name].title
+    found, title = entry.trial(name, precision), PROGRAMS[name].title
     if not found.pictures:
         return f"{title} cannot run it"
     if entry.agrees(name, precision):
@@ -345,13 +345,13 @@ def _reason(entry: Entry, name: str, precision: str) -> str:
     )
 
 
-def _seconds(found: Comparison) -> str:
+def _seconds(found: Trial) -> str:
     return f"{found.seconds:.3f} s a picture instead of {found.tensorflow_seconds:.3f} s"
 
 
-def _share(found: Comparison) -> str:
+def _share(found: Trial) -> str:
     return f"{percent(found.agreement)} %"
 
 
-def _pictures(found: Comparison) -> str:
+def _pictures(found: Trial) -> str:
     return f"{found.pictures} picture{'s' if found.pictures > 1 else ''}"

@@ -12,7 +12,7 @@ from common.engines.interface import OUTPUTS, EngineError
 from common.engines.onnx_model import load_model, part_for
 from common.engines.programs import PROGRAMS
 from common.errors import UserError
-from common.export.cache import ENTRY, FILES, WEIGHTS, Comparison, Entry, digests, prune
+from common.export.cache import ENTRY, FILES, WEIGHTS, Entry, Trial, digests, prune
 from common.export.formats import WRITERS
 from common.export.graph import frozen_graph
 from common.export.interface import Options
@@ -66,9 +66,9 @@ def _split(path: Path) -> None:
         (path.parent / FILES[role]).write_bytes(part_for(model, [role]))
 
 
-def compare(
+def try_engine(
     entry: Entry, engine: str, recipe: Recipe, pictures: Sequence[np.ndarray], theirs: Sequence[Timed]
-) -> Comparison:
+) -> Trial:
     """Segment the pictures, uint8 [h, w, 3], by an engine, without a CRF; `theirs` is what TensorFlow gave, `timed`.
 
     Raises EngineError when the engine cannot load or run the network.
@@ -83,7 +83,7 @@ def compare(
     equal = sum(int((our == their).sum()) for (our, _), (their, _) in zip(ours, theirs, strict=True))
     pixels = sum(label.size for label, _ in theirs)
     seconds, tensorflow_seconds = (round(min(second for _, second in found), 4) for found in (ours, theirs))
-    return Comparison(program.version, len(pictures), pixels, equal / pixels, seconds, tensorflow_seconds)
+    return Trial(program.version, len(pictures), pixels, equal / pixels, seconds, tensorflow_seconds)
 
 
 def timed(segmenter: BaseSegmenter, pictures: Sequence[np.ndarray]) -> list[Timed]:

@@ -318,7 +318,7 @@ def _engine(recipe: Recipe, weights: Weights) -> dict[str, Any]:
     """The field `engine`: how the label maps of the engine that ran a checkpoint compare with TensorFlow's."""
     if not isinstance(weights, CachedNetwork):
         return {}
-    found = weights.entry.comparison(recipe.engine, recipe.precision)
+    found = weights.entry.trial(recipe.engine, recipe.precision)
     return {"engine": {"agreement": found.agreement, "pictures": found.pictures, "pixels": found.pixels}}
 
 

@@ -214,7 +214,7 @@ def test_another_version_of_an_engine_is_compared_again(weights, filled, monkeyp
     other.__dict__["version"] = "99"
     monkeypatch.setitem(programs.PROGRAMS, "onnxruntime", other)
     assert not is_hit(weights)
-    assert settled(weights, "onnxruntime").weights.entry.comparison("onnxruntime", "fp32").version == "99"
+    assert settled(weights, "onnxruntime").weights.entry.trial("onnxruntime", "fp32").version == "99"
 
 
 @pytest.mark.parametrize("name", [caching.ENTRY, caching.WEIGHTS, caching.FILES[LABELS]])
@@ -305,13 +305,13 @@ def test_the_fastest_engine_is_taken(weights, filled, monkeypatch):
     (folder,) = entries(filled)
     monkeypatch.setitem(programs.PROGRAMS, "openvino", dataclasses.replace(PROGRAMS["onnxruntime"], title="OpenVINO"))
     entry = caching.read(folder)
-    first = entry.comparisons["onnxruntime fp32"]
+    first = entry.trials["onnxruntime fp32"]
     for seconds, engine in ((first.seconds / 2, "openvino"), (first.seconds * 2, "onnxruntime")):
-        entry.comparisons["openvino fp32"] = dataclasses.replace(first, seconds=seconds)
+        entry.trials["openvino fp32"] = dataclasses.replace(first, seconds=seconds)
         entry.save()
         for asked in (None, AUTO):
             assert Choice(tiny.TINY, weights, (), engine=asked).recipe.engine == engine
-    entry.comparisons["openvino fp32"] = dataclasses.replace(first, seconds=1e-9, agreement=0.999)
+    entry.trials["openvino fp32"] = dataclasses.replace(first, seconds=1e-9, agreement=0.999)
     entry.save()
     assert Choice(tiny.TINY, weights, (), engine=AUTO).recipe.engine == "onnxruntime"
 
