@@ -1,11 +1,14 @@
 """The part of a segmenter that is the same whatever runs its network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from common.data.masks import read_image
+from common.data.masks import read_image, too_large
+from common.engines.interface import EngineError
 from common.errors import UserError
 from common.recipe.recipe import Recipe
 
@@ -46,6 +49,18 @@ class BaseSegmenter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def running(title: str, picture: np.ndarray, advice: str) -> Iterator[None]:
+    """Raise UserError, with the picture's size and the advice, where an engine or a file cannot run a picture."""
+    height, width = picture.shape[:2]
+    try:
+        yield
+    except EngineError as error:
+        raise UserError(f"{title} cannot take a picture of {width}x{height} pixels ({error}); {advice}") from None
+    except MemoryError:
+        raise UserError(too_large((width, height))) from None
 
 
 def pixels_of(picture: Picture) -> np.ndarray:

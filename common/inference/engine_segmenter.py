@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from common.console import say
-from common.data.masks import too_large
-from common.engines.interface import LABELS, PROBABILITIES, SCORES, EngineError, engine_errors
+from common.engines.interface import LABELS, PROBABILITIES, SCORES, engine_errors
 from common.engines.programs import Program, Run
 from common.errors import UserError, WeightsError
-from common.inference.base import BaseSegmenter, Picture, pixels_of
+from common.inference.base import BaseSegmenter, Picture, pixels_of, running
 from common.inference.enlarging import enlarges, label_map
 from common.recipe.recipe import Recipe
 
@@ -69,17 +68,8 @@ class EngineSegmenter(BaseSegmenter):
         return self._runs[role]
 
     def _run(self, role: str, picture: np.ndarray) -> np.ndarray:
-        height, width = picture.shape[:2]
-        try:
-            with engine_errors():
-                return self._loaded(role)(picture[None])[0][0]
-        except EngineError as error:
-            raise UserError(
-                f"{self._program.title} cannot take a picture of {width}x{height} pixels ({error}); --engine "
-                f"tensorflow may"
-            ) from None
-        except MemoryError:
-            raise UserError(too_large((width, height))) from None
+        with running(self._program.title, picture, "--engine tensorflow may"), engine_errors():
+            return self._loaded(role)(picture[None])[0][0]
 
     @functools.cached_property
     def _other(self) -> BaseSegmenter:

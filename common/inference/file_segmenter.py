@@ -6,11 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.special
 
-from common.data.masks import too_large
-from common.engines.interface import LABELS, PROBABILITIES, SCORES, EngineError, Port
+from common.engines.interface import LABELS, PROBABILITIES, SCORES, Port
 from common.engines.network_file import NetworkFile
 from common.errors import UserError, WeightsError
-from common.inference.base import BaseSegmenter, Picture, pixels_of
+from common.inference.base import BaseSegmenter, Picture, pixels_of, running
 from common.inference.canvas import Canvas, place
 from common.inference.resizing import resize_bilinear
 from common.recipe.recipe import Recipe
@@ -21,6 +20,7 @@ INSIDE = (
     "picture_interpolation", "channel_order", "pixel_mean", "pixel_scale", "eval_output_stride", "msc_scales",
 )  # fmt: skip
 PASSES = ("eval_scales", "eval_flip", "scale_fusion")
+IF_IT_PADS = "if it pads to N pixels, --set eval_size=N resize_range=N,N brings pictures to that size"
 
 
 class FileSegmenter(BaseSegmenter):
@@ -104,19 +104,12 @@ class FileSegmenter(BaseSegmenter):
 
     def _run(self, canvas: Canvas, port: Port, picture: np.ndarray) -> np.ndarray:
         """The output for a canvas: labels [h, w], or scores or probabilities [h, w, classes]."""
-        values, height, width = canvas.values[None], *picture.shape[:2]
+        values = canvas.values[None]
         if self._roles.channels_first:
             values = values.transpose(0, 3, 1, 2)
-        try:
+        with running(str(self._file.path), picture, IF_IT_PADS):
             inputs = {self._roles.picture.name: self._roles.picture.of_picture(values)}
             (answer,) = self._engine.run(inputs, [port.name])
-        except EngineError as error:
-            raise UserError(
-                f"{self._file.path} cannot take a picture of {width}x{height} pixels ({error}); if it "
-                f"pads to N pixels, --set eval_size=N resize_range=N,N brings pictures to that size"
-            ) from None
-        except MemoryError:
-            raise UserError(too_large((width, height))) from None
         if port is self._roles.outputs.get(LABELS):
             return _labels(answer, self._roles.channels_first)
         if answer.ndim != 4:

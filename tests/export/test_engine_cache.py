@@ -429,6 +429,32 @@ def test_a_large_picture_goes_to_tensorflow(weights, filled, monkeypatch, capsys
         settled(weights, "onnxruntime", ("eval_size=65",))
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            RuntimeError("bad shape"),
+            r"ONNX Runtime cannot take a picture of 96x64 pixels \(bad shape\); --engine tensorf",
+        ),
+        (MemoryError(), "96x64 pixels"),
+    ],
+)
+def test_a_picture_that_an_engine_cannot_take(weights, filled, error, message):
+    def load(path, precision):
+        def run(values):
+            raise error
+
+        return run
+
+    (folder,) = entries(filled)
+    files = {role: caching.read(folder).path(role) for role in caching.FILES}
+    with (
+        EngineSegmenter(files, tiny.SMALL, dataclasses.replace(PROGRAMS["onnxruntime"], load=load)) as running,
+        pytest.raises(UserError, match=message),
+    ):
+        running.label(np.zeros((64, 96, 3), np.uint8))
+
+
 def test_a_runs_recipe_stays_with_its_weights(weights, filled):
     """The record asks the weights for it."""
     choice = Choice(tiny.TINY, weights, ())
