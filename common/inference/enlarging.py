@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.inference.resizing import resize_bilinear, sources
+from common.inference.resizing import between, resize_bilinear, sources
 from common.recipe.recipe import Recipe
 
 PIXELS_AT_ONCE = 2**13  # whose scores are interpolated at a time; they stay in the cache of the CPU
@@ -36,9 +36,9 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
     for start in range(0, len(ys), PIXELS_AT_ONCE):
         y, x = ys[start : start + PIXELS_AT_ONCE], xs[start : start + PIXELS_AT_ONCE]
         upper, lower, share = top[y] * width, bottom[y] * width, along[x, None]
-        above = _between(flat.take(upper + left[x], axis=0), flat.take(upper + right[x], axis=0), share)
-        below = _between(flat.take(lower + left[x], axis=0), flat.take(lower + right[x], axis=0), share)
-        label[y, x] = _between(above, below, down[y, None]).argmax(axis=-1)
+        above = between(flat.take(upper + left[x], axis=0), flat.take(upper + right[x], axis=0), share)
+        below = between(flat.take(lower + left[x], axis=0), flat.take(lower + right[x], axis=0), share)
+        label[y, x] = between(above, below, down[y, None]).argmax(axis=-1)
     return label
 
 
@@ -61,10 +61,3 @@ def _side(given: int, own: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray,
     begin = (padded - own) // 2 if recipe.eval_padding == "around" else 0
     first, second, share = sources(given, padded, recipe.align_corners)
     return first[begin : begin + own], second[begin : begin + own], share[begin : begin + own]
-
-
-def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    second -= first
-    second *= share
-    second += first
-    return second

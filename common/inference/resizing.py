@@ -16,8 +16,8 @@ def resize_bilinear(values: np.ndarray, size: tuple[int, int], *, align_corners:
     if values.shape[:2] == tuple(size):
         return values
     rows, columns = (sources(values.shape[axis], size[axis], align_corners) for axis in (0, 1))
-    values = _between(values, columns, axis=1)
-    return _between(values, rows, axis=0)
+    values = _resized(values, columns, axis=1)
+    return _resized(values, rows, axis=0)
 
 
 def sources(given: int, wanted: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,12 +29,19 @@ def sources(given: int, wanted: int, align_corners: bool) -> tuple[np.ndarray, n
     return first.astype(int), np.minimum(first.astype(int) + 1, given - 1), places - first
 
 
-def _between(values: np.ndarray, sources: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int) -> np.ndarray:
+def _resized(values: np.ndarray, sources: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int) -> np.ndarray:
     first, second, share = sources
     shape = [1] * values.ndim
     shape[axis] = -1
-    low = values.take(first, axis=axis)
-    return low + (values.take(second, axis=axis) - low) * share.reshape(shape)
+    return between(values.take(first, axis=axis), values.take(second, axis=axis), share.reshape(shape))
+
+
+def between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The values between two arrays, by the share of the second one, whose memory they take."""
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
