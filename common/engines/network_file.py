@@ -139,7 +139,9 @@ class NetworkFile:
 
         A file of another program is evaluated once a picture, at the picture's own size, unless `--set` says more.
         """
-        engine, roles = self.load(recipe)
+        return self._fields(recipe, *self.load(recipe))
+
+    def _fields(self, recipe: Recipe, engine: Engine, roles: Roles) -> dict[str, Any]:
         of = f" of {engine.number_type}" if engine.number_type else ""
         fields: dict[str, Any] = {"network_file": f"{self._kind}{of}; {roles.describe()}"}
         classes = roles.classes or len(engine.metadata.get(CLASSES, "").splitlines())
@@ -165,8 +167,8 @@ class NetworkFile:
 
         Raises UserError for settings that a file can't follow.
         """
-        _, roles = self.load(recipe)
-        fixed = self.fields(recipe)
+        engine, roles = self.load(recipe)
+        fixed = self._fields(recipe, engine, roles)
         kept = ["network_file", *(["num_classes"] if roles.classes else [])]
         kept += ["eval_output_stride"] if "eval_output_stride" in fixed else []
         for name in kept:
