@@ -45,5 +45,10 @@ def escaped(text: str, characters: str = "\\`*_[]<>") -> str:
 
 
 def percent(share: float | None) -> str:
-    """The share in per cent with two decimals, without a sign; `-` when there is none."""
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.2f}"
+    """The share in per cent with two decimals, without a sign; `-` when there is none.
+
+    A share below 1 is never rounded to 100.00.
+    """
+    if share is None or math.isnan(share):
+        return "-"
+    return f"{100 * share if share >= 1 else min(100 * share, 99.99):.2f}"

@@ -32,7 +32,16 @@ def test_some_of_each():
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(None, "-"), (float("nan"), "-"), (0, "0.00"), (0.12345, "12.35"), (1, "100.00")]
+    ("share", "text"),
+    [
+        (None, "-"),
+        (float("nan"), "-"),
+        (0, "0.00"),
+        (0.12345, "12.35"),
+        (1, "100.00"),
+        (0.99986, "99.99"),
+        (0.999999999, "99.99"),
+    ],
 )
 def test_percent(share, text):
     assert percent(share) == text
