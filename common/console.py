@@ -14,7 +14,7 @@ _hushed = False
 
 
 def hush(quiet: bool) -> None:
-    """Show no progress at all from now on, or show it again."""
+    """Show neither progress nor remarks from now on, or show them again."""
     global _hushed
     _hushed = quiet
 
@@ -63,6 +63,11 @@ def say(text: str, quiet: bool = False) -> None:
         from tqdm import tqdm
 
         tqdm.write(printable(text, LONGEST_MESSAGE), file=sys.stderr)
+
+
+def remark(text: str) -> None:
+    """Write one line to stderr, unless the process is hushed: for places that no `quiet` reaches."""
+    say(text, _hushed)
 
 
 def show(result: object) -> None:

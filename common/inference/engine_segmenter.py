@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.console import say
+from common.console import remark
 from common.engines.interface import LABELS, PROBABILITIES, SCORES, engine_errors
 from common.engines.programs import Program, Run
 from common.errors import UserError, WeightsError
@@ -84,7 +84,7 @@ class EngineSegmenter(BaseSegmenter):
             raise UserError(
                 f"a picture of {size} pixels is too large for {self._program.title}; --engine tensorflow goes by bands"
             )
-        say(f"a picture of {size} pixels is too large for {self._program.title}; TensorFlow takes it, band by band")
+        remark(f"a picture of {size} pixels is too large for {self._program.title}; TensorFlow takes it, band by band")
         return self._other
 
     def label(self, picture: Picture) -> np.ndarray:
