@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.console import say
 from common.engines.interface import LABELS, PROBABILITIES, SCORES
 from common.engines.programs import PROGRAMS
 from common.errors import UserError
@@ -32,6 +33,7 @@ FILES = {LABELS: "labels.onnx", PROBABILITIES: "probabilities.onnx", SCORES: "sc
 MOST_BYTES = 4 << 30  # of all entries; those that were used last are kept
 TITLE = "DEEPLAB_CACHE={}"
 BUSY = "preparing the network for other engines in it; wait for it"
+WAITING = "waiting for another process, which prepares the network for other engines in {}"
 PATIENCE = 300.0  # seconds to wait for another process that prepares the same network
 # The code that an exported network and its comparison depend on, besides the reproduction's own.
 CODE = ("nets", "recipe", "weights", "engines", "inference", "export")
@@ -196,13 +198,13 @@ def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def held(key: str) -> Iterator[Path]:
-    """The folder of an entry within the block, in which no other process writes; waits for one that does.
+def held(key: str, quiet: bool = False) -> Iterator[Path]:
+    """The folder of an entry within the block, in which no other process writes; waits for one that does, and says so.
 
-    Raises UserError when the cache cannot be written.
+    Raises UserError when the cache cannot be written, or the other process takes longer than PATIENCE.
     """
     folder = cache_folder() / key
-    end = time.monotonic() + PATIENCE
+    end, is_told = time.monotonic() + PATIENCE, quiet
     while True:
         check_writable(folder, TITLE.format(cache_folder()))
         with contextlib.ExitStack() as stack:
@@ -211,6 +213,8 @@ def held(key: str) -> Iterator[Path]:
             except UserError:
                 if time.monotonic() > end:
                     raise
+                say(WAITING.format(folder), quiet=is_told)
+                is_told = True
                 time.sleep(0.2)
                 continue
             yield folder

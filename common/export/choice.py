@@ -187,7 +187,7 @@ class Choice:
         if not self._candidates(recipe.precision):
             raise UserError(f"no other engine that computes in {recipe.precision} is installed")
         fitting = list(itertools.islice((p for p in pictures if fits(p, recipe)), COMPARED))
-        with cache.held(self._request.key()) as folder:
+        with cache.held(self._request.key(), quiet) as folder:
             entry = cache.read(folder)
             if not fitting and (entry is None or self._left(entry, recipe.precision)):
                 raise UserError(

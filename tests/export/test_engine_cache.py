@@ -1,5 +1,6 @@
 """Checkpoints run by other engines: from the cache, without TensorFlow, with TensorFlow's labels or not at all."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.console import hush
 from common.data import sample
 from common.engines import programs
 from common.engines.interface import LABELS
@@ -249,8 +251,27 @@ def test_two_processes_at_once(weights, cache, pictures, tmp_path):
     said = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert sum("preparing" in text for text in said) == 1
+    assert sum(text.count("waiting for another process") for text in said) <= 1
     (folder,) = entries(cache)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*caching.FILES.values(), "entry.json", "weights"])
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_waiting_for_another_process_is_said_once(cache, monkeypatch, capsys, quiet):
+    tries = []
+
+    @contextlib.contextmanager
+    def busy_twice(folder, busy, nested):
+        tries.append(folder)
+        if len(tries) < 3:
+            raise UserError("it is held")
+        yield
+
+    monkeypatch.setattr(caching, "locked", busy_twice)
+    with caching.held("0" * 32, quiet) as folder:
+        assert tries == [folder] * 3
+    said = f"waiting for another process, which prepares the network for other engines in {folder}\n"
+    assert capsys.readouterr().err == ("" if quiet else said)
 
 
 def other_labels(monkeypatch, share):
@@ -418,13 +439,17 @@ def test_python_takes_an_engine(weights, cache):
         assert isinstance(segmenter, Segmenter)
 
 
-def test_a_large_picture_goes_to_tensorflow(weights, filled, monkeypatch, capsys):
+def test_a_large_picture_goes_to_tensorflow(weights, filled, pictures, tmp_path, monkeypatch, capsys):
+    hush(False)  # a test before may have been quiet
     choice = Choice(tiny.TINY, weights, ())
     with choice.segmenter() as segmenter:
         label = segmenter.label(PICTURE)
         monkeypatch.setattr(engine_segmenter, "LARGEST_PIXELS", 100)
         assert (segmenter.label(PICTURE) == label).mean() > 0.9999
     assert "too large for ONNX Runtime; TensorFlow takes it" in capsys.readouterr().err
+    words = ("predict", pictures, "--checkpoint", weights, "--out", tmp_path / "out", "--quiet")
+    assert tiny.run(*words) == 0
+    assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match="engines are compared on pictures of at most"):
         settled(weights, "onnxruntime", ("eval_size=65",))
 
