@@ -110,7 +110,8 @@ def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
 
 def choose(reproduction: Reproduction, args: argparse.Namespace, default: str) -> Choice:
     """The checkpoint, the recipe and the engine that the arguments ask for."""
-    return Choice(reproduction, args.checkpoint, args.settings, protocol_changes(args), args.engine, default)
+    flags = [name for name in ("engine", "precision") if getattr(args, name)]
+    return Choice(reproduction, args.checkpoint, args.settings, protocol_changes(args), args.engine, default, flags)
 
 
 def dataset_of(weights: Weights, recipe: Recipe) -> str:

@@ -65,12 +65,15 @@ def format_of(path: Path) -> str | None:
     return ENDINGS.get(path.suffix.lower()) if not path.is_dir() else None
 
 
-def open_weights(path: str | Path) -> "Weights | NetworkFile":
-    """Open what `--checkpoint` names: weights, or a network's file. Raises UserError when it is neither."""
+def open_weights(path: str | Path, flags: Collection[str] = ()) -> "Weights | NetworkFile":
+    """Open what `--checkpoint` names: weights, or a network's file. Raises UserError when it is neither.
+
+    `flags` are the recipe's fields that flags of their own gave, as of `NetworkFile`.
+    """
     path = Path(path)
     if path.name == SAVED_MODEL and path.is_file():
         path = path.parent
-    return NetworkFile(path) if format_of(path) else Weights(path)
+    return NetworkFile(path, flags) if format_of(path) else Weights(path)
 
 
 class NetworkFile:
@@ -87,8 +90,9 @@ class NetworkFile:
     shapes: Mapping[str, tuple[int, ...]] = {}
     is_keras = False
 
-    def __init__(self, path: Path):
-        self.path, self.format = path, format_of(path)
+    def __init__(self, path: Path, flags: Collection[str] = ()):
+        """Find the file; messages name `flags`, fields of the recipe, as flags: `--engine openvino`."""
+        self.path, self.format, self._flags = path, format_of(path), flags
         self._engine: tuple[tuple[str, str], Engine] | None = None
         if not path.exists():
             raise UserError(f"{path}: no such {self._kind}")
@@ -114,16 +118,23 @@ class NetworkFile:
             self._engine = key, self._open(recipe)
         return self._engine[1]
 
+    def _given(self, name: str, value: str) -> str:
+        """The words in which a person gave this field."""
+        return f"--{name} {value}" if name in self._flags else f"{name}={value}"
+
     def _check_engine(self, recipe: Recipe) -> None:
         title = OPENERS[self.format][1]
         if recipe.engine not in ENGINES.get(self.format, ("tensorflow",)):
             raise UserError(
-                f"engine={recipe.engine}: {self.path} is {title}, which has a program of its own; leave this out"
+                f"{self._given('engine', recipe.engine)}: {self.path} is {title}, which has a program of its own; "
+                f"leave this out"
             )
         is_as_made = self.format == "tflite" or (self.format == "onnx" and recipe.engine != "openvino")
         if recipe.precision != "fp32" and is_as_made:
-            raise UserError(f"precision={recipe.precision}: {self.path} is {title} that computes as it was made; "
-                            f"leave this out")  # fmt: skip
+            raise UserError(
+                f"{self._given('precision', recipe.precision)}: {self.path} is {title} that computes as it was made; "
+                f"leave this out"
+            )
 
     def _open(self, recipe: Recipe) -> Engine:
         opener, title = OPENERS[self.format]

@@ -6,7 +6,7 @@ A `Choice` finds the recipe, without TensorFlow where the cache has an entry; it
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +63,7 @@ class Choice:
         changes: Mapping[str, Any] | None = None,
         engine: str | None = None,
         default: str = PREPARED,
+        flags: Collection[str] = (),
     ):
         """Find the recipe.
 
@@ -73,6 +74,7 @@ class Choice:
           changes: recipe fields that flags change.
           engine: one of ENGINES; None leaves it to the settings, and then to the default.
           default: TENSORFLOW, or PREPARED.
+          flags: recipe fields that flags of their own gave, as `NetworkFile` takes them.
 
         Raises UserError as `recipe_to_run` does, and for an engine that is not installed or lacks the precision.
         """
@@ -90,7 +92,7 @@ class Choice:
         if format_of(Path(checkpoint)):  # its engine opens it
             self._settings += [f"engine={asked}"] if asked in (TENSORFLOW, *PROGRAMS) else []
             self._settings += [f"precision={self._precision}"] if self._precision else []
-            self._open(checkpoint)
+            self._open(checkpoint, flags)
             return
         if self._wanted != TENSORFLOW:
             self._find(checkpoint)
@@ -118,8 +120,8 @@ class Choice:
         self._is_told = False
         return True
 
-    def _open(self, checkpoint: str | Path) -> None:
-        self.weights = open_weights(checkpoint)
+    def _open(self, checkpoint: str | Path, flags: Collection[str] = ()) -> None:
+        self.weights = open_weights(checkpoint, flags)
         recipe = self._reproduction.recipe_to_run(self._settings, self.weights)
         self._whole = recipe.derive(**self._changes)  # without the precision: an entry is of all
         self.recipe = self._with_precision(self._whole)

@@ -116,6 +116,22 @@ def test_refusals(what, exported):
         segmenter(exported / name, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "given"),
+    [
+        ("model.pb", ("--engine", "onnxruntime"), "--engine onnxruntime"),
+        ("model.pb", ("--set", "engine=onnxruntime"), "engine=onnxruntime"),
+        ("model.tflite", ("--precision", "bf16"), "--precision bf16"),
+        ("model.tflite", ("--set", "precision=bf16"), "precision=bf16"),
+    ],
+)
+def test_a_refusal_has_the_words_that_were_given(exported, tmp_path, capsys, name, words, given):
+    picture = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(picture)
+    assert tiny.run("predict", picture, "--checkpoint", exported / name, "--out", tmp_path / "out", *words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {given}: {exported / name} is ")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"none\.onnx: no such ONNX file"):
         segmenter(tmp_path / "none.onnx")
