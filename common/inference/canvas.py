@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.engines.interface import Roles, Size
-from common.inference.resizing import resize_bilinear, resize_nearest, size_in_evaluation
+from common.inference.resizing import padded_size, resize_bilinear, resize_nearest, size_in_evaluation
 from common.recipe.recipe import Recipe
 
 
@@ -56,8 +56,7 @@ def place(picture: np.ndarray, recipe: Recipe, roles: Roles, scale: float = 1.0,
     size = size_in_evaluation(own, recipe)
     if roles.size:
         size = fitting(size, roles.size)
-    least = roles.size or ((0, 0) if recipe.eval_size == "native" else (recipe.eval_size,) * 2)
-    padded = tuple(map(max, size, least))
+    padded = roles.size or padded_size(size, recipe)
     missing = [side - used for side, used in zip(padded, size, strict=True)]
     corner = [side // 2 if recipe.eval_padding == "around" else 0 for side in missing]
     values = resize_bilinear(picture, size, align_corners=recipe.resize_align_corners)

@@ -1,6 +1,7 @@
 """The segmenter of an exported network, whole from the picture to the label map, without TensorFlow."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from common.engines.interface import LABELS, PROBABILITIES, SCORES, engine_error
 from common.engines.programs import Program, Run
 from common.errors import UserError, WeightsError
 from common.inference.base import BaseSegmenter, Picture, pixels_of, running
+from common.inference.canvas import scaled
 from common.inference.enlarging import enlarges, label_map
+from common.inference.resizing import padded_size, size_in_evaluation
 from common.recipe.recipe import Recipe
 
 # Engines make the scores of a whole picture at once, where TensorFlow goes by bands.
@@ -21,12 +24,10 @@ LARGEST_PIXELS = 2**22  # of the network's input
 
 def fits(picture: np.ndarray, recipe: Recipe) -> bool:
     """Whether engines take a picture of this size, [h, w, 3], by this recipe."""
-    pixels, passes = picture.shape[0] * picture.shape[1], 2 if recipe.eval_flip else 1
-    least = recipe.eval_size**2 if isinstance(recipe.eval_size, int) else 0
-    resized = least if recipe.eval_resize_range else max(pixels, least)
+    own, passes = picture.shape[:2], 2 if recipe.eval_flip else 1
+    largest = scaled(padded_size(size_in_evaluation(own, recipe), recipe), max(recipe.eval_scales), recipe)
     return (
-        pixels * recipe.num_classes * passes <= LARGEST_VALUES
-        and resized * max(recipe.eval_scales) ** 2 * passes <= LARGEST_PIXELS
+        math.prod(own) * recipe.num_classes * passes <= LARGEST_VALUES and math.prod(largest) * passes <= LARGEST_PIXELS
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.inference.resizing import between, resize_bilinear, sources
+from common.inference.resizing import between, padded_size, resize_bilinear, sources
 from common.recipe.recipe import Recipe
 
 PIXELS_AT_ONCE = 2**13  # whose scores are interpolated at a time; they stay in the cache of the CPU
@@ -24,8 +24,9 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
       own: the picture's size, [h, w].
       recipe: its padding, and how it resizes; `enlarges` it.
     """
-    scores = _at_stride(scores, [_padded(side, recipe) for side in own], recipe)
-    sides = [_side(scores.shape[axis], own[axis], recipe) for axis in (0, 1)]
+    padded = padded_size(own, recipe)
+    scores = _at_stride(scores, padded, recipe)
+    sides = [_side(*lengths, recipe) for lengths in zip(scores.shape[:2], padded, own, strict=True)]
     (top, bottom, down), (left, right, along) = sides
     best = scores.argmax(axis=-1).astype(np.uint8)
     rows, columns = best[top], best[bottom]
@@ -42,11 +43,7 @@ def label_map(scores: np.ndarray, own: tuple[int, int], recipe: Recipe) -> np.nd
     return label
 
 
-def _padded(own: int, recipe: Recipe) -> int:
-    return own if recipe.eval_size == "native" else max(own, recipe.eval_size)
-
-
-def _at_stride(scores: np.ndarray, padded: list[int], recipe: Recipe) -> np.ndarray:
+def _at_stride(scores: np.ndarray, padded: tuple[int, int], recipe: Recipe) -> np.ndarray:
     """The scores, resized to the stride that the recipe wants first, where they are smaller."""
     if not recipe.scores_stride:
         return scores
@@ -55,9 +52,8 @@ def _at_stride(scores: np.ndarray, padded: list[int], recipe: Recipe) -> np.ndar
     return resize_bilinear(scores, size, align_corners=recipe.align_corners)
 
 
-def _side(given: int, own: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _side(given: int, padded: int, own: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each row or column of the picture the two scores around it, and the share of the second one."""
-    padded = _padded(own, recipe)
     begin = (padded - own) // 2 if recipe.eval_padding == "around" else 0
     first, second, share = sources(given, padded, recipe.align_corners)
     return first[begin : begin + own], second[begin : begin + own], share[begin : begin + own]

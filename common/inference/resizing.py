@@ -1,9 +1,10 @@
 """TensorFlow's resizes for arrays, for networks that run without TensorFlow."""
 
-import functools
+from collections.abc import Sequence
 
 import numpy as np
 
+from common.engines.interface import Size
 from common.recipe.recipe import Recipe
 
 
@@ -51,17 +52,27 @@ def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return values[np.ix_(rows, columns)]
 
 
-@functools.lru_cache(maxsize=1024)
-def size_in_evaluation(own: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
-    """The size [h, w] at which a picture of the size `own` is evaluated: by TensorFlow, where there is a range.
+def size_in_evaluation(own: Size, recipe: Recipe) -> Size:
+    """The size at which a picture of the size `own` is evaluated: see `nets.pictures.size_in_evaluation`."""
+    limits = recipe.eval_resize_range
+    return size_in_range(own, limits, recipe.resize_factor, recipe.resize_rule) if limits else own
 
-    See `nets.pictures.size_in_evaluation`.
-    """
-    if not recipe.eval_resize_range:
-        return own
-    from common.nets import pictures
-    from common.tf1 import tf
 
-    with tf.Graph().as_default(), tf.Session() as running:
-        height, width = running.run(pictures.size_in_evaluation(tf.constant(own), recipe))
-    return int(height), int(width)
+def size_in_range(size: Size, limits: Sequence[int], factor: int, rule: str) -> Size:
+    """The size, scaled into a range by the rule and the arithmetic of `nets.layers.size_in_range`."""
+    original = rule == "original"
+    shortest, longest = limits
+    if rule == "fit":
+        return tuple(max(int(side / max(size) * longest), 1) for side in size)
+    if factor:
+        longest -= (longest - 2) % factor + 1 if original else (longest - 1) % factor
+    sides, whole = np.array(size, np.float32), np.ceil if original else np.floor
+    large = whole(sides * (np.float32(shortest) / sides.min()))
+    small = whole(sides * (np.float32(longest) / sides.max()))
+    scaled = [max(int(side), 1) for side in (small if large.max() > longest else large)]
+    return tuple(side + (1 - side) % factor if factor else side for side in scaled)
+
+
+def padded_size(size: Size, recipe: Recipe) -> Size:
+    """The size of the canvas of a picture that is evaluated at `size`: see `nets.pictures.canvas`."""
+    return size if recipe.eval_size == "native" else tuple(max(side, recipe.eval_size) for side in size)
