@@ -99,7 +99,7 @@ def _tflite(path: Path) -> Contents:
     try:
         layers = convolutions(model)
     except UserError:
-        layers = []
+        layers = []  # the names do not tell them: the file runs, and no checkpoint is made of it
     ends = {model.tensors[number].name for number in model.outputs if number >= 0}
     notes = [
         *(f"{title}: {brief(t.name)}, {t.dtype} {'x'.join(map(str, t.shape))}"
@@ -117,7 +117,7 @@ def _tflite(path: Path) -> Contents:
         exported=ends >= set(OUTPUTS),
         notes=notes,
         runs=True,
-        converter=CONVERT.format(command="tflite_to_tf"),
+        converter=CONVERT.format(command="tflite_to_tf") if layers else "",
     )
     return Contents(arrays, facts, variable_shapes(layers))
 

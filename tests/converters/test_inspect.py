@@ -16,7 +16,7 @@ from common.recipe.recipe import Recipe
 from common.reproduction import reproductions
 from common.tf1 import tf
 from common.weights.checkpoints import recipe_text, write
-from converters import caffe_to_onnx, inspect
+from converters import caffe_to_onnx, inspect, tflite_to_tf
 from converters.origins import Facts, describe_origin, refuse_foreign
 from converters.programs import ORIGINS, origin_of
 from tests.conftest import SHARED
@@ -148,15 +148,21 @@ def test_our_exports(tmp_path, capsys):
     assert lines_of(tmp_path / "model.onnx", capsys)[0] == "made by: no program known here"
 
 
-def test_a_tensorflow_lite_file(tmp_path, capsys):
+def write_lite_file(path, kernel, convolution):
+    """A convolution, with our outputs, whose kernel and op have these names."""
     with tf.Graph().as_default() as graph:
         picture = tf.placeholder(tf.float32, [1, 8, 8, 3], "ImageTensor")
-        kernel = tf.constant(np.ones((1, 1, 3, 4), np.float32), name="logits/semantic/weights")
-        scores = tf.nn.conv2d(picture, kernel, 2, "SAME", name="logits/semantic/Conv2D")
+        values = tf.constant(np.ones((1, 1, 3, 4), np.float32), name=kernel)
+        scores = tf.nn.conv2d(picture, values, 2, "SAME", name=convolution)
         for name in ("SemanticPredictions", "SemanticProbabilities", "RawSemanticPredictions"):
             tf.identity(scores * 2, name)
-    write_tflite(graph.as_graph_def(), tmp_path / "x.tflite", Options())
-    lines = lines_of(tmp_path / "x.tflite", capsys)
+    write_tflite(graph.as_graph_def(), path, Options())
+    return path
+
+
+def test_a_tensorflow_lite_file(tmp_path, capsys):
+    path = write_lite_file(tmp_path / "x.tflite", "logits/semantic/weights", "logits/semantic/Conv2D")
+    lines = lines_of(path, capsys)
     assert lines[0] == "made by: no program known here"
     assert "input: ImageTensor, float32 1x8x8x3" in lines
     assert "output stride: 2" in lines
@@ -235,6 +241,18 @@ def test_our_simplified_network_is_known_by_its_names():
     assert "reproductions.v3plus_simplified predict" in lines[-1]
     with pytest.raises(UserError, match="give --to v3plus_simplified"):
         refuse_foreign(shapes, "v3plus")
+
+
+def test_a_lite_file_whose_names_do_not_tell_its_layers_only_runs(tmp_path, capsys):
+    """Such as those of v3plus_simplified."""
+    recipe = next(iter(reproductions()["v3plus_simplified"].variants.values()))
+    path = write_lite_file(tmp_path / "model.tflite", "kernel", "convolution")
+    publish(tmp_path, "tflite", path, {"recipe": recipe.to_json()})
+    lines = lines_of(path, capsys)
+    assert lines[0] == "made by: this suite's export, reproduction v3plus_simplified"
+    assert lines[-1] == f"run: python -m reproductions.v3plus_simplified predict PICTURE --checkpoint {path} --out DIR"
+    assert tflite_to_tf.main([str(path), "--to", "v3plus_simplified", "--out", str(tmp_path / "c"), "--no-report"]) == 2
+    assert "do not tell" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the official exporter's graphs are not on this machine")
