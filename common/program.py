@@ -31,12 +31,45 @@ class ArgumentParser(argparse.ArgumentParser):
         hush(getattr(parsed, "quiet", False))
         return parsed
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        """Parse as argparse does; an argument of the action `Alone` is refused beside others."""
+        known, others = super().parse_known_args(args, namespace)
+        self._refuse_beside_alone(known)
+        return known, others
+
+    def _refuse_beside_alone(self, known: argparse.Namespace) -> None:
+        actions: dict[str, list[argparse.Action]] = {}
+        for action in self._actions:
+            actions.setdefault(action.dest, []).append(action)
+        given = {
+            dest: "/".join(flag for action in same for flag in action.option_strings)
+            for dest, same in actions.items()
+            if getattr(known, dest, same[0].default) != same[0].default  # the first one's default counts
+        }
+        for alone in (action for action in self._actions if isinstance(action, Alone) and action.dest in given):
+            others = [flags for dest, flags in given.items() if dest not in (alone.dest, *alone.beside)]
+            if others:
+                self.error(f"argument {given[alone.dest]}: not allowed with argument {others[0]}")
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message, LONGEST_MESSAGE)}; --help lists what {self.prog} takes\n")
 
     def add_subparsers(self, **kwargs: Any) -> argparse._SubParsersAction:
         """Add subcommands as argparse does; each one answers for its own wrong arguments."""
         return super().add_subparsers(**{"parser_class": _Subcommand, **kwargs})
+
+
+class Alone(argparse.Action):
+    """An argument that takes the place of all others, the required ones too, but of those that `beside` names."""
+
+    def __init__(self, *args: Any, beside: Sequence[str] = (), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.beside = beside
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: Any) -> None:
+        for action in parser._actions:
+            action.required = False
+        setattr(namespace, self.dest, values)
 
 
 class _Subcommand(ArgumentParser):

@@ -1,7 +1,8 @@
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from typing import Self
 
 import numpy as np
 
@@ -42,6 +43,10 @@ class Split:
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
         return masks.read_pair(*self.pairs[index], self.card)
+
+    def take(self, places: slice) -> Self:
+        """The same split with only the pairs at these places."""
+        return replace(self, pairs=self.pairs[places])
 
 
 SOURCES = ("train_aug", "val")

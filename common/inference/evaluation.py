@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -20,7 +21,65 @@ if TYPE_CHECKING:
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def evaluate(
+@dataclass
+class Counts:
+    """All that an evaluation counts; the counts of a split's parts add up to those of the split.
+
+    Attributes:
+      matrix: over whole pictures.
+      bands: in the bands around the boundaries.
+      losses: of each picture, in the order of the split; empty when they are not measured.
+      images: how many pictures.
+    """
+
+    matrix: ConfusionMatrix
+    bands: BandMatrices
+    losses: list[float] = field(default_factory=list)
+    images: int = 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The counts of a split from those of its n parts, of which part i has the pictures i, i + n, i + 2n, ...
+
+        The losses are in the order of the split again, so that their mean has the bits of an evaluation in one.
+        """
+        first = parts[0].matrix
+        whole = cls(
+            ConfusionMatrix(first.num_classes, first.ignore_label),
+            BandMatrices(tuple(parts[0].bands.matrices), first.num_classes, first.ignore_label),
+            interleaved([part.losses for part in parts]),
+            sum(part.images for part in parts),
+        )
+        for part in parts:
+            whole.matrix.counts += part.matrix.counts
+            for width, matrix in part.bands.matrices.items():
+                whole.bands.matrices[width].counts += matrix.counts
+        return whole
+
+    def metrics(self, classes: tuple[str, ...], protocol: dict[str, Any]) -> dict[str, Any]:
+        """The content of metrics.json: `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and
+        `protocol`; also `trimap` (see `BandMatrices.summary`) and the mean `loss` when they are measured.
+        """
+        return {
+            **self.matrix.summary(classes),
+            **({"trimap": self.bands.summary(classes)} if self.bands.matrices else {}),
+            **({"loss": float(np.mean(self.losses))} if self.losses else {}),
+            "images": self.images,
+            "protocol": protocol,
+        }
+
+
+def interleaved(parts: Sequence[Sequence[Item]]) -> list[Item]:
+    """The items of a list from its n parts, of which part i has the items i, i + n, i + 2n, ..."""
+    return [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
+
+
+def evaluate(segmenter: "Segmenter", split: Split, **options: Any) -> dict[str, Any]:
+    """Count as `count` does, with its options; returns `Counts.metrics`."""
+    return count(segmenter, split, **options).metrics(split.card.classes, segmenter.recipe.protocol())
+
+
+def count(
     segmenter: "Segmenter",
     split: Split,
     *,
@@ -29,7 +88,7 @@ def evaluate(
     with_loss: bool = False,
     then: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> Counts:
     """Segment the pictures of `split` and compare the label maps with the masks.
 
     Args:
@@ -37,50 +96,41 @@ def evaluate(
       split: the pictures and masks.
       trimap: widths in pixels of bands around the boundaries, in which mIoU is measured too.
       limit: only the first so many pictures.
-      with_loss: measure the mean of the recipe's loss over the pictures too. The label maps are then those of scale 1.
+      with_loss: measure the recipe's loss on each picture too. The label maps are then those of scale 1.
       then: called with the index, the picture, the mask and the label map of each picture, on another thread.
       quiet: show no progress.
-
-    Returns:
-      The content of metrics.json: `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and
-      `protocol`; also `trimap` (see `BandMatrices.summary`) and `loss` when they are measured.
 
     Raises:
       UserError: the network's classes are not the data set's, or a file is bad.
     """
     recipe, card = segmenter.recipe, split.card
     check_classes(recipe, card)
-    count = len(split.pairs[:limit])
-    matrix = ConfusionMatrix(recipe.num_classes, card.ignore_label)
-    bands = BandMatrices(trimap, recipe.num_classes, card.ignore_label)
-    losses: list[float] = []
+    counts = Counts(
+        ConfusionMatrix(recipe.num_classes, card.ignore_label),
+        BandMatrices(trimap, recipe.num_classes, card.ignore_label),
+        images=len(split.pairs[:limit]),
+    )
 
     def compare(index: int, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
         if then:
             then(index, image, mask, label)
-        matrix.update(mask, label)
-        bands.update(mask, label)
-        progress.advance(f"mIoU {matrix.miou:.3f}")
+        counts.matrix.update(mask, label)
+        counts.bands.update(mask, label)
+        progress.advance(f"mIoU {counts.matrix.miou:.3f}")
 
-    with Progress("evaluating", count, quiet=quiet) as progress, Behind() as behind:
-        for index, (image, mask) in enumerate(read_ahead(split.read, range(count), ahead=1)):
+    with Progress("evaluating", counts.images, quiet=quiet) as progress, Behind() as behind:
+        for index, (image, mask) in enumerate(read_ahead(split.read, range(counts.images), ahead=1)):
             mask = recipe.class_ids(mask)
             try:
                 if with_loss:
                     label, loss = segmenter.label_and_loss(image, mask)
-                    losses.append(float(loss))
+                    counts.losses.append(float(loss))
                 else:
                     label = segmenter.label(image)
             except UserError as error:
                 raise UserError(f"{split.pairs[index][0]}: {error}") from None
             behind.do(compare, index, image, mask, label)
-    return {
-        **matrix.summary(card.classes),
-        **({"trimap": bands.summary(card.classes)} if trimap else {}),
-        **({"loss": float(np.mean(losses))} if with_loss else {}),
-        "images": count,
-        "protocol": recipe.protocol(),
-    }
+    return counts
 
 
 class Behind:

@@ -9,6 +9,7 @@ import scipy.sparse
 
 from common.errors import UserError
 from common.files import atomic
+from common.inference.evaluation import interleaved
 from common.inference.metrics import count_pairs
 from common.paths import is_inside
 
@@ -35,6 +36,14 @@ class PictureScores:
         counts = count_pairs(label, prediction, self.classes, self.ignore_label)
         self.names.append(name)
         self._rows.append(scipy.sparse.csr_matrix(counts.reshape(1, -1)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The scores of a split from those of its n parts, of which part i has the pictures i, i + n, i + 2n, ..."""
+        scores = cls(parts[0].classes, parts[0].ignore_label)
+        scores.names = interleaved([part.names for part in parts])
+        scores._rows = interleaved([part._rows for part in parts])
+        return scores
 
     @property
     def counts(self) -> scipy.sparse.csr_matrix:

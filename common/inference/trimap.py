@@ -52,23 +52,27 @@ def boundary_distance(mask: np.ndarray, ignore_label: int) -> np.ndarray:
 
 
 class BandMatrices:
-    """A confusion matrix for the band of each width, in pixels."""
+    """A confusion matrix for the band of each width, in pixels.
 
-    def __init__(self, widths: Sequence[int], num_classes: int, ignore_label: int):
+    Attributes:
+      matrices: width -> its confusion matrix.
+    """
+
+    def __init__(self, widths: Sequence[int], num_classes: int, ignore_label: int = 255):
         self._ignore_label = ignore_label
-        self._matrices = {w: ConfusionMatrix(num_classes, ignore_label) for w in widths}
+        self.matrices = {w: ConfusionMatrix(num_classes, ignore_label) for w in widths}
 
     def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Count the labelled pixels of one picture [h, w] in every band that holds them."""
-        distance = boundary_distance(label, self._ignore_label) if self._matrices else None
-        for width, matrix in self._matrices.items():
+        distance = boundary_distance(label, self._ignore_label) if self.matrices else None
+        for width, matrix in self.matrices.items():
             band = distance <= width
             matrix.update(label[band], prediction[band])
 
     def summary(self, classes: tuple[str, ...]) -> Trimap:
         """`miou`, `pixel_accuracy` and the number of `pixels` by width (as text); nan becomes None."""
         bands = {}
-        for width, matrix in self._matrices.items():
+        for width, matrix in self.matrices.items():
             figures = matrix.summary(classes)
             pixels = int(matrix.counts.sum())
             bands[str(width)] = {k: figures[k] for k in ("miou", "pixel_accuracy")} | {"pixels": pixels}

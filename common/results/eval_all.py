@@ -2,6 +2,7 @@
 
 A job is done if there is a record of this checkpoint, data, protocol and code. The others run in separate processes, as
 many at a time as memory allows. Each writes its record when it ends, so after a kill only the rest is left to do.
+Several machines with one disk share the work by `--shard`: each takes every n-th job.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from common.results import known, records
 from common.results.code_version import code_version
 from common.results.known import KnownCheckpoint
 from common.results.matching import reported_protocols
+from common.results.parts import WHOLE, shard
 from common.results.protocol import protocol_text
 from common.results.published import PublishedRow, read_published
 from common.results.tables import write_results
@@ -254,6 +256,11 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--engine", choices=ENGINES, default=TENSORFLOW, help="what runs them (default: %(default)s)")
     program.add_record(parser)
+    parser.add_argument(
+        "--shard", type=shard, default=WHOLE, metavar="I/N",
+        help="only the evaluations I, I + N, I + 2 N, ..., with I from 1 to N, those counted too that have their "
+        "records; the tables are left to `make results`, when all shards have ended",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="only list what is left to do")
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)
@@ -265,15 +272,7 @@ def _run(args: argparse.Namespace) -> int:
     ours = reproductions()
     data = open_data(args.data)
     on_sample = is_sample_set(data.folder)
-    broken = []
-    for reproduction, variant in missing_runs(ours.values()) if on_sample else ():
-        if args.list:
-            show(f"to train        {reproduction.name} {variant}")
-            continue
-        try:
-            train(reproduction, variant, args.quiet)
-        except UserError as error:  # the others can be made all the same
-            broken.append(str(error))
+    broken = _train_missing(ours, args) if on_sample else []
     split = data.split(args.split, args.dataset)
     checkpoint_list = [c for c in known.trained(ours, args.quiet) if c.sample == on_sample]
     if not on_sample:
@@ -285,19 +284,51 @@ def _run(args: argparse.Namespace) -> int:
         )
     left_out: list[str] = []
     done, published = records.read_records(left_out=left_out), read_published()
-    jobs = []
+    every: list[Job] = []
     for checkpoint in checkpoint_list:
         try:
-            jobs += jobs_of(checkpoint, split, done, published, args.record, args.engine)
+            every += jobs_of(checkpoint, split, done, published, args.record, args.engine)
         except UserError as error:
             broken.append(str(error))
+    jobs = every[args.shard.places]  # of all, done or not, so that no two shards ever have the same
     if args.list:
         for job in jobs:
             show(f"{'has its record' if job.record else 'to evaluate   '} {job.title}")
         return program.report_failures(left_out)
     run(jobs, (data.folder, args.split, split), args.jobs, args.quiet)
-    left_out = write_results()
+    if args.shard == WHOLE:
+        left_out = write_results()
     show(summary(jobs, records.read_records(left_out=[]), split))
+    if args.shard != WHOLE:
+        show(f"shard {args.shard}: {len(jobs)} of {len(every)} evaluations; `make results` writes the tables when all "
+             f"shards have ended")  # fmt: skip
+    return _status(jobs, broken, left_out)
+
+
+def _train_missing(ours: Mapping[str, Reproduction], args: argparse.Namespace) -> list[str]:
+    """Train the sample runs that are missing, or list them; returns a sentence for each that failed.
+
+    Raises UserError for a shard: others would train the same runs, and which jobs there are depends on them.
+    """
+    missing, broken = missing_runs(ours.values()), []
+    if missing and args.shard != WHOLE and not args.list:
+        raise UserError(
+            f"--shard {args.shard}: {len(missing)} runs on the sample set are not trained yet; one machine must do "
+            f"that first, by the same command without --shard"
+        )
+    for reproduction, variant in missing:
+        if args.list:
+            show(f"to train        {reproduction.name} {variant}")
+            continue
+        try:
+            train(reproduction, variant, args.quiet)
+        except UserError as error:  # the others can be made all the same
+            broken.append(str(error))
+    return broken
+
+
+def _status(jobs: Sequence[Job], broken: Sequence[str], left_out: Sequence[str]) -> int:
+    """Say what failed; returns the exit status. Raises UserError when an evaluation or a checkpoint did."""
     failed = sum(job.state.startswith("failed") for job in jobs)
     program.report_failures(broken)
     if failed or broken:

@@ -88,48 +88,39 @@ def marks(
     return found
 
 
-def write_record(
-    *,
+def facts(
     reproduction: Reproduction,
     recipe: Recipe,
     split: Split,
     weights: Weights,
-    metrics: dict[str, Any],
-    seconds: float,
-    command: str,
+    images: int,
     val_seen: bool | None = None,
-    evaluation: Path,
-    keep: bool = False,
-) -> Path:
-    """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
-
-    It lies in `results/runs`, which the tables are made of, or beside the evaluation: see `why_beside`.
+) -> dict[str, Any]:
+    """The fields of a record that are known before its evaluation begins, and are the same on every machine.
 
     Args:
       reproduction: whose network it is.
       recipe: the whole recipe; the fields that differ from its variant are listed too, without the protocol's.
       split: the pictures.
       weights: the checkpoint.
-      metrics: what `evaluation.evaluate` returned.
-      seconds: the evaluation took.
-      command: the command line.
+      images: how many of the pictures are evaluated, the first ones.
       val_seen: whether the weights have seen the pictures, if the caller knows.
-      evaluation: the folder of the evaluation's other files.
-      keep: write it into `results/runs` in any case.
+
+    Raises UserError when the checkpoint's run has a broken train.json, or a broken score from before training.
     """
+    run_folder.check_untrained(weights.path.parent)
     untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
-    protocol = metrics["protocol"]
-    run_id = record_id(reproduction, recipe, split, weights, metrics["images"], protocol)
+    protocol = recipe.at_evaluation().protocol()
     precisions = {recipe.precision, (weights.recipe() or {}).get("precision")}
-    record = {
+    return {
         "schema": SCHEMA,
-        "id": run_id,
+        "id": record_id(reproduction, recipe, split, weights, images, protocol),
         "reproduction": reproduction.name,
         "title": reproduction.title,
         "variant": recipe.variant,
         "changed": _changed(recipe, reproduction),
-        "marks": marks(split, metrics["images"], weights.path.parent, val_seen, trained_on(weights), precisions),
-        "data": _data(split, metrics["images"]),
+        "marks": marks(split, images, weights.path.parent, val_seen, trained_on(weights), precisions),
+        "data": _data(split, images),
         "checkpoint": {
             "path": shown(weights.path),
             "sha256": weights.digest(),
@@ -137,26 +128,55 @@ def write_record(
             "origin": brought.name if (brought := origin(weights)) else None,
         },
         "protocol": protocol,
-        **{k: v for k, v in metrics.items() if k not in ("protocol", "images")},
         **({"miou_before_training": untrained["miou"]} if untrained else {}),
-        "evaluation": shown(evaluation),
         "training": _training(weights.path.parent),
         "recipe": recipe.to_json(),
+        "code": code_version(reproduction.module, recipe.by_engine),
+    }
+
+
+def circumstances(recipe: Recipe, weights: Weights, seconds: float, command: str) -> dict[str, Any]:
+    """The fields of a record on how this process evaluated: what it took, and on what machine.
+
+    Args:
+      recipe: of the evaluation.
+      weights: the checkpoint.
+      seconds: the evaluation took.
+      command: the command line.
+    """
+    return {
         "seconds": round(seconds, 1),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of the process so far
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _public(command),
-        "code": code_version(reproduction.module, recipe.by_engine),
         "commit": commit(),
         "versions": versions(() if recipe.engine == "tensorflow" else (recipe.engine,)),
         **_engine(recipe, weights),
         "cpu": cpu(),
         "cores": os.cpu_count(),
     }
+
+
+def write_record(
+    known: Mapping[str, Any], metrics: Mapping[str, Any], how: Mapping[str, Any], evaluation: Path, is_beside: bool
+) -> Path:
+    """Write the record of one evaluation; the same checkpoint, data, protocol and recipe give the same file.
+
+    Args:
+      known: its `facts`.
+      metrics: what `Counts.metrics` returned.
+      how: its `circumstances`.
+      evaluation: the folder of the evaluation's other files.
+      is_beside: whether it lies there too, and not in `results/runs`, which the tables are made of: see `why_beside`.
+    """
+    record: dict[str, Any] = {}
+    for name, value in known.items():
+        record[name] = value
+        if name == "protocol":
+            record |= {k: v for k, v in metrics.items() if k not in ("protocol", "images")}
+    finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record |= {"evaluation": shown(evaluation), **how, "finished": finished}
     beside = evaluation / BESIDE
-    path = results_dir() / "runs" / f"{run_id}.json"
-    if not keep and why_beside(record, weights.path, is_own=bool(split.card.source)):
-        path = beside
+    path = beside if is_beside else results_dir() / "runs" / f"{record['id']}.json"
     write_text(path, dumps({**record, "digest": digest(record)}))
     if path != beside:
         beside.unlink(missing_ok=True)  # of an evaluation before this one
@@ -182,7 +202,7 @@ def _training(run_dir: Path) -> dict[str, Any] | None:
 def record_id(
     reproduction: Reproduction, recipe: Recipe, split: Split, weights: Weights, images: int, protocol: Mapping[str, Any]
 ) -> str:
-    """The id of an evaluation's record, known before it begins; arguments as of `write_record`."""
+    """The id of an evaluation's record, known before it begins; arguments as of `facts`."""
     what = json.dumps(
         [reproduction.name, weights.digest(), _data(split, images), protocol, recipe.identity()], sort_keys=True
     )
@@ -199,7 +219,7 @@ def why_beside(record: Mapping[str, Any], checkpoint: Path, is_own: bool) -> str
     """Why a record belongs beside its evaluation and not into the tables; None when it belongs there.
 
     Args:
-      record: all of it.
+      record: its `facts`, or all of it.
       checkpoint: the weights.
       is_own: whether the pictures are a person's own data set.
     """

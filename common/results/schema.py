@@ -125,35 +125,47 @@ _TRAINING = {
     "init_digest": OrNone(TEXT), "init_origin": OrNone(TEXT), "init_trained_on": OrNone(Each(TEXT, list)),
     "init_val_unseen": FLAG, "command": TEXT, "val_limit": OrNone(WHOLE),
 }  # fmt: skip
+# Known before the evaluation, as `records.facts` has it.
+FACTS = {
+    **dict.fromkeys(("id", "reproduction", "title", "variant"), TEXT),
+    "schema": WHOLE,
+    "changed": Each(TEXT, list),
+    "marks": Each(MARK),
+    "data": Of({"title": TEXT, "dataset": TEXT, "split": TEXT, "images": WHOLE}),
+    "checkpoint": Of(
+        {"path": TEXT, "sha256": TEXT, "step": OrNone(WHOLE), "origin": OrNone(TEXT)}, optional=("origin",)
+    ),
+    "protocol": _PROTOCOL,
+    "miou_before_training": OrNone(SHARE),
+    "training": OrNone(Of(_TRAINING, optional=tuple(_TRAINING))),
+    "recipe": Of({"num_classes": WHOLE, "num_steps": WHOLE}),
+    "code": OrNone(TEXT),
+}
+# What it took and where, as `records.circumstances` has it.
+CIRCUMSTANCES = {
+    "seconds": OrNone(NUMBER),
+    "peak_memory_mib": OrNone(WHOLE),
+    "command": TEXT,
+    "commit": OrNone(TEXT),
+    "versions": VERSIONS,
+    "engine": OrNone(Of({"agreement": SHARE, "pictures": WHOLE, "pixels": WHOLE})),
+    "cpu": OrNone(TEXT),
+    "cores": OrNone(WHOLE),
+}
+OPTIONAL = (*ABSENT, "miou_before_training", "engine")
+MATRIX = Each(Each(WHOLE, list), list)
 _RECORD = Of(
     {
-        **dict.fromkeys(("id", "reproduction", "title", "variant", "finished", "command", "digest"), TEXT),
-        "schema": WHOLE,
-        "changed": Each(TEXT, list),
-        "marks": Each(MARK),
-        "data": Of({"title": TEXT, "dataset": TEXT, "split": TEXT, "images": WHOLE}),
-        "checkpoint": Of(
-            {"path": TEXT, "sha256": TEXT, "step": OrNone(WHOLE), "origin": OrNone(TEXT)}, optional=("origin",)
-        ),
-        "protocol": _PROTOCOL,
+        **FACTS,
+        **CIRCUMSTANCES,
+        **dict.fromkeys(("finished", "digest"), TEXT),
         "miou": SHARE,
         "pixel_accuracy": SHARE,
         "per_class_iou": Each(OrNone(SHARE)),
-        "confusion_matrix": Each(Each(WHOLE, list), list),
-        "training": OrNone(Of(_TRAINING, optional=tuple(_TRAINING))),
-        "recipe": Of({"num_classes": WHOLE, "num_steps": WHOLE}),
-        "seconds": OrNone(NUMBER),
-        "cpu": OrNone(TEXT),
-        "commit": OrNone(TEXT),
-        "versions": VERSIONS,
-        "cores": OrNone(WHOLE),
-        "code": OrNone(TEXT),
+        "confusion_matrix": MATRIX,
         "evaluation": OrNone(TEXT),
-        "peak_memory_mib": OrNone(WHOLE),
-        "miou_before_training": OrNone(SHARE),
-        "engine": OrNone(Of({"agreement": SHARE, "pictures": WHOLE, "pixels": WHOLE})),
     },
-    optional=(*ABSENT, "miou_before_training", "engine"),
+    optional=OPTIONAL,
 )
 
 

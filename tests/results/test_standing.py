@@ -74,10 +74,10 @@ def evaluated(reproduction, recipe, weights, split=None, **options):
         "protocol": recipe.at_evaluation().protocol(), "images": len(split.pairs), "miou": 0.5, "pixel_accuracy": 0.5,
         "per_class_iou": {"a": 0.5}, "confusion_matrix": [[1]],
     }  # fmt: skip
-    path = records.write_record(
-        reproduction=reproduction, recipe=recipe, split=split, weights=weights, metrics=metrics, seconds=1,
-        command="python -m reproductions.v3 evaluate", evaluation=Path("out"), **options,
-    )  # fmt: skip
+    known = records.facts(reproduction, recipe, split, weights, len(split.pairs), **options)
+    how = records.circumstances(recipe, weights, 1, "python -m reproductions.v3 evaluate")
+    is_beside = records.why_beside(known, weights.path, is_own=bool(split.card.source)) is not None
+    path = records.write_record(known, metrics, how, Path("out"), is_beside)
     return records.read_record(path)
 
 

@@ -9,9 +9,9 @@ NanqingD's reader takes a mask whose format is RAW for plain bytes of class ids.
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -51,6 +51,10 @@ class RecordSplit(Split):
         if name != self.pairs[index][0]:
             raise UserError(f"{where} holds {name} instead: index and shards are from different builds; {MEND}")
         return read_pair(Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where)), self.card)
+
+    def take(self, places: slice) -> Self:
+        """The same split with only the pairs at these places."""
+        return replace(super().take(places), places=self.places[places])
 
 
 def example(features: Mapping[str, bytes | str | int]) -> bytes:
