@@ -178,6 +178,8 @@ def _content(path: Path) -> dict[str, Any]:
     schema.check_fields(content, _PART, str(path), SCHEMA, again=AGAIN)
     if content["digest"] != records.digest(content):
         raise UserError(f"{path}: was changed after its evaluation wrote it; {AGAIN}")
+    if Path(content["known"]["id"]).name != content["known"]["id"]:  # the record's file is named so
+        raise UserError(f"{path}: its id is no name of a file; {AGAIN}")
     matrices, classes = [content["confusion_matrix"], *content["bands"].values()], len(content["classes"])
     are_square = all({len(matrix), *map(len, matrix)} == {classes} for matrix in matrices)
     if not are_square or not all(re.fullmatch(r"[1-9][0-9]{0,3}", width) for width in content["bands"]):
@@ -229,7 +231,7 @@ def join(folder: Path) -> Part:
     for path in paths:
         part = Part.read(path)
         if part.shard in where:
-            raise UserError(f"{path}: is part {part.shard}, as {where[part.shard]} is; move one of them away")
+            raise UserError(f"{path}: is part {part.shard}, as {where[part.shard].name} is; move one of them away")
         found[part.shard], where[part.shard] = part, path
         first = next(iter(found))
         _refuse_other(path, part, where[first], found[first])
