@@ -201,6 +201,9 @@ def refusals():
         yield [command, *whole[command], "--data", "nowhere"], "--data nowhere: no such folder"
     for command in ("train", "evaluate"):
         yield [command, *whole[command], "--split", "nosuch"], "no split 'nosuch'"
+    yield ["evaluate", "--merge", "nowhere"], "--merge nowhere: no such folder"
+    yield ["evaluate", "--merge", "own"], "--merge own: holds no parts"
+    yield ["evaluate", *whole["evaluate"], "--shard", "3/2"], "'3/2' is not I/N"
     for command in ("train", "reproduce"):
         yield [command, *whole[command], "--init", "nowhere"], "nowhere: no such weights"
         yield [command, *whole[command], "--init", "sample/sample.json"], "is no checkpoint"

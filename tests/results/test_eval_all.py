@@ -89,6 +89,41 @@ def test_everything_is_evaluated_once(two_runs, results_dir, capsys):
     assert capsys.readouterr().out.count("was there") == 6
 
 
+def titles(listed):
+    """The evaluations that `--list` names, without their state."""
+    return [line[15:] for line in listed.splitlines()]
+
+
+def test_shards_take_every_nth_evaluation(two_runs, results_dir, capsys):
+    assert eval_all.main(["--list"]) == 0
+    every = titles(capsys.readouterr().out)
+    tables = [results_dir / name for name in ("RESULTS.md", "runs")]
+    before = tables[0].read_bytes()
+    for number in (1, 2, 3, 4):
+        assert eval_all.main(["--list", "--shard", f"{number}/4"]) == 0
+        mine = titles(capsys.readouterr().out)
+        assert mine == every[number - 1 :: 4]
+        assert eval_all.main(["--quiet", "--shard", f"{number}/4"]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        assert len(printed) == 1 + len(mine) + 1  # a title, its own evaluations, and what is left to do
+        assert all(any(title in line for line in printed) for title in mine)
+        assert printed[-1].startswith(f"shard {number}/4: {len(mine)} of 6 evaluations; `make results` writes")
+    assert len(runs_of(results_dir)) == 6
+    assert tables[0].read_bytes() == before  # others may run still
+    assert eval_all.main(["--list"]) == 0
+    assert capsys.readouterr().out.count("has its record") == 6
+
+
+def test_a_shard_trains_no_missing_run(tiny_suite, capsys, monkeypatch):
+    monkeypatch.setattr(eval_all, "train", None)
+    assert eval_all.main(["--shard", "1/2"]) == 2
+    printed = capsys.readouterr()
+    assert "--shard 1/2: 2 runs on the sample set are not trained yet" in printed.err
+    assert printed.err.count("\n") == 1
+    assert eval_all.main(["--list", "--shard", "1/2"]) == 0
+    assert "to train        tiny small" in capsys.readouterr().out
+
+
 def test_records_beside_evaluations_are_not_enough_for_record(two_runs, results_dir, monkeypatch):
     for name in runs_of(results_dir):  # as if no table were to show them
         record = json.loads((results_dir / "runs" / name).read_text())
