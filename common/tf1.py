@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -184,8 +184,16 @@ def _note_slow_bf16() -> None:
         say("precision=bf16: this CPU has no bfloat16 of its own; results are right, but fp32 is faster here")
 
 
-def session(graph: tf.Graph | None = None, precision: str = "fp32") -> tf.Session:
-    """A session that runs one op at a time, each on all cores: the same run twice gives the same bits.
+def session(graph: tf.Graph | None = None, precision: str = "fp32", devices: Sequence[str] = ()) -> tf.Session:
+    """A session with the configuration `session_config`."""
+    return tf.Session(graph=graph, config=session_config(precision, devices))
+
+
+def session_config(precision: str = "fp32", devices: Sequence[str] = ()) -> tf.ConfigProto:
+    """The configuration of a session that runs one op at a time, each on all cores.
+
+    The same run twice gives the same bits. `devices` are those that the graph names: there are as many CPUs as it says.
+    A graphics card's memory is taken as it is needed.
 
     With the precision `bf16` TensorFlow rewrites the graph: convolutions and what lies between them compute in
     bfloat16, variables and losses stay float32.
@@ -195,6 +203,9 @@ def session(graph: tf.Graph | None = None, precision: str = "fp32") -> tf.Sessio
     an iterator inside the graph continues it on a thread of its own.
     """
     config = tf.ConfigProto(inter_op_parallelism_threads=1, use_per_session_threads=True)
+    config.gpu_options.allow_growth = True
+    if processors := [int(device.rpartition(":")[2]) for device in devices if "cpu" in device.lower()]:
+        config.device_count["CPU"] = 1 + max(processors)
     if precision == "bf16":
         _note_slow_bf16()
         for name, value in BF16_LISTS.items():
@@ -202,4 +213,4 @@ def session(graph: tf.Graph | None = None, precision: str = "fp32") -> tf.Sessio
         config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = (
             rewriter_config_pb2.RewriterConfig.ON
         )
-    return tf.Session(graph=graph, config=config)
+    return config

@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from common import program
 from common.console import say
 from common.data.card import DatasetCard
 from common.data.own import DATASET_FILE, training_settings
@@ -12,7 +13,11 @@ from common.errors import UserError, brief
 from common.export.choice import AUTO, ENGINES, Choice
 from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
+from common.training.hosts import SLURM, TF_CONFIG, read_hosts
 from common.weights.weights import Weights
+
+if TYPE_CHECKING:
+    from common.training.placement import OneProcess
 
 
 def add_data(parser: argparse.ArgumentParser, split: str) -> None:
@@ -53,6 +58,42 @@ def open_init(args: argparse.Namespace) -> Weights | None:
     elif count := len(weights.averages()):
         say(f"{weights.path}: also holds {count} moving averages; --init-averages starts from those", args.quiet)
     return weights
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """Add where the parts of a batch are trained: devices of this machine, or hosts."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--devices", metavar="D,D",
+        help="divide every batch among these devices of this machine, such as gpu:0,gpu:1",
+    )  # fmt: skip
+    where.add_argument(
+        "--hosts", metavar="A,A",
+        help=f"divide every batch among processes, one for each address host:port; the same command everywhere but for "
+        f"--task; '{SLURM}' takes them from srun (default: {TF_CONFIG}, if that is set)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--task", type=program.whole_number(0), metavar="I",
+        help="this process's place in --hosts; 0 keeps the run's folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hosts-wait", type=program.whole_number(1), default=60, metavar="SECONDS",
+        help="how long to wait for the other hosts to come (default: 60)",
+    )  # fmt: skip
+
+
+def open_placement(args: argparse.Namespace) -> "OneProcess":
+    """The devices or hosts that the arguments or TF_CONFIG name. Raises UserError for those that cannot be."""
+    hosts = None if args.devices else read_hosts(args.hosts, args.task)
+    if args.devices and args.task is not None:
+        raise UserError("--task: needs --hosts, the addresses of all processes")
+    if hosts:
+        from common.training.cluster import Cluster
+
+        return Cluster(hosts, args.hosts_wait)
+    from common.training.placement import OneProcess, devices_of
+
+    return OneProcess(devices_of(args.devices))
 
 
 def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction, files: bool = False) -> None:

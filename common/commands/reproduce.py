@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.evaluate import evaluate_and_record
-from common.commands.options import add_init, add_own_settings, open_init
+from common.commands.options import add_init, add_own_settings, add_placement, open_init, open_placement
 from common.commands.train import report_training
 from common.console import say, show
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
@@ -34,6 +34,7 @@ from common.weights.checkpoint_files import delete, newest_checkpoint
 from common.weights.weights import Weights
 
 if TYPE_CHECKING:
+    from common.training.placement import OneProcess
     from common.training.train import Trained
 
 ABOUT = "train, evaluate and draw, on the sample set or on real data"
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps (default: the recipe's)")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="evaluate only the first N pictures")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder (default: below runs/)")
+    add_placement(parser)
     program.add_record(parser)
 
 
@@ -64,11 +66,14 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
-    in_tables = False
+    placement, in_tables = open_placement(args), False
     for variant in _variants(reproduction, args, data, init):
-        trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init)
+        trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init, placement)
         if trained.stopped_by:
             return report_training(trained, recipe, args)
+        if not placement.is_chief:
+            report_training(trained, recipe, args)
+            continue
         show(summary)
         in_tables |= shown
     left_out = write_results() if in_tables else []
@@ -97,7 +102,12 @@ def _variants(
 
 
 def _reproduce(
-    reproduction: Reproduction, args: argparse.Namespace, data: Data, variant: str, init: Weights | None
+    reproduction: Reproduction,
+    args: argparse.Namespace,
+    data: Data,
+    variant: str,
+    init: Weights | None,
+    placement: "OneProcess",
 ) -> tuple["Trained", Recipe, str, bool]:
     """Make one run and all that follows from it; also what a person reads at its end, and whether tables show it."""
     steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
@@ -105,7 +115,8 @@ def _reproduce(
     train_split, val_split = (data.split_for(recipe, name) for name in (recipe.train_split, recipe.val_split))
 
     run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, data, args.steps)
-    check_writable(run_dir, f"--run-dir {run_dir}")
+    if placement.is_chief:
+        check_writable(run_dir, f"--run-dir {run_dir}")
 
     from common.training.train import train
 
@@ -113,9 +124,9 @@ def _reproduce(
     trained = train(
         reproduction.load_network(), recipe, train_split, run_dir,
         init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
-        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen,
+        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen, placement=placement,
     )  # fmt: skip
-    if trained.stopped_by:
+    if trained.stopped_by or not placement.is_chief:
         return trained, recipe, "", False
 
     untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import program
-from common.commands.options import add_data, add_init, add_own_settings, open_init
+from common.commands.options import (
+    add_data,
+    add_init,
+    add_own_settings,
+    add_placement,
+    open_init,
+    open_placement,
+)
 from common.console import say, show
 from common.data.lists import Data, open_data
 from common.data.split import Split
@@ -39,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--keep", type=program.whole_number(0), default=5, metavar="N",
         help="checkpoints to keep, 0 for all (default: 5)",
     )  # fmt: skip
+    add_placement(parser)
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
@@ -48,10 +56,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     add_own_settings(reproduction, args, data.card, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
-    newest = checkpoint_to_resume(run_dir, args.resume)
+    placement = open_placement(args)
+    newest = checkpoint_to_resume(run_dir, args.resume) if placement.is_chief else None
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, Weights(newest))
-    elif args.resume and not args.run_dir:
+    elif args.resume and not args.run_dir and placement.is_chief:
         raise UserError(
             f"--resume: there is no run of this recipe, data and start ({run_dir}); name its folder by --run-dir, or "
             f"give the --set, --data, --split and --init that it began with"
@@ -59,7 +68,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     split = data.split_for(recipe, args.split or recipe.train_split)
 
-    check_writable(run_dir, f"--run-dir {run_dir}")
+    if placement.is_chief:
+        check_writable(run_dir, f"--run-dir {run_dir}")
     val_split = validation_split(recipe, data)
 
     from common.training.train import train
@@ -70,7 +80,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     trained = train(
         reproduction.load_network(), recipe, split, run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
-        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen,
+        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen, placement=placement,
     )  # fmt: skip
     return report_training(trained, recipe, args)
 
@@ -87,12 +97,16 @@ def validation_split(recipe: Recipe, data: Data) -> Split | None:
 
 def report_training(trained: "Trained", recipe: Recipe, args: argparse.Namespace) -> int:
     """Say how a training ended; returns the exit status: 0, or 128 + n when signal n stopped it."""
+    kept = f"{trained.checkpoint} is saved" if trained.checkpoint else "the first host has saved it"
     if trained.stopped_by:
         say(
-            f"stopped by signal {trained.stopped_by} after step {trained.step} of {recipe.num_steps}; "
-            f"{trained.checkpoint} is saved, go on with --resume"
+            f"stopped by signal {trained.stopped_by} after step {trained.step} of {recipe.num_steps}; {kept}, go on "
+            f"with --resume"
         )
         return 128 + trained.stopped_by
+    if not trained.checkpoint:
+        say(f"trained {trained.step} steps; {kept}", args.quiet)
+        return 0
     for best in checkpoints(trained.checkpoint.parent, BEST):
         say(f"{best}: the best by validation {recipe.best_by}", args.quiet)
     show(trained.checkpoint)

@@ -1,5 +1,6 @@
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Self
@@ -47,6 +48,10 @@ class Split:
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""
         return replace(self, pairs=self.pairs[places])
+
+    def stored(self, index: int) -> Iterator[bytes]:
+        """The bytes of pair `index` as they are stored, not decoded. Raises OSError."""
+        return (Path(file).read_bytes() for file in self.pairs[index])
 
 
 SOURCES = ("train_aug", "val")

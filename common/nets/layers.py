@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from common.nets.dilation import ATROUS, dilated_depthwise
 from common.nets.folding import folded
+from common.nets.replicas import ALONE, Replicas
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
@@ -142,6 +143,7 @@ def batch_norm(
     activation_fn: Callable | None = None,
     biases_instead: bool = False,
     fold: bool = False,
+    replicas: Replicas = ALONE,
 ) -> tf.Tensor:
     """Batch normalisation; the defaults are frozen: stored statistics, constant gamma and beta.
 
@@ -157,11 +159,17 @@ def batch_norm(
       activation_fn: applied to the result.
       biases_instead: add biases [c] instead of batch norm; their variable lies beside the layer's weights.
       fold: without `batch_statistics`, make it part of the layer before. It is set for bf16 and for ONNX.
+      replicas: `batch_statistics` are those of the whole batch, of which each replica has an equal part.
     """
     if biases_instead:
         with tf.variable_scope(scope.removesuffix("/BatchNorm")):
             biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
         outputs = tf.nn.bias_add(inputs, biases)
+        return activation_fn(outputs) if activation_fn else outputs
+    if batch_statistics and replicas.count > 1:
+        outputs = _over_replicas(
+            inputs, scope, replicas, epsilon=epsilon, decay=decay, trainable=trainable, scale=scale, gamma=gamma
+        )
         return activation_fn(outputs) if activation_fn else outputs
     is_frozen, is_folded = not (batch_statistics or trainable), fold and not batch_statistics
     with tf.get_default_graph().gradient_override_map({"FusedBatchNormV3": FROZEN} if is_frozen else {}):
@@ -177,6 +185,35 @@ def batch_norm(
             scope=scope,
         )
     return folded(normalised, activation_fn) if is_folded else normalised
+
+
+LEAST_EPSILON = 1.001e-5  # TensorFlow's fused op raises smaller ones to it
+
+
+def _over_replicas(
+    inputs: tf.Tensor, scope: str, replicas: Replicas, *, epsilon: float, decay: float | tf.Tensor, trainable: bool,
+    scale: bool, gamma: float,
+) -> tf.Tensor:  # fmt: skip
+    """`batch_norm` with the statistics of the whole batch; variables and their updates are those of slim.batch_norm."""
+    initial = {"beta": 0.0, "gamma": gamma, "moving_mean": 0.0, "moving_variance": 1.0}
+    with tf.variable_scope(scope):
+        variables = {
+            name: slim.model_variable(
+                name, [inputs.shape[3]], initializer=tf.initializers.constant(value),
+                trainable=trainable and not name.startswith("moving_"),
+            )
+            for name, value in initial.items() if scale or name != "gamma"
+        }  # fmt: skip
+    means, variances = tf.unstack(replicas.of_all(tf.stack(tf.nn.moments(inputs, axes=[0, 1, 2]))), axis=1)
+    mean = tf.reduce_mean(means, axis=0)
+    variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
+    size = tf.cast(replicas.count * tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+    unbiased = variance * (size / tf.maximum(size - 1, 1.0))  # the fused op stores this one
+    for name, value in (("moving_mean", mean), ("moving_variance", unbiased)):
+        update = variables[name].assign_sub((variables[name].read_value() - value) * (1 - decay))
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+    epsilon = max(epsilon, LEAST_EPSILON)
+    return tf.nn.batch_normalization(inputs, mean, variance, variables["beta"], variables.get("gamma"), epsilon)
 
 
 FROZEN = "FrozenBatchNorm"
@@ -200,7 +237,13 @@ def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: st
 
 @slim.add_arg_scope
 def dropout(
-    inputs: tf.Tensor, keep_prob: float, *, scope: str, seed: tf.Tensor | None = None, whole_pictures: bool = False
+    inputs: tf.Tensor,
+    keep_prob: float,
+    *,
+    scope: str,
+    seed: tf.Tensor | None = None,
+    whole_pictures: bool = False,
+    replicas: Replicas = ALONE,
 ) -> tf.Tensor:
     """Dropout whose mask is a function of (seed, scope), so that a resumed run repeats it.
 
@@ -210,12 +253,21 @@ def dropout(
       scope: tells one layer's mask from another's.
       seed: int64 [2], set by `common.nets.network.build` in training; None is inference: nothing is dropped.
       whole_pictures: drop all values [n, ...] of a picture or none (stochastic depth, arXiv 1603.09382).
+      replicas: each one has its part of the whole batch's mask.
     """
     if seed is None or keep_prob >= 1:
         return inputs
     seed = seed + tf.constant([0, zlib.crc32(scope.encode()) << 24], tf.int64)
-    shape = [tf.shape(inputs)[0], *[1] * (inputs.shape.rank - 1)] if whole_pictures else None
-    return tf.nn.experimental.stateless_dropout(inputs, rate=1 - keep_prob, seed=seed, noise_shape=shape)
+
+    def dropped(values: tf.Tensor) -> tf.Tensor:
+        shape = [tf.shape(values)[0], *[1] * (inputs.shape.rank - 1)] if whole_pictures else None
+        return tf.nn.experimental.stateless_dropout(values, rate=1 - keep_prob, seed=seed, noise_shape=shape)
+
+    if replicas.count == 1:
+        return dropped(inputs)
+    part = tf.shape(inputs)[0]
+    mask = dropped(tf.ones(tf.concat([[part * replicas.count], tf.shape(inputs)[1:]], axis=0)))
+    return inputs * mask[part * replicas.index : part * (replicas.index + 1)]
 
 
 def max_pool(inputs: tf.Tensor, size: int, stride: int, rule: str = "tensorflow") -> tf.Tensor:

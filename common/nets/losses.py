@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from common.nets import layers
 from common.nets.network import Outputs
+from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 
@@ -47,7 +48,9 @@ def class_balanced(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> tf.T
 LOSSES = {"softmax": softmax_cross_entropy, "class_balanced": class_balanced}
 
 
-def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
+def mean_loss(
+    logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0, replicas: Replicas = ALONE
+) -> tf.Tensor:
     """Average `recipe.loss` over the pixels that have a class, or over the hardest of them.
 
     Args:
@@ -59,6 +62,8 @@ def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Ten
         (`background` has given them a class already).
         `top_k_percent_pixels` below 1 averages over that share of all pixels, the ones with the greatest losses.
       step: updates done; `hard_example_mining_step` lowers the share gradually up to that step.
+      replicas: `logits` are one replica's part of the batch, and so is the result: their sum is the batch's mean. The
+        hardest pixels of a batch are not those of its parts.
 
     Returns:
       A scalar; 0 when no pixel has a class (the original divides 0 by 0 there).
@@ -74,10 +79,11 @@ def mean_loss(logits: tf.Tensor, labels: tf.Tensor, recipe: Recipe, step: tf.Ten
     if recipe.top_k_percent_pixels < 1:
         return _hardest(losses * weights, recipe, step)
     if recipe.void_pixels == "constant":
-        return tf.reduce_mean(tf.where(counted, losses, tf.fill(tf.shape(losses), math.log(recipe.num_classes))))
+        losses = tf.where(counted, losses, tf.fill(tf.shape(losses), math.log(recipe.num_classes)))
+        return tf.reduce_mean(losses) / replicas.count
     if recipe.void_pixels == "averaged":
-        return tf.reduce_mean(losses * weights)
-    return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+        return tf.reduce_mean(losses * weights) / replicas.count
+    return tf.reduce_sum(losses * weights) / tf.maximum(replicas.total(tf.reduce_sum(weights)), 1.0)
 
 
 def _hardest(losses: tf.Tensor, recipe: Recipe, step: tf.Tensor | int) -> tf.Tensor:
@@ -106,7 +112,9 @@ def decay_of(name: str, recipe: Recipe) -> float:
     return next((d for pattern, d in recipe.weight_decay_fixed if re.search(pattern, name)), recipe.weight_decay)
 
 
-def pixel_loss(outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0) -> tf.Tensor:
-    """The sum of the mean losses of the network's scores and of its auxiliary scores."""
+def pixel_loss(
+    outputs: Outputs, labels: tf.Tensor, recipe: Recipe, step: tf.Tensor | int = 0, replicas: Replicas = ALONE
+) -> tf.Tensor:
+    """The sum of the mean losses of the network's scores and of its auxiliary scores; see `mean_loss`."""
     scores = (outputs.logits, *outputs.auxiliary)
-    return tf.add_n([mean_loss(s, labels, recipe, step) for s in scores])
+    return tf.add_n([mean_loss(s, labels, recipe, step, replicas) for s in scores])

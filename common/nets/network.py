@@ -5,6 +5,7 @@ from typing import Protocol
 
 from common.nets import layers
 from common.nets.dilation import LARGEST_NATIVE_EXTENT
+from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import slim, tf
 
@@ -40,6 +41,7 @@ def build(
     recipe: Recipe,
     batch_statistics: bool = False,
     step: tf.Tensor | None = None,
+    replicas: Replicas = ALONE,
 ) -> Outputs:
     """The network on the default graph, its weights starting as the recipe says.
 
@@ -49,6 +51,7 @@ def build(
       recipe: of the run.
       batch_statistics: see `Network`.
       step: int64 scalar, in training: dropout is on, its masks a function of (recipe.seed, step).
+      replicas: `images` are this replica's part of a batch.
     """
     tf.set_random_seed(recipe.seed)
     seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
@@ -61,5 +64,6 @@ def build(
         slim.arg_scope([layers.depthwise_conv2d], largest_native=largest_native),
         slim.arg_scope([layers.batch_norm], fold=recipe.precision == "bf16"),
         slim.arg_scope([layers.dropout], seed=seed),
+        slim.arg_scope([layers.batch_norm, layers.dropout], replicas=replicas),
     ):
         return network(images, recipe, batch_statistics)

@@ -13,6 +13,7 @@ from common.data.split import Split
 from common.errors import UserError
 from common.nets import layers
 from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
+from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 
@@ -28,6 +29,8 @@ def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
 class TrainingBatches:
     """Iterator over the batches of `split` from `first_step` on, read in the background.
 
+    A replica gets its part of each batch: the examples at its positions.
+
     Yields:
       images: float32 [batch, crop h, crop w, 3], preprocessed; padding is the mean, that is 0.
       labels: uint8 [batch, crop h, crop w, 1]; padding is the ignore label.
@@ -35,17 +38,28 @@ class TrainingBatches:
     Raises UserError, while iterating, for a file that can't be read.
     """
 
-    def __init__(self, split: Split, recipe: Recipe, first_step: int = 0, last_step: int | None = None):
+    def __init__(
+        self,
+        split: Split,
+        recipe: Recipe,
+        first_step: int = 0,
+        last_step: int | None = None,
+        replicas: Replicas = ALONE,
+    ):
         self._split, self._recipe = split, recipe
         self._error: UserError | None = None
         per_step = recipe.batch_size * recipe.grad_update_every
         first, last = first_step * per_step, (last_step or recipe.num_steps) * per_step
-        order = example_order(recipe.seed, len(split.pairs), first, last)
+        part = recipe.batch_size // replicas.count
+        numbers, order = (
+            examples.reshape(-1, recipe.batch_size)[:, part * replicas.index :][:, :part].ravel()
+            for examples in (np.arange(first, last), example_order(recipe.seed, len(split.pairs), first, last))
+        )
         # A graph and session of its own: see common.tf1.session.
         with tf.Graph().as_default() as graph:
-            examples = tf.data.Dataset.from_tensor_slices((np.arange(first, last, dtype=np.int64), order))
+            examples = tf.data.Dataset.from_tensor_slices((numbers, order))
             examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            batches = examples.batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+            batches = examples.batch(part, drop_remainder=True).prefetch(2)
             iterator = tf.data.make_initializable_iterator(batches)
             self._next = iterator.get_next()
             with contextlib.ExitStack() as opened:

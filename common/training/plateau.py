@@ -30,8 +30,8 @@ class Plateau:
         return tf.maximum(recipe.learning_rate * factor, recipe.min_learning_rate)
 
     def observe(self, pixel_loss: tf.Tensor) -> tf.Operation:
-        """Add the loss of one forward pass to the window."""
-        return self._sum.assign_add(pixel_loss / self._recipe.grad_update_every).op
+        """Add the loss of one update to the window."""
+        return self._sum.assign_add(pixel_loss).op
 
     def judge(self, step: tf.Tensor) -> tf.Operation:
         """After update number `step` (from 0): at the end of a window, drop the rate or remember the best."""

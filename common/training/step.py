@@ -1,13 +1,19 @@
 """The training step: a function from a batch to its loss and its updates, apart from the loop that runs it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from common.console import StopSignal
 from common.nets import layers, losses
-from common.nets.network import Network, Outputs, build
+from common.nets.network import Network, Outputs
+from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
-from common.tf1 import tf
+from common.tf1 import session, tf
 from common.training.plateau import Plateau
+from common.training.towers import build_on
 from common.weights.weights import ACCUMULATOR
 
 
@@ -15,16 +21,20 @@ from common.weights.weights import ACCUMULATOR
 class TrainStep:
     """One update of the weights, as tensors and ops to run.
 
+    The figures are those of the update: of all its batches and replicas. They are fetched with `update`.
+
     Attributes:
-      outputs: the network's scores on the batch.
+      outputs: the network's scores on the batch, or on this replica's part of it.
       loss: pixel loss plus weight decay, before the update.
-      pixel_loss: without weight decay.
-      confusion: int64 [classes, classes], pixels of the batch by label and prediction; see `batch_confusion`.
+      pixel_loss: without weight decay, the mean of the accumulated batches.
+      confusion: int64 [classes, classes], pixels by label and prediction; see `batch_confusion`.
       learning_rate: before multipliers.
+      stop: int64 placeholder [signals], the signals that this replica has received; zeros unless it is fed.
+      stops: its sum over the replicas.
       step: int64 variable `global_step`: updates done.
-      accumulate: ops that add one batch's gradients to the accumulators; None without accumulation.
-      update: op that applies the gradients (of this batch, or the accumulated ones, which it then
-        clears) and advances `step`.
+      accumulate: op that adds one batch's gradients and figures to the accumulators; None without accumulation.
+      update: op that applies the gradients (of this batch, or the accumulated ones, which it then clears) and advances
+        `step`.
     """
 
     outputs: Outputs
@@ -32,6 +42,8 @@ class TrainStep:
     pixel_loss: tf.Tensor
     confusion: tf.Tensor
     learning_rate: tf.Tensor
+    stop: tf.Tensor
+    stops: tf.Tensor
     step: tf.Variable
     accumulate: tf.Operation | None
     update: tf.Operation
@@ -67,7 +79,22 @@ OPTIMIZERS = {
 }
 
 
-def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: Recipe) -> TrainStep:
+def batch_placeholders(recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where a batch is fed: preprocessed pictures float32 [n, h, w, 3], labels uint8 [n, h, w, 1], of crop_size."""
+    return (
+        tf.placeholder(tf.float32, [None, *recipe.crop_size, 3]),
+        tf.placeholder(tf.uint8, [None, *recipe.crop_size, 1]),
+    )
+
+
+def train_step(
+    network: Network,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    recipe: Recipe,
+    replicas: Replicas = ALONE,
+    devices: Sequence[str] = (),
+) -> TrainStep:
     """Build the step on the default graph.
 
     Args:
@@ -75,31 +102,35 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
       images: float32 [n, h, w, 3], preprocessed.
       labels: uint8 [n, h, w, 1].
       recipe: loss, optimiser, schedule, multipliers, accumulation.
+      replicas: `images` are this replica's part of the batch; gradients and figures are summed once an update.
+      devices: each gets a part of `images`, see `build_on`.
     """
     step = tf.train.get_or_create_global_step()
-    outputs = build(network, images, recipe, batch_statistics=recipe.batch_statistics, step=step.read_value())
-    pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value())
-    loss = pixel_loss + losses.weight_decay(recipe)
-    gradients, variables = _gradients(pixel_loss, recipe)
+    batch = {"batch_statistics": recipe.batch_statistics, "step": step.read_value()}
+    outputs = build_on(devices, network, images, recipe, replicas, **batch)
+    pixel_loss = losses.pixel_loss(outputs, labels, recipe, step.read_value(), replicas)
+    gradients, variables = _gradients(pixel_loss, recipe, replicas, is_spread=len(devices) > 1)
+    confusion = batch_confusion(outputs.logits, labels, recipe.num_classes)
     plateau = Plateau(recipe) if recipe.schedule == "plateau" else None
     rate = plateau.learning_rate() if plateau else learning_rate(recipe, step)
 
-    # Moving statistics are updated by each forward pass; the update itself then needs no batch. The loss reads the
-    # variables, which must be before they change.
-    observed = [plateau.observe(pixel_loss)] if plateau else []
-    with tf.control_dependencies([loss, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), *observed]):
+    # Moving statistics are updated by each forward pass; the update itself then needs no batch.
+    with tf.control_dependencies([pixel_loss, *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]):
         gradients = [tf.identity(g) for g in gradients]
     accumulate, sums = None, []
     if recipe.grad_update_every > 1:
-        sums = [
-            tf.get_variable(f"{v.op.name}/{ACCUMULATOR}", v.shape, initializer=tf.initializers.zeros(), trainable=False)
-            for v in variables
-        ]
-        accumulate = tf.group(
-            *(s.assign_add(g / recipe.grad_update_every) for s, g in zip(sums, gradients, strict=True))
-        )
-        gradients = [s.read_value() for s in sums]
+        sums = _accumulators(pixel_loss, confusion, variables)
+        values = [confusion, *(value / recipe.grad_update_every for value in (pixel_loss, *gradients))]
+        accumulate = tf.group(*(s.assign_add(value) for s, value in zip(sums, values, strict=True)))
+        confusion, pixel_loss, *gradients = (s.read_value() for s in sums)
 
+    stop = tf.placeholder_with_default(tf.zeros([len(StopSignal.SIGNALS)], tf.int64), [len(StopSignal.SIGNALS)])
+    confusion, stops = replicas.totals([confusion, stop])
+    pixel_loss, *gradients = replicas.totals([pixel_loss, *gradients])
+    loss = pixel_loss + losses.weight_decay(recipe)
+    observed = [plateau.observe(pixel_loss)] if plateau else []
+    with tf.control_dependencies([loss, confusion, *observed]):  # these read what the update changes
+        gradients = [tf.identity(g) for g in gradients]
     if recipe.gradient_clip:
         gradients, _ = tf.clip_by_global_norm(gradients, recipe.gradient_clip)
     applied = _apply(recipe, rate, list(zip(gradients, variables, strict=True)))
@@ -108,21 +139,48 @@ def train_step(network: Network, images: tf.Tensor, labels: tf.Tensor, recipe: R
         ended += [plateau.judge(step.read_value())] if plateau else []
         with tf.control_dependencies(ended):
             update = tf.group(applied, step.assign_add(1))
-    confusion = batch_confusion(outputs.logits, labels, recipe.num_classes)
-    return TrainStep(outputs, loss, pixel_loss, confusion, rate, step, accumulate, update)
+    return TrainStep(outputs, loss, pixel_loss, confusion, rate, stop, stops, step, accumulate, update)
 
 
-def _gradients(pixel_loss: tf.Tensor, recipe: Recipe) -> tuple[list[tf.Tensor], list[tf.Variable]]:
-    """The gradients of the whole loss, and their variables.
+def random_start(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The values that the network's variables start with in a training step on one device, by name.
+
+    TensorFlow draws random weights by the number of ops before them, so a graph for many replicas draws others.
+    """
+    with tf.Graph().as_default() as graph, session(graph) as sess:
+        train_step(network, *batch_placeholders(recipe), recipe)
+        model = tf.model_variables()
+        sess.run([v.initializer for v in model])
+        return sess.run({v.op.name: v for v in model})
+
+
+def _accumulators(pixel_loss: tf.Tensor, confusion: tf.Tensor, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Sums over the passes of an update: of the counts, of the loss, and of each variable's gradients.
+
+    Between updates they are 0. Checkpoints keep those of the gradients, as they always did.
+    """
+    options = {"initializer": tf.initializers.zeros(), "trainable": False}
+    figures = [
+        tf.get_variable(name, of.shape, of.dtype, collections=[tf.GraphKeys.LOCAL_VARIABLES], **options)
+        for name, of in (("accumulated_confusion", confusion), ("accumulated_loss", pixel_loss))
+    ]
+    return figures + [tf.get_variable(f"{v.op.name}/{ACCUMULATOR}", v.shape, **options) for v in variables]
+
+
+def _gradients(
+    pixel_loss: tf.Tensor, recipe: Recipe, replicas: Replicas, is_spread: bool
+) -> tuple[list[tf.Tensor], list[tf.Variable]]:
+    """The gradients of the whole loss, or of a replica's share of it, and their variables.
 
     Weight decay's share is computed after the loss's. It needs nothing but the variable, and TensorFlow would make all
     shares at the beginning of a step, as many bytes as the weights have.
     """
     variables, gradients = tf.trainable_variables(), []
-    for variable, gradient in zip(variables, tf.gradients(pixel_loss, variables), strict=True):
+    of_pixels = tf.gradients(pixel_loss, variables, colocate_gradients_with_ops=is_spread)
+    for variable, gradient in zip(variables, of_pixels, strict=True):
         if decay := losses.decay_of(variable.op.name, recipe):
             with tf.control_dependencies([] if gradient is None else [gradient]):
-                share = variable.read_value() * decay
+                share = variable.read_value() * (decay / replicas.count)
             gradient = share if gradient is None else gradient + share
         gradients.append(gradient)
     learned = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]

@@ -1,32 +1,37 @@
 """Training: one page from a recipe to a run folder full of checkpoints."""
 
+import contextlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.console import Progress, StopSignal, say
+from common.console import StopSignal, say
 from common.data.lists import check_classes
 from common.data.split import Split
 from common.nets.network import Network
 from common.recipe.recipe import Recipe
-from common.tf1 import session, tf
+from common.tf1 import tf
 from common.training import run_folder
+from common.training.agreement import refuse_unlike
 from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
-from common.training.epochs import steps_per_epoch
-from common.training.log import RunLog
-from common.training.start import find_start, refuse_nothing_to_learn, write_summary
+from common.training.keeper import Keeper, NoKeeper
+from common.training.placement import HERE, OneProcess
+from common.training.start import Start, find_start, refuse_nothing_to_learn, write_summary
 from common.training.trainer import Trainer
 from common.training.validation import Validation
-from common.weights.checkpoint_files import step_of
 from common.weights.weights import Weights
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training call ended: its newest checkpoint, its step, and the signal that stopped it, if one did."""
+    """How a training call ended: its newest checkpoint, its step, and the signal that stopped it, if one did.
 
-    checkpoint: Path
+    Only the chief of many hosts has a checkpoint.
+    """
+
+    checkpoint: Path | None
     step: int
     stopped_by: int | None = None
 
@@ -46,6 +51,7 @@ def train(
     val_unseen: bool = False,
     quiet: bool = False,
     command: str = "",
+    placement: OneProcess = HERE,
 ) -> Trained:
     """Train `network` by `recipe` on `split`, into `run_dir`.
 
@@ -68,47 +74,52 @@ def train(
       val_unseen: the user's word, kept with a new run, that `init` has not seen the pictures of later evaluations.
       quiet: no progress.
       command: the command line, for the records.
+      placement: the devices or hosts that divide every batch among them; the run is the same, but for rounding.
 
     Raises:
-      UserError: bad data or weights, a folder in use or not empty, a full disk, a loss that is not finite.
+      UserError: a host that is lost or unlike the others, bad data or weights, a folder in use or not empty, a full
+        disk, a loss that is not finite.
     """
     check_classes(recipe, split.card)
-    with run_folder.locked(run_dir), tf.Graph().as_default() as graph, StopSignal() as stop:
-        start = find_start(run_dir, recipe, split, init, resume)
+    placement.check(recipe)
+    is_chief, is_shared = placement.is_chief, placement.replicas.count > 1
+    folder = run_folder.locked(run_dir) if is_chief else contextlib.nullcontext()
+    with placement, folder, tf.Graph().as_default() as graph, StopSignal() as stop:
+        refuse_unlike(placement, network, recipe, split, init, quiet)
+        start = find_start(run_dir, recipe, split, init, resume) if is_chief else Start(None, 0, init)
         validation = Validation(network, recipe, val_split, run_dir, val_limit or start.val_limit, quiet)
-        if start.step >= recipe.num_steps and not validation.is_due(start.step):
-            say(f"{start.checkpoint}: already at {start.step} of {recipe.num_steps} steps", quiet)
-            return Trained(start.checkpoint, start.step)
+        is_over = start.step >= recipe.num_steps and not validation.is_due(start.step)
+        done, is_over = json.loads(placement.exchange(json.dumps([start.step, is_over]))[0])
+        if is_over:
+            say(f"{start.checkpoint}: already at {done} of {recipe.num_steps} steps", quiet or not is_chief)
+            return Trained(start.checkpoint, done)
 
-        if not start.checkpoint:
+        if not done:
             refuse_nothing_to_learn(recipe, split)
-        trainer = Trainer(network, recipe, run_dir, keep)
-        with session(graph, recipe.precision) as sess, validation:
+        trainer = Trainer(network, recipe, run_dir, keep, placement)
+        with placement.session(graph, recipe.precision) as sess, validation:
             trainer.initialise(sess, start, split, quiet)
-            run_folder.write_recipe(run_dir, recipe)
-            if not start.checkpoint:
-                write_summary(run_dir, split, init, command, val_limit, val_unseen)
-                if save_start:
-                    trainer.save_start(sess)
-            checkpoint, done = start.checkpoint, start.step
+            if is_chief:
+                run_folder.write_recipe(run_dir, recipe)
+                if not start.checkpoint:
+                    write_summary(run_dir, split, init, command, val_limit, val_unseen)
+                    if save_start:
+                        trainer.save_start(sess)
+            keeping = (run_dir, recipe, split, sess, trainer, validation, start, quiet)
+            stopped_by = None if is_shared else stop.received
             with (
-                RunLog(run_dir, None if start.checkpoint else graph, steps_per_epoch(recipe, len(split.pairs))) as log,
-                TrainingBatches(split, recipe, start.step) as batches,
-                Progress("training", recipe.num_steps, start.step, quiet, at_once=True) as progress,
+                Keeper(*keeping) if is_chief else NoKeeper() as keeper,
+                TrainingBatches(split, recipe, done, replicas=placement.replicas) as batches,
             ):
                 graph.finalize()
-                validation.run_if_due(sess, trainer, log, done)  # left out by a run that was killed in it
-                while done < recipe.num_steps and not stop.received:
+                keeper.validate(done)  # left out by a run that was killed in it
+                while done < recipe.num_steps and not stopped_by:
                     started = time.monotonic()
-                    update = trainer.update(sess, batches, done + 1)
+                    update = trainer.update(sess, batches, done + 1, stop.received)
                     done = update.step
-                    log.write_step(done, update.figures, time.monotonic() - started)
-                    progress.advance("loss {loss:.3f} (pixels {pixel_loss:.3f})".format(**update.figures))
-                    if trainer.is_due(done):
-                        log.write_pictures(done, trainer.preview(sess, update), split.card.palette)
-                        checkpoint = trainer.save(sess, done)
-                    validation.run_if_due(sess, trainer, log, done)
-                if checkpoint is None or step_of(checkpoint) != done:  # stopped by a signal
-                    checkpoint = trainer.save(sess, done)
-    plot_training_curve(run_dir, recipe, len(split.pairs))
-    return Trained(checkpoint, done, stop.received if done < recipe.num_steps else None)
+                    keeper.keep(update, time.monotonic() - started)
+                    stopped_by = update.stopped_by if is_shared else stop.received
+                keeper.end(done)
+    if is_chief:
+        plot_training_curve(run_dir, recipe, len(split.pairs))
+    return Trained(keeper.checkpoint, done, stopped_by if done < recipe.num_steps else None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.console import say
+from common.console import StopSignal, say
 from common.data.split import Split
 from common.errors import UserError
 from common.inference.metrics import ConfusionMatrix
@@ -19,8 +19,9 @@ from common.tf1 import tf
 from common.training import run_folder
 from common.training.batches import TrainingBatches
 from common.training.calibration import calibrate
+from common.training.placement import HERE, OneProcess
 from common.training.start import Start
-from common.training.step import train_step
+from common.training.step import batch_placeholders, random_start, train_step
 from common.weights import checkpoints
 from common.weights.checkpoint_files import BEST
 from common.weights.weights import RECIPE_KEY, Weights
@@ -40,12 +41,14 @@ class Update:
         size, None where no pixel has a class.
       feed: its last batch.
       scores: float32 [n, h, w, classes] of the first pictures of that batch.
+      stopped_by: the signal by which any process of the run was asked to stop before the update.
     """
 
     step: int
     figures: dict[str, float | None]
     feed: Feed
     scores: np.ndarray
+    stopped_by: int | None = None
 
 
 class Trainer:
@@ -55,11 +58,11 @@ class Trainer:
     whole graph again.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int):
+    def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int, placement: OneProcess = HERE):
         self._network, self._recipe, self._run_dir, self._keep = network, recipe, run_dir, keep
-        self._images = tf.placeholder(tf.float32, [None, *recipe.crop_size, 3])
-        self._labels = tf.placeholder(tf.uint8, [None, *recipe.crop_size, 1])
-        self._step = train_step(network, self._images, self._labels, recipe)
+        self._placement, replicas = placement, placement.replicas
+        self._images, self._labels = batch_placeholders(recipe)
+        self._step = train_step(network, self._images, self._labels, recipe, replicas, placement.devices)
         # Fed, so that every step runs the same graph: a second one costs a large network half a minute.
         self._scores = tf.placeholder(tf.float32, self._step.outputs.logits.shape)
         self._shown_scores = self._step.outputs.logits[:PREVIEWED]
@@ -78,60 +81,81 @@ class Trainer:
             collections=[],
         )
         self._saver = tf.train.Saver([*self._state, stored_recipe], max_to_keep=0)
-        self._initializers = [tf.global_variables_initializer(), stored_recipe.initializer]
+        self._initializers = [
+            tf.global_variables_initializer(),
+            tf.local_variables_initializer(),
+            stored_recipe.initializer,
+        ]
+        self._share = [v.assign(replicas.chiefs(v.read_value())) for v in self._state] if replicas.count > 1 else []
 
     def initialise(self, session: tf.Session, start: Start, split: Split, quiet: bool) -> None:
-        """Fill the variables: from the run's checkpoint, from given weights, or with calibrated batch norm."""
+        """Fill the variables: on the chief as `start` says, on the other hosts with the chief's values."""
         session.run(self._initializers)
+        if self._placement.is_chief:
+            self._start(session, start, split, quiet)
+        if self._share:
+            with self._placement.together():
+                session.run(self._share)
+
+    def _start(self, session: tf.Session, start: Start, split: Split, quiet: bool) -> None:
+        """Fill the variables: from the run's checkpoint, from given weights, or with calibrated batch norm."""
         if start.checkpoint:
             checkpoints.restore(session, Weights(start.checkpoint), self._state, training_state=True)
-        elif start.init:
+            return
+        if self._placement.count > 1:
+            self._fill(session, random_start(self._network, self._recipe))
+        if start.init:
             model = self._model
             left_out = (*self._recipe.init_not_loaded, *self._recipe.NOT_OF_NETWORK)
             count = checkpoints.restore(session, start.init, model, left_out)
             rest = f"; init_not_loaded leaves {len(model) - count} as they start" if count < len(model) else ""
             say(f"{start.init.path}: {count} of {len(model)} variables loaded{rest}", quiet)
         elif self._recipe.calibration_batches:
-            by_name = {v.op.name: v for v in self._model}
-            statistics = calibrate(self._network, self._recipe, split, session.run(by_name), quiet)
-            initializers = {by_name[n].initializer: value for n, value in statistics.items()}
-            session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
+            self._fill(session, calibrate(self._network, self._recipe, split, self.model_values(session), quiet))
 
-    def update(self, session: tf.Session, batches: TrainingBatches, step: int) -> Update:
-        """Run update number `step` (from 1) on the next batches.
+    def _fill(self, session: tf.Session, values: Mapping[str, np.ndarray]) -> None:
+        initializers = {v.initializer: values[v.op.name] for v in self._model if v.op.name in values}
+        session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
+
+    def update(self, session: tf.Session, batches: TrainingBatches, step: int, signal: int | None = None) -> Update:
+        """Run update number `step` (from 1) on the next batches; `signal` is one that this process has received.
 
         Raises:
           UserError: the loss is not finite, or before a checkpoint a variable is not.
         """
-        recipe = self._recipe
-        pictures = self._images, self._labels
-        feeds = [dict(zip(pictures, next(batches), strict=True)) for _ in range(recipe.grad_update_every)]
-        figures, scores = self._run(session, feeds)
+        recipe, pictures = self._recipe, (self._images, self._labels)
+        try:
+            feeds = [dict(zip(pictures, next(batches), strict=True)) for _ in range(recipe.grad_update_every)]
+        except UserError as error:
+            name = self._placement.name_of(self._placement.replicas.index)
+            raise UserError(f"host {name}: {error}" if name else str(error)) from None
+        with self._placement.together():
+            figures, scores, stopped_by = self._run(session, feeds, signal)
         is_finite = math.isfinite(figures["loss"]) and (not self.is_due(step) or session.run(self._finite))
         if not is_finite:
             raise UserError(
                 f"{self._run_dir}: loss or weights are not finite at step {step}; start again in a new folder with a "
                 f"learning_rate below {recipe.learning_rate}"
             )
-        return Update(step, figures, feeds[-1], scores)
+        return Update(step, figures, feeds[-1], scores, stopped_by)
 
-    def _run(self, session: tf.Session, feeds: list[Feed]) -> tuple[dict[str, float | None], np.ndarray]:
-        """Run one update; losses are averaged over the accumulated batches, and pixels are counted over them."""
+    def _run(
+        self, session: tf.Session, feeds: list[Feed], signal: int | None
+    ) -> tuple[dict[str, float | None], np.ndarray, int | None]:
+        """Run one update; returns its figures, the last batch's scores, and the signal that any process received."""
         step = self._step
-        losses = {"loss": step.loss, "pixel_loss": step.pixel_loss}
-        fetches = {**losses, "learning_rate": step.learning_rate, "scores": self._shown_scores}
-        fetches["confusion"] = step.confusion
+        stop = {step.stop: [s == signal for s in StopSignal.SIGNALS]}
+        fetches = {name: getattr(step, name) for name in ("loss", "pixel_loss", "learning_rate", "confusion", "stops")}
         if step.accumulate is None:
-            results = [session.run((fetches, step.update), feeds[0])[0]]
+            found, scores, _ = session.run((fetches, self._shown_scores, step.update), feeds[0] | stop)
         else:
-            results = [session.run((fetches, step.accumulate), feed)[0] for feed in feeds]
-            session.run(step.update)
-        means = {name: float(np.mean([r[name] for r in results])) for name in losses}
-        figures = {**means, "learning_rate": float(results[-1]["learning_rate"])}
+            scores = [session.run((self._shown_scores, step.accumulate), feed)[0] for feed in feeds][-1]
+            found, _ = session.run((fetches, step.update), stop)
         matrix = ConfusionMatrix(self._recipe.num_classes)
-        for result in results:
-            matrix.counts += result["confusion"]
-        return {**figures, **matrix.means()}, results[-1]["scores"]
+        matrix.counts += found["confusion"]
+        figures = {name: float(found[name]) for name in ("loss", "pixel_loss", "learning_rate")}
+        stopped_by = next((s for s, count in zip(StopSignal.SIGNALS, found["stops"], strict=True) if count), None)
+        return {**figures, **matrix.means()}, scores, stopped_by
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is written after update number `step`."""

@@ -8,7 +8,7 @@ NanqingD's reader takes a mask whose format is RAW for plain bytes of class ids.
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Self
@@ -55,6 +55,10 @@ class RecordSplit(Split):
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""
         return replace(super().take(places), places=self.places[places])
+
+    def stored(self, index: int) -> Iterator[bytes]:
+        """The record of pair `index`, as `Split.stored`."""
+        return iter((read_record(*self.places[index]),))
 
 
 def example(features: Mapping[str, bytes | str | int]) -> bytes:

@@ -1,0 +1,84 @@
+"""The processes of a run must train the same: code, TensorFlow, recipe, pictures and weights to start from."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from common.console import say
+from common.data.split import Split
+from common.errors import UserError, brief
+from common.nets.network import Network
+from common.paths import ROOT
+from common.recipe.recipe import Recipe, format_value
+from common.tf1 import tf
+from common.training.placement import OneProcess
+from common.weights.weights import Weights
+
+READERS = 8  # threads; hashing lets them run side by side
+
+
+def refuse_unlike(
+    placement: OneProcess, network: Network, recipe: Recipe, split: Split, init: Weights | None, quiet: bool = False
+) -> None:
+    """Compare this process with the others of its run.
+
+    Raises UserError that names the first host that is unlike the chief, and in what; every host raises the same one.
+    """
+    if placement.replicas.count == 1:
+        return
+    say(f"comparing {len(split.pairs)} pictures with those of the other hosts", quiet)
+    facts = {
+        "code": _digest(_code(network)),
+        "TensorFlow": tf.__version__,
+        "recipe": recipe.to_json(),
+        "names of pictures": _digest(f"{image.name} {mask.name}\n".encode() for image, mask in split.pairs),
+        "contents of pictures": _contents(split),
+        "weights to start from": init.digest() if init else None,
+    }
+    chief, *others = (json.loads(text) for text in placement.exchange(json.dumps(facts)))
+    for index, other in enumerate(others, 1):
+        unlike = [_difference(name, other.get(name), chief[name]) for name in chief if other.get(name) != chief[name]]
+        if unlike:
+            raise UserError(
+                f"host {placement.name_of(index)} is unlike {placement.name_of(0)}: it has other {', '.join(unlike)}; "
+                f"start the same command on the same files everywhere"
+            )
+
+
+def _difference(name: str, one: Any, chiefs: Any) -> str:
+    if isinstance(chiefs, dict) and isinstance(one, dict):
+        fields = [key for key in chiefs | one if one.get(key) != chiefs.get(key)]
+        told = [f"{k} {format_value(one.get(k))} instead of {format_value(chiefs.get(k))}" for k in fields[:3]]
+        return f"{name} ({brief(', '.join(told))})"
+    return f"{name} ({brief(str(one))} instead of {brief(str(chiefs))})" if name == "TensorFlow" else name
+
+
+def _code(network: Network) -> Iterable[bytes]:
+    """The source files of the suite's common rooms and of the network's package."""
+    package = Path(sys.modules[network.__module__].__file__ or "").parent
+    for path in sorted({*(ROOT / "common").rglob("*.py"), *package.glob("*.py")}):
+        yield f"{path.name}\n".encode() + path.read_bytes()
+
+
+def _contents(split: Split) -> str:
+    """A digest of the pictures' and masks' files."""
+
+    def digest(index: int) -> bytes:
+        try:
+            return _digest(split.stored(index)).encode()
+        except OSError as error:
+            raise UserError(f"{split.pairs[index][0]}: cannot be read ({error.strerror})") from None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return _digest(pool.map(digest, range(len(split.pairs))))
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "little") + part)
+    return sha.hexdigest()

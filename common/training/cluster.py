@@ -1,0 +1,129 @@
+"""The processes of a run on several hosts, joined by TensorFlow's own server; none of them waits for a lost one."""
+
+import contextlib
+import functools
+import itertools
+import socket
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+
+from common.errors import UserError, one_line
+from common.nets.replicas import Replicas
+from common.tf1 import session_config, tf
+from common.training.hosts import Hosts
+from common.training.placement import OneProcess
+from common.training.watch import AGAIN, Watch
+
+JOB = "/job:worker/replica:0/task:"
+WAIT = 60  # seconds that the first host waits for the last one
+AGREED = 30.0  # seconds in which hosts that have met compare a few kilobytes; or one of them is none of this run
+NUMBERS = itertools.count(1)  # of the sums of this process: TensorFlow's server takes a number once
+
+LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError,
+    tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.NotFoundError,
+)  # fmt: skip
+
+
+class Cluster(OneProcess):
+    """One of the processes of a run on several hosts. A `with` block joins the others.
+
+    Each host trains on its part of every batch. The first one is the chief, which alone keeps the run's folder.
+
+    Args:
+      hosts: all of them, and which one this is.
+      wait: seconds to wait for the others.
+    """
+
+    def __init__(self, hosts: Hosts, wait: float = WAIT):
+        place = Replicas(len(hosts.addresses), hosts.task, f"{JOB}{hosts.task}", NUMBERS)
+        super().__init__(replicas=place, is_chief=hosts.task == 0)
+        self._hosts, self._wait, self._has_agreed = hosts, wait, False
+
+    def session(self, graph: tf.Graph, precision: str = "fp32") -> tf.Session:
+        """A session on this host's server; its sums go between the hosts."""
+        config = _config(precision)
+        config.device_filters.append(JOB.replace("/replica:0", "") + str(self._hosts.task))
+        config.isolate_session_state = True
+        return tf.Session(_server(self._hosts).target, graph=graph, config=config)
+
+    def exchange(self, text: str) -> list[str]:
+        """The texts of all hosts, in their order."""
+        own = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        lengths = self._of_all(np.array([len(own)], np.int32))[:, 0]
+        texts = self._of_all(np.pad(own, [0, lengths.max() - len(own)]))
+        return [bytes(row[:length].astype(np.uint8)).decode() for row, length in zip(texts, lengths, strict=True)]
+
+    def _of_all(self, numbers: np.ndarray) -> np.ndarray:
+        with tf.Graph().as_default() as graph:
+            everybodys = self.replicas.of_all(tf.constant(numbers))
+            with self.together(), self.session(graph) as session:
+                found = session.run(everybodys)
+        self._has_agreed = True
+        return found
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """The block in which TensorFlow may wait for other hosts. Raises UserError when one of them is lost."""
+        limit = float("inf") if self._has_agreed else AGREED
+        late = f"the hosts did not agree within {limit:g} s; is --hosts the same on all of them?"
+        try:
+            with self._watch.waiting(limit, late):
+                yield
+        except LOST as error:
+            lost = self._watch.name_lost()
+            raise UserError(lost or f"another host was lost ({one_line(error)}); {AGAIN}") from None
+
+    def name_of(self, index: int) -> str:
+        """The address of a host."""
+        return self._hosts.addresses[index]
+
+    def __enter__(self) -> Self:
+        _server(self._hosts)
+        self._watch = Watch(self._hosts)
+        try:
+            self._watch.meet(self._wait)
+            self.exchange("")
+        except BaseException:
+            self._watch.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leave when all have come to the end, so that nobody looks lost who is done.
+
+        A host passes the first exchange when the chief has saved. In the second one nothing can be lost any more; it
+        keeps those here whom others still read from.
+        """
+        try:
+            if kind is None:
+                self.exchange("")
+                with contextlib.suppress(UserError):
+                    self.exchange("")
+        finally:
+            self._watch.stop()
+
+
+@functools.cache
+def _server(hosts: Hosts) -> tf.distribute.Server:
+    """TensorFlow's server on this host's port; a process cannot end it, and has one."""
+    title = f"--hosts {hosts.own}: cannot be listened on"
+    with socket.socket() as probe:  # gRPC would share a port that is taken
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", int(hosts.own.rpartition(":")[2])))
+        except OSError as error:
+            raise UserError(f"{title} ({error.strerror}); choose a free port") from None
+    try:
+        return tf.distribute.Server({"worker": list(hosts.addresses)}, "worker", hosts.task, config=_config())
+    except tf.errors.OpError as error:
+        raise UserError(f"{title} ({one_line(error)})") from None
+
+
+def _config(precision: str = "fp32") -> tf.ConfigProto:
+    config = session_config(precision)
+    config.use_per_session_threads = False  # a server has threads of its own
+    config.experimental.collective_group_leader = f"{JOB}0"
+    return config
