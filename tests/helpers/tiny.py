@@ -14,6 +14,12 @@ from common.reproduction import Reproduction
 @dataclass(frozen=True, kw_only=True)
 class TinyRecipe(Recipe):
     width: int = 16
+    live_batch_norm: bool = False
+    keep_prob: float = 1.0
+
+    @property
+    def batch_statistics(self) -> bool:
+        return self.live_batch_norm
 
 
 SMALL = TinyRecipe(
@@ -41,12 +47,14 @@ def network(images, recipe, batch_statistics=False):
 
     net = images
     with (
-        slim.arg_scope([layers.batch_norm], batch_statistics=batch_statistics, activation_fn=tf.nn.relu),
+        slim.arg_scope([layers.batch_norm], batch_statistics=batch_statistics, trainable=recipe.live_batch_norm),
+        slim.arg_scope([layers.batch_norm], activation_fn=tf.nn.relu),
         tf.variable_scope("", reuse=tf.AUTO_REUSE),
     ):
         for i in (1, 2, 3):
             net = layers.conv2d(net, recipe.width, 3, stride=2, scope=f"conv{i}")
             net = layers.batch_norm(net, scope=f"conv{i}/BatchNorm")
+        net = layers.dropout(net, recipe.keep_prob, scope="dropout")
         return Outputs(layers.conv2d(net, recipe.num_classes, 3, rate=2, bias=True, scope="scores"))
 
 
