@@ -124,6 +124,7 @@ _TRAINING = {
     "data": TEXT, "split": TEXT, "images": WHOLE, "pictures_digest": TEXT, "sample": FLAG, "init": OrNone(TEXT),
     "init_digest": OrNone(TEXT), "init_origin": OrNone(TEXT), "init_trained_on": OrNone(Each(TEXT, list)),
     "init_val_unseen": FLAG, "command": TEXT, "val_limit": OrNone(WHOLE),
+    "replicas": Each(Of({"from_step": WHOLE, "count": WHOLE}), list),
 }  # fmt: skip
 # Known before the evaluation, as `records.facts` has it.
 FACTS = {

@@ -31,6 +31,7 @@ _SUMMARY_FIELDS: dict[str, type | UnionType] = {
     **dict.fromkeys(("data", "split", "command", "pictures_digest"), str),
     **dict.fromkeys(("init", "init_digest"), str | None),
     **dict.fromkeys(("images", "val_limit"), int | None),
+    "replicas": list,
 }
 
 
@@ -79,6 +80,19 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
         if name in summary and not isinstance(summary[name], kinds):
             raise UserError(f"{run_dir / SUMMARY}: {name}={brief(summary[name])} {wrong}")
     return summary
+
+
+def note_replicas(run_dir: Path, step: int, count: int) -> None:
+    """Write into `train.json` from which step on how many replicas trained; a run without a word has one throughout.
+
+    The bits of a run depend on their number, its recipe does not.
+    """
+    summary = read_summary(run_dir) or {}
+    entries = [e for e in summary.get("replicas", []) if e["from_step"] < step]
+    if count != (entries[-1]["count"] if entries else 1):
+        entries.append({"from_step": step, "count": count})
+    if entries != summary.get("replicas", []):
+        write_json(run_dir / SUMMARY, summary | {"replicas": entries})
 
 
 def check_untrained(run_dir: Path) -> None:

@@ -105,6 +105,7 @@ def train(
                     write_summary(run_dir, split, init, command, val_limit, val_unseen)
                     if save_start:
                         trainer.save_start(sess)
+                run_folder.note_replicas(run_dir, done, placement.count)
             keeping = (run_dir, recipe, split, sess, trainer, validation, start, quiet)
             stopped_by = None if is_shared else stop.received
             with (
