@@ -1,7 +1,7 @@
 """Evaluation: compare the label map of every picture of a split with its mask."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -36,6 +36,23 @@ class Counts:
     bands: BandMatrices
     losses: list[float] = field(default_factory=list)
     images: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as plain lists, for files and other machines."""
+        return {
+            "confusion_matrix": self.matrix.counts.tolist(),
+            "bands": {str(width): matrix.counts.tolist() for width, matrix in self.bands.matrices.items()},
+            "losses": self.losses,
+            "images": self.images,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The counts that `to_json` gave."""
+        matrix = ConfusionMatrix.of(content["confusion_matrix"])
+        bands = BandMatrices((), matrix.num_classes)
+        bands.matrices = {int(width): ConfusionMatrix.of(rows) for width, rows in content["bands"].items()}
+        return cls(matrix, bands, content["losses"], content["images"])
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:

@@ -1,7 +1,8 @@
 """The metric: one confusion matrix over a whole split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,6 +25,13 @@ class ConfusionMatrix:
 
     def __post_init__(self):
         self.counts = np.zeros((self.num_classes, self.num_classes), np.int64)
+
+    @classmethod
+    def of(cls, counts: Sequence[Sequence[int]]) -> Self:
+        """The matrix with these counts, as rows."""
+        matrix = cls(len(counts))
+        matrix.counts += np.array(counts, np.int64)
+        return matrix
 
     def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Count the pixels of one picture whose label is not the ignore label.

@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from common.data.split import Split
 from common.errors import UserError, quoted
 from common.files import read_json, refuse_foreign_json, write_text
 from common.inference.evaluation import Counts
-from common.inference.metrics import ConfusionMatrix
-from common.inference.trimap import BandMatrices
 from common.results import records, schema
 from common.weights.checkpoint_files import digest as digest_of_file
 from common.words import some
@@ -80,6 +76,7 @@ _PART = schema.Of(
         "confusion_matrix": schema.MATRIX,
         "bands": schema.Each(schema.MATRIX),
         "losses": schema.Each(schema.NUMBER, list),
+        "images": schema.WHOLE,
         "scores": schema.TEXT,
         "digest": schema.TEXT,
     }
@@ -121,9 +118,7 @@ class Part:
             "classes": self.classes,
             "pictures": self.pictures,
             "how": self.how,
-            "confusion_matrix": self.counts.matrix.counts.tolist(),
-            "bands": {str(width): matrix.counts.tolist() for width, matrix in self.counts.bands.matrices.items()},
-            "losses": self.counts.losses,
+            **self.counts.to_json(),
             "scores": digest_of_file(path.with_suffix(".npz")),
         }
         write_text(path, records.dumps({**content, "digest": records.digest(content)}))
@@ -138,13 +133,14 @@ class Part:
         if not scores.is_file() or digest_of_file(scores) != content["scores"]:
             raise UserError(f"{scores}: is missing, or not of the same evaluation as {path.name}; {AGAIN}")
         its = Shard(*content["shard"])
-        counts = _counts(content, len(range(content["known"]["data"]["images"])[its.places]))
+        counts = Counts.from_json(content)
         found = cls(
             its, content["known"], content["why_beside"], tuple(content["classes"]), content["pictures"],
             content["how"], counts, PictureScores.load(scores),
         )  # fmt: skip
-        sizes = len(found.scores.names), len(counts.losses) or counts.images, found.scores.classes
-        if sizes != (counts.images, counts.images, len(found.classes)):
+        images = len(range(content["known"]["data"]["images"])[its.places])
+        sizes = counts.images, len(found.scores.names), len(counts.losses) or images, found.scores.classes
+        if sizes != (images, images, images, len(found.classes)):
             raise UserError(f"{path}: does not have the pictures of part {its}; {AGAIN}")
         return found
 
@@ -185,19 +181,6 @@ def _content(path: Path) -> dict[str, Any]:
     if not are_square or not all(re.fullmatch(r"[1-9][0-9]{0,3}", width) for width in content["bands"]):
         raise UserError(f"{path}: its matrices are not {classes} x {classes}, one for each width; {AGAIN}")
     return content
-
-
-def _counts(content: Mapping[str, Any], images: int) -> Counts:
-    """The counts of a part's JSON file."""
-    bands = BandMatrices((), len(content["classes"]))
-    bands.matrices = {int(width): _matrix(rows) for width, rows in content["bands"].items()}
-    return Counts(_matrix(content["confusion_matrix"]), bands, content["losses"], images)
-
-
-def _matrix(rows: Sequence[Sequence[int]]) -> ConfusionMatrix:
-    matrix = ConfusionMatrix(len(rows))
-    matrix.counts = np.array(rows, np.int64)
-    return matrix
 
 
 def refuse_foreign(path: Path, flag: str) -> None:

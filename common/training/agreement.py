@@ -22,7 +22,13 @@ READERS = 8  # threads; hashing lets them run side by side
 
 
 def refuse_unlike(
-    placement: OneProcess, network: Network, recipe: Recipe, split: Split, init: Weights | None, quiet: bool = False
+    placement: OneProcess,
+    network: Network,
+    recipe: Recipe,
+    split: Split,
+    init: Weights | None,
+    val_split: Split | None,
+    quiet: bool = False,
 ) -> None:
     """Compare this process with the others of its run.
 
@@ -30,13 +36,15 @@ def refuse_unlike(
     """
     if placement.replicas.count == 1:
         return
-    say(f"comparing {len(split.pairs)} pictures with those of the other hosts", quiet)
+    splits = {"pictures": split, **({"validation pictures": val_split} if val_split else {})}
+    count = sum(len(each.pairs) for each in splits.values())
+    say(f"comparing {count} pictures with those of the other hosts", quiet)
     facts = {
         "code": _digest(_code(network)),
         "TensorFlow": tf.__version__,
         "recipe": recipe.to_json(),
-        "names of pictures": _digest(f"{image.name} {mask.name}\n".encode() for image, mask in split.pairs),
-        "contents of pictures": _contents(split),
+        **{f"names of {what}": _names(each) for what, each in splits.items()},
+        **{f"contents of {what}": _contents(each) for what, each in splits.items()},
         "weights to start from": init.digest() if init else None,
     }
     chief, *others = (json.loads(text) for text in placement.exchange(json.dumps(facts)))
@@ -62,6 +70,11 @@ def _code(network: Network) -> Iterable[bytes]:
     package = Path(sys.modules[network.__module__].__file__ or "").parent
     for path in sorted({*(ROOT / "common").rglob("*.py"), *package.glob("*.py")}):
         yield f"{path.name}\n".encode() + path.read_bytes()
+
+
+def _names(split: Split) -> str:
+    """A digest of the names of the pictures' and masks' files."""
+    return _digest(f"{image.name} {mask.name}\n".encode("utf-8", "surrogateescape") for image, mask in split.pairs)
 
 
 def _contents(split: Split) -> str:

@@ -24,8 +24,8 @@ class Keeper:
     """
 
     def __init__(
-        self, run_dir: Path, recipe: Recipe, split: Split, session: tf.Session, trainer: Trainer,
-        validation: Validation, start: Start, quiet: bool,
+        self, session: tf.Session, trainer: Trainer, validation: Validation,
+        run_dir: Path, recipe: Recipe, split: Split, start: Start, quiet: bool,
     ):  # fmt: skip
         self.checkpoint = start.checkpoint
         self._run_dir, self._recipe, self._split = run_dir, recipe, split
@@ -67,17 +67,25 @@ class Keeper:
 
 
 class NoKeeper:
-    """The keeper of a host that is not the chief."""
+    """The keeper of a host that is not the chief: it only measures its part of the validation."""
 
     checkpoint = None
+
+    def __init__(self, session: tf.Session, trainer: Trainer, validation: Validation):
+        self._session, self._trainer, self._validation = session, trainer, validation
 
     def __enter__(self) -> Self:
         return self
 
-    def validate(self, step: int) -> None: ...
+    def validate(self, step: int) -> None:
+        """Take part in the validation after `step`, if that is due."""
+        self._validation.run_if_due(self._session, self._trainer, None, step)
 
-    def keep(self, update: Update, seconds: float) -> None: ...
+    def keep(self, update: Update, seconds: float) -> None:
+        """Keep nothing of an update."""
+        self.validate(update.step)
 
-    def end(self, step: int) -> None: ...
+    def end(self, step: int) -> None:
+        """Save nothing."""
 
     def __exit__(self, *_: object) -> None: ...

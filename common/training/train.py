@@ -1,7 +1,6 @@
 """Training: one page from a recipe to a run folder full of checkpoints."""
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,12 @@ def train(
     is_chief, is_shared = placement.is_chief, placement.replicas.count > 1
     folder = run_folder.locked(run_dir) if is_chief else contextlib.nullcontext()
     with placement, folder, tf.Graph().as_default() as graph, StopSignal() as stop:
-        refuse_unlike(placement, network, recipe, split, init, quiet)
+        refuse_unlike(placement, network, recipe, split, init, val_split, quiet)
         start = find_start(run_dir, recipe, split, init, resume) if is_chief else Start(None, 0, init)
-        validation = Validation(network, recipe, val_split, run_dir, val_limit or start.val_limit, quiet)
-        is_over = start.step >= recipe.num_steps and not validation.is_due(start.step)
-        done, is_over = json.loads(placement.exchange(json.dumps([start.step, is_over]))[0])
-        if is_over:
+        done = int(placement.exchange(str(start.step))[0])
+        limit = val_limit or start.val_limit
+        validation = Validation(network, recipe, val_split, run_dir, limit, quiet, placement)
+        if done >= recipe.num_steps and not validation.is_due(done):
             say(f"{start.checkpoint}: already at {done} of {recipe.num_steps} steps", quiet or not is_chief)
             return Trained(start.checkpoint, done)
 
@@ -106,10 +105,10 @@ def train(
                     if save_start:
                         trainer.save_start(sess)
                 run_folder.note_replicas(run_dir, done, placement.count)
-            keeping = (run_dir, recipe, split, sess, trainer, validation, start, quiet)
+            keeping = sess, trainer, validation
             stopped_by = None if is_shared else stop.received
             with (
-                Keeper(*keeping) if is_chief else NoKeeper() as keeper,
+                Keeper(*keeping, run_dir, recipe, split, start, quiet) if is_chief else NoKeeper(*keeping) as keeper,
                 TrainingBatches(split, recipe, done, replicas=placement.replicas) as batches,
             ):
                 graph.finalize()
