@@ -91,7 +91,16 @@ with _without_collecting(), without_start_up_notes(), _without_keras():
     from tensorflow.python.ops import cond as _cond
     from tensorflow.python.ops import control_flow_ops as _control_flow_ops
 
-__all__ = ["lite_schema", "op_definition", "saved_model_pb2", "session", "slim", "tf", "without_start_up_notes"]
+__all__ = [
+    "graphics_cards",
+    "lite_schema",
+    "op_definition",
+    "saved_model_pb2",
+    "session",
+    "slim",
+    "tf",
+    "without_start_up_notes",
+]
 
 tf.disable_eager_execution()
 # With reference variables, a step's updates can come before gradients that still read the weights.
@@ -182,6 +191,16 @@ def _note_slow_bf16() -> None:
         return
     if not knows_bf16:
         say("precision=bf16: this CPU has no bfloat16 of its own; results are right, but fp32 is faster here")
+
+
+# Graphics cards of 2020 and later would round the factors of products to 10 bits without a word.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def graphics_cards() -> list[str]:
+    """The names of the graphics cards that TensorFlow sees; CUDA_VISIBLE_DEVICES chooses among them."""
+    found = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(card).get("device_name", card.name) for card in found]
 
 
 def session(graph: tf.Graph | None = None, precision: str = "fp32", devices: Sequence[str] = ()) -> tf.Session:

@@ -72,7 +72,7 @@ _PART = schema.Of(
         "why_beside": schema.OrNone(schema.TEXT),
         "classes": schema.Each(schema.TEXT, list),
         "pictures": schema.TEXT,
-        "how": schema.Of(schema.CIRCUMSTANCES, optional=("engine",)),
+        "how": schema.Of(schema.CIRCUMSTANCES, optional=("engine", "graphics")),
         "confusion_matrix": schema.MATRIX,
         "bands": schema.Each(schema.MATRIX),
         "losses": schema.Each(schema.NUMBER, list),

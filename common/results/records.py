@@ -12,6 +12,7 @@ import re
 import resource
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,15 @@ def circumstances(recipe: Recipe, weights: Weights, seconds: float, command: str
         **_engine(recipe, weights),
         "cpu": cpu(),
         "cores": os.cpu_count(),
+        **_graphics(),
     }
+
+
+def _graphics() -> dict[str, Any]:
+    """The graphics cards, and how TensorFlow used them; empty without one."""
+    door = sys.modules.get("common.tf1")  # an engine may have run without TensorFlow
+    found = door.graphics_cards() if door else []
+    return {"graphics": {"cards": found, "memory_growth": True, "tf32": False, "xla": False}} if found else {}
 
 
 def write_record(

@@ -152,8 +152,9 @@ CIRCUMSTANCES = {
     "engine": OrNone(Of({"agreement": SHARE, "pictures": WHOLE, "pixels": WHOLE})),
     "cpu": OrNone(TEXT),
     "cores": OrNone(WHOLE),
+    "graphics": Of({"cards": Each(TEXT, list), **dict.fromkeys(("memory_growth", "tf32", "xla"), FLAG)}),
 }
-OPTIONAL = (*ABSENT, "miou_before_training", "engine")
+OPTIONAL = (*ABSENT, "miou_before_training", "engine", "graphics")
 MATRIX = Each(Each(WHOLE, list), list)
 _RECORD = Of(
     {
