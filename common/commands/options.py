@@ -1,6 +1,7 @@
 """Options that several subcommands share, and what they do to the recipe."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -84,10 +85,12 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
 
 def open_placement(args: argparse.Namespace) -> "OneProcess":
     """The devices or hosts that the arguments or TF_CONFIG name. Raises UserError for those that cannot be."""
-    hosts = None if args.devices else read_hosts(args.hosts, args.task)
-    if args.devices and args.task is not None:
+    if args.devices is not None and args.task is not None:
         raise UserError("--task: needs --hosts, the addresses of all processes")
-    if hosts:
+    if args.devices is None and (args.hosts or os.environ.get(TF_CONFIG)):
+        # TensorFlow looks at it when it loads. What it says of lost connections would hide our one sentence on them.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if hosts := read_hosts(args.hosts, args.task) if args.devices is None else None:
         from common.training.cluster import Cluster
 
         return Cluster(hosts, args.hosts_wait)

@@ -63,10 +63,10 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
     started = time.monotonic()
-    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    data = open_data(args.data)  # a wrong folder is refused before TensorFlow is loaded, which takes seconds
+    placement, in_tables = open_placement(args), False
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
-    placement, in_tables = open_placement(args), False
     for variant in _variants(reproduction, args, data, init):
         trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init, placement)
         if trained.stopped_by:

@@ -51,12 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Train, or go on; returns the exit status."""
-    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
+    data = open_data(args.data)  # a wrong folder is refused before TensorFlow is loaded, which takes seconds
+    placement = open_placement(args)
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
-    placement = open_placement(args)
     newest = checkpoint_to_resume(run_dir, args.resume) if placement.is_chief else None
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, Weights(newest))

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import UserError, one_line
 from common.nets.replicas import Replicas
+from common.recipe.recipe import Recipe
 from common.tf1 import session_config, tf
 from common.training.hosts import Hosts
 from common.training.placement import OneProcess
@@ -41,6 +42,15 @@ class Cluster(OneProcess):
         place = Replicas(len(hosts.addresses), hosts.task, f"{JOB}{hosts.task}", NUMBERS)
         super().__init__(replicas=place, is_chief=hosts.task == 0)
         self._hosts, self._wait, self._has_agreed = hosts, wait, False
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise UserError when a batch of the recipe cannot be divided, or its loss not be summed."""
+        super().check(recipe)
+        if recipe.top_k_percent_pixels < 1:
+            raise UserError(
+                f"top_k_percent_pixels={recipe.top_k_percent_pixels}: a host cannot tell the hardest pixels of a batch "
+                f"from its own part; take --devices, or top_k_percent_pixels=1"
+            )
 
     def session(self, graph: tf.Graph, precision: str = "fp32") -> tf.Session:
         """A session on this host's server; its sums go between the hosts."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError, brief, quoted
@@ -38,26 +39,34 @@ def read_hosts(hosts: str | None, task: int | None) -> Hosts | None:
     if hosts == SLURM:
         if task is not None:
             raise UserError("--task: Slurm tells a process its place; leave the flag out")
-        return _checked(*_of_slurm(), f"--hosts {SLURM}")
-    if hosts:
-        addresses = tuple(part.strip() for part in hosts.split(","))
+        addresses, task = _of_slurm()
+        return _run_of(_checked(addresses, f"--hosts {SLURM}"), task)
+    if hosts is not None:
+        addresses = _checked([part.strip() for part in hosts.split(",")], "--hosts")
         if task is None or task >= len(addresses):
             given = "is missing" if task is None else f"{task} is none of them"
             raise UserError(f"--task: {given}; give 0 to {len(addresses) - 1}, this process's place in --hosts")
-        return _checked(addresses, task, "--hosts")
+        return _run_of(addresses, task)
     if task is not None:
         raise UserError("--task: needs --hosts, the addresses of all processes")
-    return _checked(*_of_tf_config(os.environ[TF_CONFIG]), TF_CONFIG) if os.environ.get(TF_CONFIG) else None
+    if not os.environ.get(TF_CONFIG):
+        return None
+    addresses, task = _of_tf_config(os.environ[TF_CONFIG])
+    return _run_of(_checked(addresses, TF_CONFIG), task)
 
 
-def _checked(addresses: tuple[str, ...], task: int, title: str) -> Hosts | None:
+def _run_of(addresses: tuple[str, ...], task: int) -> Hosts | None:
+    return Hosts(addresses, task) if len(addresses) > 1 else None
+
+
+def _checked(addresses: Sequence[str], title: str) -> tuple[str, ...]:
     for address in addresses:
         port = re.fullmatch(r"[^:,\s]+:([0-9]{1,5})", address)
         if not port or not 0 < int(port[1]) <= LARGEST_PORT:
             raise UserError(f"{title}: {quoted(address)} is no host:port, such as 10.0.0.1:2222")
         if addresses.count(address) > 1:
             raise UserError(f"{title}: {address} is there twice; each process has an address of its own")
-    return Hosts(addresses, task) if len(addresses) > 1 else None
+    return tuple(addresses)
 
 
 def _of_tf_config(text: str) -> tuple[tuple[str, ...], int]:
@@ -65,9 +74,9 @@ def _of_tf_config(text: str) -> tuple[tuple[str, ...], int]:
     needed = 'it needs {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
     try:
         config = json.loads(text)
-        cluster, kind, index = dict(config["cluster"]), config["task"]["type"], int(config["task"]["index"])
+        cluster, kind, index = dict(config["cluster"]), str(config["task"]["type"]), int(config["task"]["index"])
         jobs = {job: tuple(map(str, cluster.get(job, ()))) for job in JOBS}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{TF_CONFIG}: cannot be read ({type(error).__name__}: {brief(str(error))}); {needed}"
         ) from None

@@ -68,7 +68,7 @@ def devices_of(text: str | None) -> tuple[str, ...]:
 
     Raises UserError for one that is none, is named twice, or that this machine lacks.
     """
-    names = [name.strip().lower() for name in text.split(",")] if text else []
+    names = [name.strip().lower() for name in text.split(",")] if text is not None else []
     for name in names:
         kind, _, number = name.partition(":")
         if kind not in KINDS or not number.isdecimal():

@@ -35,6 +35,8 @@ def look_at(address: str) -> None:
     """Ask whether TensorFlow's server is there. Raises OSError when nobody answers, and OtherProgramError."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
+        if connection.getsockname() == connection.getpeername():  # Linux joins a socket to itself where nobody listens
+            raise ConnectionRefusedError("nobody listens")
         connection.sendall(HELLO)
         answer = b""
         while len(answer) < HEADER:
@@ -59,6 +61,7 @@ class Watch:
         self._waited = {a: "nobody answers" for a in hosts.addresses if a != hosts.own}  # for whom, and why
         self._stopped = threading.Event()
         self._inside: float | None = None  # since when the main thread is in TensorFlow's hands
+        self._ending = threading.Lock()  # by either thread, so that one sentence is said
         self._limit, self._late = float("inf"), ""
         for work in (*(lambda a=address: self._follow(a) for address in self._waited), self._guard):
             threading.Thread(target=work, daemon=True).start()
@@ -66,10 +69,10 @@ class Watch:
     def meet(self, seconds: float) -> None:
         """Wait until all hosts are there. Raises UserError for those that don't come within so many seconds."""
         begun = time.monotonic()
-        while self._waited and not self.lost:
+        while (waited := dict(self._waited)) and not self.lost:
             if time.monotonic() - begun > seconds:
-                missing, reason = next(iter(self._waited.items()))
-                more = f" and {len(self._waited) - 1} others" if len(self._waited) > 1 else ""
+                missing, reason = next(iter(waited.items()))
+                more = f" and {len(waited) - 1} others" if len(waited) > 1 else ""
                 raise UserError(
                     f"--hosts {missing}{more}: did not come within {seconds:g} s ({reason}); start the same command "
                     f"there, or wait longer by --hosts-wait"
@@ -93,7 +96,8 @@ class Watch:
             self.refuse_lost()
             yield
         finally:
-            self._inside = None
+            with self._ending:
+                self._inside = None
 
     def name_lost(self) -> str | None:
         """`lost`, after some time to find it out."""
@@ -107,14 +111,15 @@ class Watch:
         self._stopped.set()
 
     def _follow(self, address: str) -> None:
-        refusals, seen = 0, time.monotonic()
-        while not self._stopped.wait(0 if address in self._waited and not refusals else EVERY):
+        refusals, seen, pause = 0, time.monotonic(), 0.0
+        while not self._stopped.wait(pause):
+            pause = EVERY
             try:
                 look_at(address)
             except OtherProgramError:
                 self._lose(f"--hosts {address}: another program answers there, not a training of this suite")
             except OSError as error:
-                refusals = refusals + 1 if isinstance(error, ConnectionError) else 1
+                refusals = refusals + 1 if isinstance(error, ConnectionError) else 0
                 reason = error.strerror or str(error)
                 if address in self._waited:
                     self._waited[address] = reason
@@ -132,14 +137,12 @@ class Watch:
         """End the process when the main thread doesn't come back from TensorFlow after a loss, or within its limit."""
         lost_since = None
         while not self._stopped.wait(0.2):
-            inside, now = self._inside, time.monotonic()
-            lost_since = (lost_since or now) if self.lost else None
-            if inside is None:
-                continue
-            if self.lost and now - max(inside, lost_since) > GRACE:
-                self._end(self.lost)
-            if now - inside > self._limit:
-                self._end(self._late)
-
-    def _end(self, sentence: str) -> None:
-        os._exit(report_failures([sentence]))
+            with self._ending:
+                inside, now = self._inside, time.monotonic()
+                lost_since = (lost_since or now) if self.lost else None
+                if inside is None:
+                    continue
+                if self.lost and now - max(inside, lost_since) > GRACE:
+                    os._exit(report_failures([self.lost]))
+                if now - inside > self._limit:
+                    os._exit(report_failures([self._late]))

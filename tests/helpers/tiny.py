@@ -5,6 +5,7 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 from common.cli import main
 from common.recipe.recipe import Recipe
@@ -16,6 +17,7 @@ class TinyRecipe(Recipe):
     width: int = 16
     live_batch_norm: bool = False
     keep_prob: float = 1.0
+    activation: Literal["relu", "elu"] = "relu"  # elu has no kink that rounding could flip
 
     @property
     def batch_statistics(self) -> bool:
@@ -48,7 +50,7 @@ def network(images, recipe, batch_statistics=False):
     net = images
     with (
         slim.arg_scope([layers.batch_norm], batch_statistics=batch_statistics, trainable=recipe.live_batch_norm),
-        slim.arg_scope([layers.batch_norm], activation_fn=tf.nn.relu),
+        slim.arg_scope([layers.batch_norm], activation_fn=getattr(tf.nn, recipe.activation)),
         tf.variable_scope("", reuse=tf.AUTO_REUSE),
     ):
         for i in (1, 2, 3):
