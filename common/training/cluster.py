@@ -78,7 +78,7 @@ class Cluster(OneProcess):
     def together(self) -> Iterator[None]:
         """The block in which TensorFlow may wait for other hosts. Raises UserError when one of them is lost."""
         limit = float("inf") if self._has_agreed else AGREED
-        late = f"the hosts did not agree within {limit:g} s; is --hosts the same on all of them?"
+        late = f"the hosts did not agree within {limit:g} s; --hosts must be the same on all, and --task different"
         try:
             with self._watch.waiting(limit, late):
                 yield

@@ -72,7 +72,7 @@ class Watch:
         while (waited := dict(self._waited)) and not self.lost:
             if time.monotonic() - begun > seconds:
                 missing, reason = next(iter(waited.items()))
-                more = f" and {len(waited) - 1} others" if len(waited) > 1 else ""
+                more = f" and {len(waited) - 1} more" if len(waited) > 1 else ""
                 raise UserError(
                     f"--hosts {missing}{more}: did not come within {seconds:g} s ({reason}); start the same command "
                     f"there, or wait longer by --hosts-wait"
@@ -118,9 +118,9 @@ class Watch:
                 look_at(address)
             except OtherProgramError:
                 self._lose(f"--hosts {address}: another program answers there, not a training of this suite")
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
                 refusals = refusals + 1 if isinstance(error, ConnectionError) else 0
-                reason = error.strerror or str(error)
+                reason = getattr(error, "strerror", None) or str(error)
                 if address in self._waited:
                     self._waited[address] = reason
                 elif refusals >= REFUSALS or time.monotonic() - seen > PATIENCE:

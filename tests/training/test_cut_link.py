@@ -41,16 +41,27 @@ def spaces():
         yield names
 
 
+def drop_what_goes_to(address, name):
+    ip("-n", name, "neigh", "replace", address, "lladdr", NOBODY, "dev", LINK, "nud", "permanent")
+
+
 def drop_packets(names):
     for name, other in zip(names, reversed(ADDRESSES), strict=True):
-        ip("-n", name, "neigh", "replace", other, "lladdr", NOBODY, "dev", LINK, "nud", "permanent")
+        drop_what_goes_to(other, name)
 
 
 def pull_the_plug(names):
     ip("-n", names[0], "link", "set", LINK, "down")
 
 
-@pytest.mark.parametrize("cut", [drop_packets, pytest.param(pull_the_plug, marks=pytest.mark.full)])
+def drop_one_way(names):
+    drop_what_goes_to(ADDRESSES[1], names[0])
+
+
+OTHERS = [pytest.param(cut, marks=pytest.mark.full) for cut in (drop_one_way, pull_the_plug)]
+
+
+@pytest.mark.parametrize("cut", [drop_packets, *OTHERS])
 def test_a_cut_link(sample_set, tmp_path, spaces, cut):
     """Both hosts end with a sentence on the other one."""
     options = ("--data", sample_set, "--run-dir", tmp_path / "run", "--set", "num_steps=100000")

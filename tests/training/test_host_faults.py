@@ -74,16 +74,17 @@ def whole(sample_set, tmp_path_factory):
 
 
 def test_a_lost_host_ends_all_and_the_run_goes_on(sample_set, tmp_path, whole):
-    """The worker is killed, then the chief; then either is asked to stop. The curve is that of a run left alone."""
+    """The worker is killed, then the chief; one is asked to stop, then both. The curve is that of a run left alone."""
     run_dir = tmp_path / "run"
-    events = ((signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGTERM, 1), (signal.SIGINT, 0))
-    for number, victim in events:
+    events = ((signal.SIGKILL, (1,)), (signal.SIGKILL, (0,)), (signal.SIGTERM, (1,)), (signal.SIGINT, (0, 1)))
+    for number, victims in events:
         before = steps_of(run_dir)
         with hosts.started(tmp_path / "out", 2, *arguments(sample_set, run_dir, "--resume")) as processes:
             wait_for(processes, lambda least=before + 7: steps_of(run_dir) >= least)
-            processes[victim].send(number)
+            for victim in victims:
+                processes[victim].send(number)
             if number == signal.SIGKILL:
-                assert LOST in sentences([processes[1 - victim]])[0]
+                assert LOST in sentences([processes[1 - victims[0]]])[0]
             else:
                 said = sentences(processes, status=128 + number)
                 step = checkpoint_files.step_of(checkpoint_files.newest_checkpoint(run_dir))
@@ -103,10 +104,13 @@ def kill_one(folder, sample_set, run_dir, count, settings, rng):
         wait_for(processes, lambda: time.monotonic() - begun > after or steps_of(run_dir) > target)
         victim = rng.choice(processes)
         victim.send(signal.SIGKILL)
+        killed = time.monotonic()
         ended = hosts.wait(processes, LIMIT)
         for process, end in zip(processes, ended, strict=True):
             if process is not victim:
                 assert (end.status, len(end.err.splitlines())) in ((0, 0), (2, 1)), end
+    seconds = [round(end.at - killed, 1) for end in ended]
+    print(f"host {processes.index(victim)} killed at step {steps_of(run_dir)}; seconds to the end: {seconds}")
     return all(end.status == 0 for end in ended)
 
 
@@ -193,7 +197,8 @@ def test_hosts_that_do_not_agree_who_is_first(sample_set, tmp_path):
     finally:
         for process in processes:
             process.kill()
-    assert said == ["error: the hosts did not agree within 30 s; is --hosts the same on all of them?"] * 2
+    wanted = "the hosts did not agree within 30 s; --hosts must be the same on all, and --task different"
+    assert said == [f"error: {wanted}"] * 2
 
 
 @pytest.mark.full
@@ -286,4 +291,16 @@ def test_a_picture_that_one_host_cannot_read(sample_set, tmp_path):
     (reader,) = [i for i, line in enumerate(said) if "sample_000002" in line]
     assert said[reader].startswith(f"error: host {addresses[reader]}: {picture}")
     assert LOST in said[1 - reader]
+    assert_nothing_half_written(tmp_path / "run")
+
+
+@pytest.mark.full
+def test_a_full_disk_of_the_chief(sample_set, tmp_path):
+    """As files that may not grow beyond 16 KiB."""
+    small = ("bash", "-c", 'ulimit -f 16; exec "$@"', "-")
+    options = arguments(sample_set, tmp_path / "run")
+    with hosts.started(tmp_path / "out", 2, *options, before=[small, ()]) as processes:
+        chief, other = sentences(processes, limit=hosts.LIMIT)
+    assert f"error: {tmp_path / 'run'}" in chief
+    assert LOST in other
     assert_nothing_half_written(tmp_path / "run")
