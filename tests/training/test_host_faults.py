@@ -4,10 +4,12 @@ Each fault has a hard limit of time. It is generous, since machines of tests are
 """
 
 import http.server
+import os
 import random
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -77,9 +79,10 @@ def test_a_lost_host_ends_all_and_the_run_goes_on(sample_set, tmp_path, whole):
     """The worker is killed, then the chief; one is asked to stop, then both. The curve is that of a run left alone."""
     run_dir = tmp_path / "run"
     events = ((signal.SIGKILL, (1,)), (signal.SIGKILL, (0,)), (signal.SIGTERM, (1,)), (signal.SIGINT, (0, 1)))
+    options, addresses = arguments(sample_set, run_dir, "--resume"), hosts.free_addresses(2)
     for number, victims in events:
         before = steps_of(run_dir)
-        with hosts.started(tmp_path / "out", 2, *arguments(sample_set, run_dir, "--resume")) as processes:
+        with hosts.started(tmp_path / "out", 2, *options, addresses=addresses) as processes:
             wait_for(processes, lambda least=before + 7: steps_of(run_dir) >= least)
             for victim in victims:
                 processes[victim].send(number)
@@ -90,8 +93,24 @@ def test_a_lost_host_ends_all_and_the_run_goes_on(sample_set, tmp_path, whole):
                 step = checkpoint_files.step_of(checkpoint_files.newest_checkpoint(run_dir))
                 assert all(f"stopped by signal {number} after step {step} of 60" in line for line in said)
             assert_nothing_half_written(run_dir)
-    ended = hosts.train_on(tmp_path / "out", 2, *arguments(sample_set, run_dir, "--resume"))
+    ended = hosts.train_on(tmp_path / "out", 2, *options, addresses=addresses)
     assert [(e.status, e.err) for e in ended] == [(0, "")] * 2
+    assert_same(run_dir, whole(2))
+
+
+@pytest.mark.full
+def test_a_loop_of_the_shell_on_each_host(sample_set, tmp_path, whole):
+    """`until train --resume; do sleep 1; done` is the plainest launcher: after each kill the hosts meet again."""
+    run_dir, loop = tmp_path / "run", ("bash", "-c", 'until "$@"; do sleep 1; done', "-")
+    options = arguments(sample_set, run_dir, "--resume")
+    with hosts.started(tmp_path / "out", 2, *options, before=[loop, loop]) as processes:
+        for victim in (1, 0, 0, 1):
+            target = steps_of(run_dir) + 6
+            wait_for(processes, lambda least=target: steps_of(run_dir) >= least)
+            children = ("ps", "-o", "pid=", "--ppid", str(processes[victim].process.pid))
+            (child,) = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()
+            os.kill(int(child), signal.SIGKILL)
+        assert [e.status for e in hosts.wait(processes, 2 * hosts.LIMIT)] == [0, 0]
     assert_same(run_dir, whole(2))
 
 
@@ -153,6 +172,27 @@ def alone(folder, sample_set, addresses, task, *more):
     place = ("--hosts", ",".join(addresses), "--task", task, "--hosts-wait", 3)
     options = ("--data", sample_set, "--run-dir", folder / "run", "--quiet", *place, *more)
     return hosts.Host([*hosts.TINY, "train", *options], folder / f"alone-{task}")
+
+
+def test_a_host_that_is_stopped_while_it_waits_for_others(sample_set, tmp_path):
+    addresses = hosts.free_addresses(2)
+    process = alone(tmp_path, sample_set, addresses, 1, "--hosts-wait", 600)
+    try:
+        wait_for([process], lambda: is_listening(addresses[1]))
+        process.send(signal.SIGTERM)
+        (ended,) = hosts.wait([process], LIMIT)
+    finally:
+        process.kill()
+    assert (ended.status, ended.err) == (128 + signal.SIGTERM, "")
+
+
+def is_listening(address):
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except OSError:
+        return False
+    return True
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):
