@@ -51,9 +51,10 @@ def refuse_unlike(
     for index, other in enumerate(others, 1):
         unlike = [_difference(name, other.get(name), chief[name]) for name in chief if other.get(name) != chief[name]]
         if unlike:
+            settings = ", and give --resume the run's own --set" if other.get("recipe") != chief["recipe"] else ""
             raise UserError(
                 f"host {placement.name_of(index)} is unlike {placement.name_of(0)}: it has other {', '.join(unlike)}; "
-                f"start the same command on the same files everywhere"
+                f"start the same command on the same files everywhere{settings}"
             )
 
 

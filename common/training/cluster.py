@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import itertools
+import re
 import socket
 from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 
-from common.errors import UserError, one_line
+from common.errors import UserError, brief, one_line
 from common.nets.replicas import Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import session_config, tf
@@ -84,7 +85,7 @@ class Cluster(OneProcess):
                 yield
         except LOST as error:
             lost = self._watch.name_lost()
-            raise UserError(lost or f"another host was lost ({one_line(error)}); {AGAIN}") from None
+            raise UserError(lost or f"the hosts lost touch ({_reason(error)}); {AGAIN}") from None
 
     def name_of(self, index: int) -> str:
         """The address of a host."""
@@ -114,6 +115,12 @@ class Cluster(OneProcess):
                     self.exchange("")
         finally:
             self._watch.stop()
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The reason that TensorFlow gives; of a sum it stands in the second line, behind the name of the host."""
+    found = re.search(r"^Collective ops is aborted by: (.+)$", str(error), re.MULTILINE)
+    return brief(found[1]) if found else one_line(error)
 
 
 @functools.cache

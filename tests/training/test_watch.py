@@ -6,7 +6,9 @@ import time
 import pytest
 
 from common.errors import UserError
+from common.tf1 import tf
 from common.training import watch
+from common.training.cluster import Cluster
 from common.training.hosts import Hosts
 
 TIMED_OUT, REFUSED = TimeoutError("timed out"), ConnectionRefusedError(111, "Connection refused")
@@ -108,6 +110,26 @@ def test_who_does_not_come_back_from_tensorflow_is_ended(watched, monkeypatch, c
     seen.stop()
     assert statuses[0] == 2
     assert sentence in capsys.readouterr().err.splitlines()[0]
+
+
+ABORTED = """Graph execution error:
+Node: 'CollectiveReduceV2'
+From /job:worker/replica:0/task:0:
+Collective ops is aborted by: recvmsg:Connection reset by peer
+The error could be from a previous operation. Restart your program to reset.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(ABORTED, "recvmsg:Connection reset by peer"), ("Socket closed", "Socket closed")]
+)
+def test_a_sum_that_fails_while_all_hosts_are_there(watched, text, reason):
+    """As when a host was started again at once, or the network has reset a connection."""
+    cluster = Cluster(THREE)
+    cluster._watch = watched(None)
+    with pytest.raises(UserError) as error, cluster.together():
+        raise tf.errors.UnavailableError(None, None, text)
+    assert str(error.value) == f"the hosts lost touch ({reason}); start all of them again with --resume"
 
 
 def test_a_socket_that_is_joined_to_itself_is_nobody(monkeypatch):
