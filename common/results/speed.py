@@ -4,7 +4,7 @@ The file holds `parts`: name -> title, `contestants` (name -> figures), and what
 `median` and `minimum` seconds of a round by the clock, `processor` seconds of all threads (median), `peak_mib` of the
 process, `rounds`, and for label maps `agreement`, the share of pixels that equal the product's in fp32; or `skipped`,
 why there are none. Exported files also have `bytes`, and `export_seconds` and `export_peak_mib` of the process that
-wrote and compared them.
+wrote and compared them. Updates on several hosts have `sent_mib`: what the hosts send each other for one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +61,7 @@ _SECONDS = Kind("a number of seconds above 0", lambda v: NUMBER.test(v) and v > 
 _FIGURES = {
     "median": _SECONDS, "minimum": _SECONDS, "processor": NUMBER, "peak_mib": WHOLE, "rounds": WHOLE,
     "agreement": SHARE, "skipped": TEXT, "bytes": WHOLE, "export_seconds": _SECONDS, "export_peak_mib": WHOLE,
+    "sent_mib": NUMBER,
 }  # fmt: skip
 BENCH = Of(
     {

@@ -25,6 +25,7 @@ from common.paths import ROOT
 from tests.bench.contest import NOT_INSTALLED, PEERS, CannotRun, Contestant, Worker, contest, process, processes
 from tests.bench.networks import NETWORKS, PICTURE
 from tests.conftest import SHARED
+from tests.helpers.ports import free_addresses
 
 PEER_PACKAGES = ("onnxruntime", "openvino", "torch", "onnx2torch", "onnx")
 SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
@@ -344,6 +345,26 @@ def real_input(shop: Workshop) -> Figures:
     )
 
 
+def replicas(shop: Workshop) -> Figures:
+    """An update in one process, on two devices of it, and on two hosts, which share this machine's cores."""
+    fields = {"network": "resnet50", "crops": 4, "size": 129}
+    return shop.contest(
+        {
+            "one process": Contestant("tests.bench.replicas:update", fields),
+            "2 devices": Contestant("tests.bench.replicas:update", fields | {"devices": 2}),
+            "2 hosts": Contestant("tests.bench.replicas:update_on_hosts", fields | {"addresses": free_addresses(2)}),
+        }
+    )
+
+
+def feed(shop: Workshop) -> Figures:
+    """From NumPy's memory to TensorFlow's, with and without a copy."""
+    ways = {"at a multiple of 64 bytes": True, "elsewhere": False}
+    return shop.contest(
+        {name: Contestant("tests.bench.replicas:feed", {"is_aligned": way}) for name, way in ways.items()}
+    )
+
+
 def _voc_sized(folder: Path) -> None:
     """The drawn set, pictures and masks enlarged to 500 x 375, with a camera's noise, about 95 KB a JPEG, as VOC's."""
     sample.write(folder)
@@ -376,6 +397,8 @@ PARTS = {
         f"process start to label map, other engines: {NETWORKS['mobilenetv2_os8'].title}",
         start_by_engines("mobilenetv2_os8"),
     ),
+    "replicas": Part("update, 4 crops of 129: v3 ResNet-50, live batch norm, divided on this machine", replicas),
+    "feed": Part("feeding 16 crops of 513, 100 times", feed),
     "dilation": Part("513x513: v2 ResNet-101, native or decomposed dilation", dilation),
     "ops": Part("update, 2 crops of 321: v2 ResNet-101, ops in order or side by side", ops),
     "input_sample": Part("input: sample pictures, crops of 145", sample_input),

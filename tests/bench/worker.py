@@ -7,7 +7,7 @@ standard error. This file needs nothing but Python, for peers run it in an envir
   (at the start)  {"ready": true}
   run             {"seconds": wall clock, "processor": seconds of all threads}
   save PATH       {"saved": whether the work returns an array}, which lies in PATH as .npy
-  end             {"peak_mib": the largest resident memory}, and the process ends
+  end             {"peak_mib": the largest resident memory}, and the work's own `figures`; the process ends
 """
 
 import importlib
@@ -37,7 +37,7 @@ def serve(work: Callable[[], Any], lines: Iterable[str], answers: TextIO) -> Non
         elif word == "save":
             answer(saved=_save(work(), rest))
         elif word == "end":
-            answer(peak_mib=peak_mib())
+            answer(peak_mib=peak_mib(), **getattr(work, "figures", dict)())
             return
 
 

@@ -8,9 +8,7 @@ import contextlib
 import io
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers.ports import free_addresses
 
 LIMIT = 120.0  # seconds, for a start of all processes on a machine that is busy
 TINY = (sys.executable, "-m", "tests.helpers.tiny")
@@ -75,19 +74,6 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-def free_addresses(count: int) -> list[str]:
-    """Addresses on 127.0.0.1 whose ports are free, and below those that outgoing connections get by themselves."""
-    with contextlib.ExitStack() as opened:
-        found = []
-        while len(found) < count:
-            probe = opened.enter_context(socket.socket())
-            port = random.SystemRandom().randrange(12000, 32000)
-            with contextlib.suppress(OSError):
-                probe.bind(("", port))
-                found.append(f"127.0.0.1:{port}")
-    return found
 
 
 @contextlib.contextmanager
