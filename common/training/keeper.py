@@ -1,4 +1,4 @@
-"""What a run leaves in its folder while it trains. The chief keeps it; the other hosts keep nothing."""
+"""The keeper of a run's folder while it trains. The chief has one; the other hosts keep nothing."""
 
 import contextlib
 from pathlib import Path
