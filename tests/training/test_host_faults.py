@@ -24,7 +24,7 @@ from tests.helpers.tiny import run
 from tests.training.test_hosts import assert_same
 
 LIMIT = 30.0  # seconds from a fault to the end of the last process
-STEPS = ("num_steps=60", "save_interval=5", "calibration_batches=0")
+STEPS = ("num_steps=40", "save_interval=5", "calibration_batches=0")
 LOST = "was lost ("
 
 
@@ -52,7 +52,7 @@ def wait_for(processes, is_reached):
     until = time.monotonic() + hosts.LIMIT
     while not is_reached() and not any(process.look() for process in processes):
         assert time.monotonic() < until, "the training does not get on"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def assert_nothing_half_written(run_dir):
@@ -92,7 +92,7 @@ def test_a_lost_host_ends_all_and_the_run_goes_on(sample_set, tmp_path, whole):
             else:
                 said = sentences(processes, status=128 + number)
                 step = checkpoint_files.step_of(checkpoint_files.newest_checkpoint(run_dir))
-                assert all(f"stopped by signal {number} after step {step} of 60" in line for line in said)
+                assert all(f"stopped by signal {number} after step {step} of 40" in line for line in said)
             assert_nothing_half_written(run_dir)
     ended = hosts.train_on(tmp_path / "out", 2, *options, addresses=addresses)
     assert [(e.status, e.err) for e in ended] == [(0, "")] * 2
@@ -118,7 +118,7 @@ def test_a_loop_of_the_shell_on_each_host(sample_set, tmp_path, whole):
 def kill_one(folder, sample_set, run_dir, count, settings, rng):
     """Start all, kill a random one at a random time, wait for all; returns whether they had been at the end before."""
     target, after = steps_of(run_dir) + rng.randrange(12), rng.choice([float("inf"), rng.uniform(0, 5)])
-    options = arguments(sample_set, run_dir, "--resume", "--hosts-wait", 10, settings=settings)
+    options = arguments(sample_set, run_dir, "--resume", "--hosts-wait", 5, settings=settings)
     with hosts.started(folder, count, *options) as processes:
         begun = time.monotonic()
         wait_for(processes, lambda: time.monotonic() - begun > after or steps_of(run_dir) > target)
@@ -153,7 +153,7 @@ def test_random_kills(sample_set, tmp_path, whole, count, kills):
 
 
 def test_a_killed_host_that_comes_back_alone(sample_set, tmp_path):
-    """It cannot join the old run. The others have ended by then, or end."""
+    """It cannot join the old run. The others end, though one that comes back at once is never seen to be away."""
     addresses, options = hosts.free_addresses(2), arguments(sample_set, tmp_path / "run", settings=["num_steps=100000"])
     with hosts.started(tmp_path / "out", 2, *options, addresses=addresses) as processes:
         wait_for(processes, lambda: steps_of(tmp_path / "run") > 6)
@@ -164,8 +164,8 @@ def test_a_killed_host_that_comes_back_alone(sample_set, tmp_path):
             chiefs, own = sentences([processes[0], again])
         finally:
             again.kill()
-    assert chiefs.startswith(f"error: host {addresses[1]} {LOST}")
-    assert "did not come within 3 s (Connection refused)" in own or LOST in own
+    assert LOST in chiefs or "the hosts lost touch (" in chiefs
+    assert "did not come within 3 s (Connection refused)" in own or LOST in own or "lost touch (" in own
 
 
 def alone(folder, sample_set, addresses, task, *more):
