@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,7 +15,7 @@ from common.errors import UserError, brief
 from common.export.choice import AUTO, ENGINES, Choice
 from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
-from common.training.hosts import SLURM, TF_CONFIG, read_hosts
+from common.training.hosts import SLURM, TF_CONFIG, Hosts, read_hosts
 from common.weights.weights import Weights
 
 if TYPE_CHECKING:
@@ -78,25 +79,43 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
         help="this process's place in --hosts; 0 keeps the run's folder",
     )  # fmt: skip
     parser.add_argument(
-        "--hosts-wait", type=program.whole_number(1), default=60, metavar="SECONDS",
-        help="how long to wait for the other hosts to come (default: 60)",
+        "--hosts-wait", type=program.whole_number(1), metavar="SECONDS",
+        help="how long to wait for the other hosts to come (default: 60), or with update=asynchronous for one that is "
+        "not there, at the start and later (default: 120)",
     )  # fmt: skip
 
 
-def open_placement(args: argparse.Namespace) -> "OneProcess":
-    """The devices or hosts that the arguments or TF_CONFIG name. Raises UserError for those that cannot be."""
-    if args.devices is not None and args.task is not None:
-        raise UserError("--task: needs --hosts, the addresses of all processes")
-    if args.devices is None and (args.hosts or os.environ.get(TF_CONFIG)):
+def hosts_of(args: argparse.Namespace) -> Hosts | None:
+    """The hosts that the arguments or TF_CONFIG name, if any. Raises UserError for those that cannot be."""
+    if args.devices is not None:
+        if args.task is not None:
+            raise UserError("--task: needs --hosts, the addresses of all processes")
+        return None
+    if args.hosts or os.environ.get(TF_CONFIG):
         # TensorFlow looks at it when it loads. What it says of lost connections would hide our one sentence on them.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if hosts := read_hosts(args.hosts, args.task) if args.devices is None else None:
-        from common.training.cluster import Cluster
+    return read_hosts(args.hosts, args.task, is_asynchronous(args.settings))
 
-        return Cluster(hosts, args.hosts_wait)
+
+def open_placement(args: argparse.Namespace, hosts: Hosts | None) -> "OneProcess":
+    """Where training runs: on `hosts_of(args)`, or on the devices that `--devices` names; this loads TensorFlow."""
+    if hosts and hosts.servers:
+        from common.training.servers import PATIENCE, ParameterServers
+
+        return ParameterServers(hosts, args.hosts_wait or PATIENCE)
+    if hosts:
+        from common.training.cluster import WAIT, Cluster
+
+        return Cluster(hosts, args.hosts_wait or WAIT)
     from common.training.placement import OneProcess, devices_of
 
     return OneProcess(devices_of(args.devices))
+
+
+def is_asynchronous(settings: Sequence[str]) -> bool:
+    """Whether the `--set` arguments ask for asynchronous updates. The last one counts."""
+    asked = [text.strip() for key, _, text in (s.partition("=") for s in settings) if key.strip() == "update"]
+    return asked[-1:] == ["asynchronous"]
 
 
 def add_network(parser: argparse.ArgumentParser, reproduction: Reproduction, files: bool = False) -> None:

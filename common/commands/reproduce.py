@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from common import program
 from common.commands.evaluate import evaluate_and_record
-from common.commands.options import add_init, add_own_settings, add_placement, open_init, open_placement
+from common.commands.options import (
+    add_init,
+    add_own_settings,
+    add_placement,
+    hosts_of,
+    is_asynchronous,
+    open_init,
+    open_placement,
+)
 from common.commands.train import report_training
 from common.console import say, show
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
@@ -62,12 +70,16 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     The sample set takes the sample variants, one after the other, real data without `--init` the
     scratch variant, real data with weights to start from the default one; `--set` changes any of it.
     """
+    if is_asynchronous(args.settings):
+        raise UserError("--set update=asynchronous: no such run can be repeated, as reproduce does; take train")
     started = time.monotonic()
-    data = open_data(args.data)  # a wrong folder is refused before TensorFlow is loaded, which takes seconds
-    placement, in_tables = open_placement(args), False
+    hosts = hosts_of(args)
+    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
-    for variant in _variants(reproduction, args, data, init):
+    variants = _variants(reproduction, args, data, init)
+    placement, in_tables = open_placement(args, hosts), False
+    for variant in variants:
         trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init, placement)
         if trained.stopped_by:
             return report_training(trained, recipe, args)

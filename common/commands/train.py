@@ -10,6 +10,7 @@ from common.commands.options import (
     add_init,
     add_own_settings,
     add_placement,
+    hosts_of,
     open_init,
     open_placement,
 )
@@ -50,17 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
 
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
-    """Train, or go on; returns the exit status."""
-    data = open_data(args.data)  # a wrong folder is refused before TensorFlow is loaded, which takes seconds
-    placement = open_placement(args)
+    """Train, or go on, or serve those that do; returns the exit status."""
+    hosts = hosts_of(args)
+    if hosts and hosts.is_server:  # it needs neither data nor weights
+        return open_placement(args, hosts).serve(args.quiet)
+    is_chief = hosts is None or hosts.is_chief
+    data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
     recipe = None if args.run_dir else reproduction.recipe_to_train(args.settings, init)
     run_dir = args.run_dir or version_dir(reproduction.name, recipe, [args.data, args.split, args.init])
-    newest = checkpoint_to_resume(run_dir, args.resume) if placement.is_chief else None
+    newest = checkpoint_to_resume(run_dir, args.resume) if is_chief else None
     if newest:
         recipe = reproduction.recipe_to_resume(args.settings, Weights(newest))
-    elif args.resume and not args.run_dir and placement.is_chief:
+    elif args.resume and not args.run_dir and is_chief:
         raise UserError(
             f"--resume: there is no run of this recipe, data and start ({run_dir}); name its folder by --run-dir, or "
             f"give the --set, --data, --split and --init that it began with"
@@ -68,16 +72,19 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     recipe = recipe or reproduction.recipe_to_train(args.settings, init)
     split = data.split_for(recipe, args.split or recipe.train_split)
 
-    if placement.is_chief:
+    if is_chief:
         check_writable(run_dir, f"--run-dir {run_dir}")
     val_split = validation_split(recipe, data)
 
+    from common.training.asynchronous import train_asynchronously
     from common.training.train import train
 
     recipe = with_data_fields(recipe, split, args.quiet)
     if not (init or args.resume or recipe.calibration_batches):
         say("no --init: training starts from random weights; variant=scratch is made for that", args.quiet)
-    trained = train(
+    placement = open_placement(args, hosts)
+    training = train_asynchronously if placement.is_asynchronous else train
+    trained = training(
         reproduction.load_network(), recipe, split, run_dir,
         init=init, resume=args.resume, keep=args.keep, quiet=args.quiet, command=args.command_line,
         val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen, placement=placement,

@@ -75,6 +75,7 @@ class Recipe:
     # Fields that are newer than the ids of records and the names of run folders: part of them unless at the default.
     LATER_FIELDS: ClassVar[tuple[str, ...]] = (
         "precision",
+        "update",
         "engine",
         "network_file",
         "input_node",
@@ -171,6 +172,8 @@ class Recipe:
     epochs: int = 0  # passes over the data; num_steps then follows from it
     batch_size: int = 10  # pictures per forward pass
     grad_update_every: int = 1  # forward passes per update, gradients averaged
+    # Of many processes: all make one update together, or each its own on parameter servers, which nothing repeats.
+    update: Literal["synchronous", "asynchronous"] = "synchronous"
     seed: int = 1234
     save_interval: int = 1000  # steps; of this and the two other intervals -1 is an epoch
     validation_interval: int = 0  # steps between measurements of loss and mIoU on `val_split`; 0 is never

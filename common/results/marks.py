@@ -10,6 +10,7 @@ MARKS = {
     "val_seen?": "the weights are from elsewhere, and it is not known whether they were trained on these pictures",
     "random_split": "evaluated on one tenth of train_aug and val, shuffled together",
     "bf16": "trained or evaluated in bfloat16",
+    "asynchronous": "trained by asynchronous updates of many processes, so that the run is not repeatable",
     "subset": "only this many pictures of the split were evaluated",
 }
 

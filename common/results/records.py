@@ -52,12 +52,14 @@ def marks(
     val_seen: bool | None,
     training_sets: Iterable[str] | None = None,
     precisions: Iterable[str] = (),
+    updates: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The reasons why a number cannot stand beside a published one; empty when there is none.
 
     `sample`: drawn pictures; `val_seen`: trained on pictures it is evaluated on, "unknown" for
     weights from elsewhere; `random_split`: train_aug and val shuffled together, one tenth of them; `bf16`: trained or
-    evaluated in it; `subset`: how many pictures of the split were evaluated.
+    evaluated in it; `asynchronous`: trained so, which no second run repeats; `subset`: how many pictures of the split
+    were evaluated.
 
     Args:
       split: what is evaluated.
@@ -66,6 +68,7 @@ def marks(
       val_seen: what the user knows of it; None is nothing.
       training_sets: of the manifest, that published weights or a run's first ones have seen; None is unknown.
       precisions: in which the network was trained and evaluated.
+      updates: the `update` of the recipes that the network was trained by.
     """
     found: dict[str, Any] = {}
     if split.is_sample:
@@ -83,6 +86,8 @@ def marks(
         found["random_split"] = True
     if "bf16" in precisions:
         found["bf16"] = True
+    if "asynchronous" in updates:
+        found["asynchronous"] = True
     official = split.card.split_sizes.get(split.name, len(split.pairs))
     if evaluated < len(split.pairs) or (not split.is_sample and evaluated < official):
         found["subset"] = evaluated
@@ -112,7 +117,8 @@ def facts(
     run_folder.check_untrained(weights.path.parent)
     untrained = read_json(weights.path.parent / run_folder.UNTRAINED)
     protocol = recipe.at_evaluation().protocol()
-    precisions = {recipe.precision, (weights.recipe() or {}).get("precision")}
+    trained_by = weights.recipe() or {}
+    precisions, updates = ({getattr(recipe, name), trained_by.get(name)} for name in ("precision", "update"))
     return {
         "schema": SCHEMA,
         "id": record_id(reproduction, recipe, split, weights, images, protocol),
@@ -120,7 +126,7 @@ def facts(
         "title": reproduction.title,
         "variant": recipe.variant,
         "changed": _changed(recipe, reproduction),
-        "marks": marks(split, images, weights.path.parent, val_seen, trained_on(weights), precisions),
+        "marks": marks(split, images, weights.path.parent, val_seen, trained_on(weights), precisions, updates),
         "data": _data(split, images),
         "checkpoint": {
             "path": shown(weights.path),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,17 @@ def refuse_unlike(
     if placement.replicas.count == 1:
         return
     splits = {"pictures": split, **({"validation pictures": val_split} if val_split else {})}
-    count = sum(len(each.pairs) for each in splits.values())
+    texts = placement.exchange(facts(network, recipe, splits, init, quiet))
+    refuse_difference(texts, [placement.name_of(index) for index in range(len(texts))])
+
+
+def facts(
+    network: Network, recipe: Recipe, splits: Mapping[str, Split], init: Weights | None, quiet: bool = False
+) -> str:
+    """All that the processes of a run must have in common, as JSON; `splits` are named as a message names them."""
+    count = sum(len(split.pairs) for split in splits.values())
     say(f"comparing {count} pictures with those of the other hosts", quiet)
-    facts = {
+    found = {
         "code": _digest(_code(network)),
         "TensorFlow": tf.__version__,
         "recipe": recipe.to_json(),
@@ -47,14 +55,19 @@ def refuse_unlike(
         **{f"contents of {what}": _contents(each) for what, each in splits.items()},
         "weights to start from": init.digest() if init else None,
     }
-    chief, *others = (json.loads(text) for text in placement.exchange(json.dumps(facts)))
-    for index, other in enumerate(others, 1):
-        unlike = [_difference(name, other.get(name), chief[name]) for name in chief if other.get(name) != chief[name]]
+    return json.dumps(found)
+
+
+def refuse_difference(texts: Sequence[str], names: Sequence[str]) -> None:
+    """Raise UserError when the `facts` of a process are others than the chief's, which come first."""
+    chief, *others = map(json.loads, texts)
+    for name, other in zip(names[1:], others, strict=True):
+        unlike = [_difference(fact, other.get(fact), chief[fact]) for fact in chief if other.get(fact) != chief[fact]]
         if unlike:
             settings = ", and give --resume the run's own --set" if other.get("recipe") != chief["recipe"] else ""
             raise UserError(
-                f"host {placement.name_of(index)} is unlike {placement.name_of(0)}: it has other {', '.join(unlike)}; "
-                f"start the same command on the same files everywhere{settings}"
+                f"host {name} is unlike {names[0]}: it has other {', '.join(unlike)}; start the same command on the "
+                f"same files everywhere{settings}"
             )
 
 

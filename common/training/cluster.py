@@ -5,7 +5,7 @@ import functools
 import itertools
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -126,15 +126,22 @@ def _reason(error: tf.errors.OpError) -> str:
 @functools.cache
 def _server(hosts: Hosts) -> tf.distribute.Server:
     """TensorFlow's server on this host's port; a process cannot end it, and has one."""
-    title = f"--hosts {hosts.own}: cannot be listened on"
+    return listen(hosts.own, {"worker": list(hosts.addresses)}, "worker", hosts.task, _config())
+
+
+def listen(
+    own: str, cluster: Mapping[str, Sequence[str]], job: str, task: int, config: tf.ConfigProto
+) -> tf.distribute.Server:
+    """Start TensorFlow's server of a task on its port. Raises UserError when that is taken."""
+    title = f"--hosts {own}: cannot be listened on"
     with socket.socket() as probe:  # gRPC would share a port that is taken
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", int(hosts.own.rpartition(":")[2])))
+            probe.bind(("", int(own.rpartition(":")[2])))
         except OSError as error:
             raise UserError(f"{title} ({error.strerror}); choose a free port") from None
     try:
-        return tf.distribute.Server({"worker": list(hosts.addresses)}, "worker", hosts.task, config=_config())
+        return tf.distribute.Server(dict(cluster), job, task, config=config)
     except tf.errors.OpError as error:
         raise UserError(f"{title} ({one_line(error)})") from None
 

@@ -50,8 +50,9 @@ class Keeper:
     def keep(self, update: Update, seconds: float) -> None:
         """Log an update that took so long; save and validate where it is due."""
         self._log.write_step(update.step, update.figures, seconds)
-        self._progress.advance("loss {loss:.3f} (pixels {pixel_loss:.3f})".format(**update.figures))
-        if self._trainer.is_due(update.step):
+        note = "loss {loss:.3f} (pixels {pixel_loss:.3f})".format(**update.figures)
+        self._progress.advance(note, update.step - update.before)
+        if self._trainer.is_due(update.step, update.before):
             pictures = self._trainer.preview(self._session, update)
             self._log.write_pictures(update.step, pictures, self._split.card.palette)
             self.checkpoint = self._trainer.save(self._session, update.step)

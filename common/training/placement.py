@@ -19,7 +19,10 @@ class OneProcess:
       devices: such as `/gpu:0`, or empty.
       replicas: this process's place among all.
       is_chief: whether it keeps the run's folder.
+      is_asynchronous: whether each process updates the weights by itself.
     """
+
+    is_asynchronous = False
 
     def __init__(self, devices: Sequence[str] = (), replicas: Replicas = ALONE, is_chief: bool = True):
         self.devices, self.replicas, self.is_chief = tuple(devices), replicas, is_chief
@@ -30,7 +33,12 @@ class OneProcess:
         return max(len(self.devices), self.replicas.count)
 
     def check(self, recipe: Recipe) -> None:
-        """Raise UserError when a batch of the recipe cannot be divided."""
+        """Raise UserError when a batch of the recipe cannot be divided, or is not to be."""
+        if recipe.update == "asynchronous":
+            raise UserError(
+                "update=asynchronous: needs a TF_CONFIG whose cluster has a ps, and neither --hosts nor --devices "
+                "beside it"
+            )
         if recipe.batch_size % self.count:
             what = "--devices" if self.devices else "--hosts"
             raise UserError(

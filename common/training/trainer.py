@@ -42,6 +42,7 @@ class Update:
       feed: its last batch.
       scores: float32 [n, h, w, classes] of the first pictures of that batch.
       stopped_by: the signal by which any process of the run was asked to stop before the update.
+      before: the step of this process's update before, which is `step` - 1 where no other one updates the weights.
     """
 
     step: int
@@ -49,6 +50,7 @@ class Update:
     feed: Feed
     scores: np.ndarray
     stopped_by: int | None = None
+    before: int = 0
 
 
 class Trainer:
@@ -63,6 +65,8 @@ class Trainer:
         self._placement, replicas = placement, placement.replicas
         self._images, self._labels = batch_placeholders(recipe)
         self._step = train_step(network, self._images, self._labels, recipe, replicas, placement.devices)
+        with tf.control_dependencies([self._step.update]):
+            self._reached = self._step.step.read_value()
         # Fed, so that every step runs the same graph: a second one costs a large network half a minute.
         self._scores = tf.placeholder(tf.float32, self._step.outputs.logits.shape)
         self._shown_scores = self._step.outputs.logits[:PREVIEWED]
@@ -81,16 +85,15 @@ class Trainer:
             collections=[],
         )
         self._saver = tf.train.Saver([*self._state, stored_recipe], max_to_keep=0)
-        self._initializers = [
-            tf.global_variables_initializer(),
-            tf.local_variables_initializer(),
-            stored_recipe.initializer,
-        ]
+        self._first_state = tf.global_variables_initializer()
+        self._initializers = [tf.local_variables_initializer(), stored_recipe.initializer]
         self._share = [v.assign(replicas.chiefs(v.read_value())) for v in self._state] if replicas.count > 1 else []
 
     def initialise(self, session: tf.Session, start: Start, split: Split, quiet: bool) -> None:
         """Fill the variables: on the chief as `start` says, on the other hosts with the chief's values."""
         session.run(self._initializers)
+        if not start.checkpoint:  # others may train on shared variables, which are never to be random again
+            session.run(self._first_state)
         if self._placement.is_chief:
             self._start(session, start, split, quiet)
         if self._share:
@@ -118,7 +121,10 @@ class Trainer:
         session.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
 
     def update(self, session: tf.Session, batches: TrainingBatches, step: int, signal: int | None = None) -> Update:
-        """Run update number `step` (from 1) on the next batches; `signal` is one that this process has received.
+        """Run an update on the next batches.
+
+        `step` is its number, from 1; it gets a higher one where other processes have updated the weights since.
+        `signal` is one that this process has received.
 
         Raises:
           UserError: the loss is not finite, or before a checkpoint a variable is not.
@@ -130,22 +136,24 @@ class Trainer:
             name = self._placement.name_of(self._placement.replicas.index)
             raise UserError(f"host {name}: {error}" if name else str(error)) from None
         with self._placement.together():
-            figures, scores, stopped_by = self._run(session, feeds, signal)
-        is_finite = math.isfinite(figures["loss"]) and (not self.is_due(step) or session.run(self._finite))
+            reached, figures, scores, stopped_by = self._run(session, feeds, signal)
+        before, step = step - 1, reached
+        is_finite = math.isfinite(figures["loss"]) and (not self.is_due(step, before) or session.run(self._finite))
         if not is_finite:
             raise UserError(
                 f"{self._run_dir}: loss or weights are not finite at step {step}; start again in a new folder with a "
                 f"learning_rate below {recipe.learning_rate}"
             )
-        return Update(step, figures, feeds[-1], scores, stopped_by)
+        return Update(step, figures, feeds[-1], scores, stopped_by, before)
 
     def _run(
         self, session: tf.Session, feeds: list[Feed], signal: int | None
-    ) -> tuple[dict[str, float | None], np.ndarray, int | None]:
-        """Run one update; returns its figures, the last batch's scores, and the signal that any process received."""
+    ) -> tuple[int, dict[str, float | None], np.ndarray, int | None]:
+        """Run one update; returns its step, its figures, the last batch's scores, and any process's signal to stop."""
         step = self._step
         stop = {step.stop: [s == signal for s in StopSignal.SIGNALS]}
         fetches = {name: getattr(step, name) for name in ("loss", "pixel_loss", "learning_rate", "confusion", "stops")}
+        fetches["step"] = self._reached
         if step.accumulate is None:
             found, scores, _ = session.run((fetches, self._shown_scores, step.update), feeds[0] | stop)
         else:
@@ -155,11 +163,12 @@ class Trainer:
         matrix.counts += found["confusion"]
         figures = {name: float(found[name]) for name in ("loss", "pixel_loss", "learning_rate")}
         stopped_by = next((s for s, count in zip(StopSignal.SIGNALS, found["stops"], strict=True) if count), None)
-        return {**figures, **matrix.means()}, scores, stopped_by
+        return int(found["step"]), {**figures, **matrix.means()}, scores, stopped_by
 
-    def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is written after update number `step`."""
-        return step % self._recipe.save_interval == 0 or step == self._recipe.num_steps
+    def is_due(self, step: int, before: int) -> bool:
+        """Whether a checkpoint is written after update number `step`, when the one after `before` was looked at."""
+        interval = self._recipe.save_interval
+        return step // interval > before // interval or step >= self._recipe.num_steps
 
     def preview(self, session: tf.Session, update: Update) -> Iterator[tuple[np.ndarray, ...]]:
         """Picture, label and prediction of the first pictures of an update's last batch, uint8."""
