@@ -37,12 +37,12 @@ from common.results import records
 from common.results.tables import write_results
 from common.training import run_folder
 from common.training.curve import plot_training_curve
+from common.training.hosts import Hosts
 from common.training.start import with_data_fields
 from common.weights.checkpoint_files import delete, newest_checkpoint
 from common.weights.weights import Weights
 
 if TYPE_CHECKING:
-    from common.training.placement import OneProcess
     from common.training.train import Trained
 
 ABOUT = "train, evaluate and draw, on the sample set or on real data"
@@ -77,13 +77,12 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     data = open_data(args.data)  # a wrong folder is refused before weights are opened, which takes seconds
     init = open_init(args)
     add_own_settings(reproduction, args, data.card, init)
-    variants = _variants(reproduction, args, data, init)
-    placement, in_tables = open_placement(args, hosts), False
-    for variant in variants:
-        trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init, placement)
+    in_tables = False
+    for variant in _variants(reproduction, args, data, init):
+        trained, recipe, summary, shown = _reproduce(reproduction, args, data, variant, init, hosts)
         if trained.stopped_by:
             return report_training(trained, recipe, args)
-        if not placement.is_chief:
+        if hosts and not hosts.is_chief:
             report_training(trained, recipe, args)
             continue
         show(summary)
@@ -119,7 +118,7 @@ def _reproduce(
     data: Data,
     variant: str,
     init: Weights | None,
-    placement: "OneProcess",
+    hosts: Hosts | None,
 ) -> tuple["Trained", Recipe, str, bool]:
     """Make one run and all that follows from it; also what a person reads at its end, and whether tables show it."""
     steps = [f"num_steps={args.steps}"] if args.steps else []  # instead of a recipe's epochs
@@ -127,7 +126,8 @@ def _reproduce(
     train_split, val_split = (data.split_for(recipe, name) for name in (recipe.train_split, recipe.val_split))
 
     run_dir = args.run_dir or _run_dir(reproduction, recipe, train_split, data, args.steps)
-    if placement.is_chief:
+    is_chief = hosts is None or hosts.is_chief
+    if is_chief:
         check_writable(run_dir, f"--run-dir {run_dir}")
 
     from common.training.train import train
@@ -136,9 +136,9 @@ def _reproduce(
     trained = train(
         reproduction.load_network(), recipe, train_split, run_dir,
         init=init, resume=True, keep=1, save_start=True, quiet=args.quiet, command=args.command_line,
-        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen, placement=placement,
+        val_split=val_split, val_limit=args.limit, val_unseen=args.val_unseen, placement=open_placement(args, hosts),
     )  # fmt: skip
-    if trained.stopped_by or not placement.is_chief:
+    if trained.stopped_by or not is_chief:
         return trained, recipe, "", False
 
     untrained = _miou_before_training(reproduction, recipe, run_dir / run_folder.START, val_split, args)

@@ -75,7 +75,9 @@ def train_asynchronously(
         refuse_nothing_to_learn(recipe, split)
     folder = run_folder.locked(run_dir) if placement.is_chief else contextlib.nullcontext()
     with folder, placement, tf.Graph().as_default() as graph:
-        own_facts = facts(network, recipe, {"pictures": split}, init, quiet)  # may take longer than others wait for the server
+        own_facts = facts(
+            network, recipe, {"pictures": split}, init, quiet
+        )  # may take longer than others wait for the server
         with placement.variables_on_servers():
             trainer = Trainer(network, recipe, run_dir, keep, placement)
         board = Board(placement.hosts)

@@ -22,6 +22,7 @@ JOB = "/job:worker/replica:0/task:"
 WAIT = 60  # seconds that the first host waits for the last one
 AGREED = 30.0  # seconds in which hosts that have met compare a few kilobytes; or one of them is none of this run
 NUMBERS = itertools.count(1)  # of the sums of this process: TensorFlow's server takes a number once
+_AGREED: set[Hosts] = set()  # those that have met in this process: between two runs one may evaluate for hours
 
 LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError,
@@ -42,7 +43,7 @@ class Cluster(OneProcess):
     def __init__(self, hosts: Hosts, wait: float = WAIT):
         place = Replicas(len(hosts.addresses), hosts.task, f"{JOB}{hosts.task}", NUMBERS)
         super().__init__(replicas=place, is_chief=hosts.task == 0)
-        self._hosts, self._wait, self._has_agreed = hosts, wait, False
+        self._hosts, self._wait = hosts, wait
 
     def check(self, recipe: Recipe) -> None:
         """Raise UserError when a batch of the recipe cannot be divided, or its loss not be summed."""
@@ -72,13 +73,13 @@ class Cluster(OneProcess):
             everybodys = self.replicas.of_all(tf.constant(numbers))
             with self.together(), self.session(graph) as session:
                 found = session.run(everybodys)
-        self._has_agreed = True
+        _AGREED.add(self._hosts)
         return found
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """The block in which TensorFlow may wait for other hosts. Raises UserError when one of them is lost."""
-        limit = float("inf") if self._has_agreed else AGREED
+        limit = float("inf") if self._hosts in _AGREED else AGREED
         late = f"the hosts did not agree within {limit:g} s; --hosts must be the same on all, and --task different"
         try:
             with self._watch.waiting(limit, late):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError, brief, quoted
