@@ -119,8 +119,8 @@ class Cluster(OneProcess):
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """The reason that TensorFlow gives; of a sum it stands in the second line, behind the name of the host."""
-    found = re.search(r"^Collective ops is aborted by: (.+)$", str(error), re.MULTILINE)
+    """The reason that TensorFlow gives; of a sum it stands behind other words, often in the second line."""
+    found = re.search(r"Collective ops is aborted by: (.+)", str(error))
     return brief(found[1]) if found else one_line(error)
 
 

@@ -19,7 +19,7 @@ EVERY = 1.0  # seconds between two looks at a host
 ANSWER = 2.0  # seconds in which it answers one
 PATIENCE = 15.0  # seconds without an answer from a host that was met: a link is cut, or its process is stopped
 REFUSALS = 2  # looks in a row that found nobody listening where somebody was: the process has ended
-GRACE = 5.0  # seconds for TensorFlow to notice a loss by itself, or for a look to find one that it has noticed
+GRACE = 4.0  # seconds for TensorFlow to notice a loss by itself, or for a look to find one that it has noticed
 AGAIN = "start all of them again with --resume"
 
 # RFC 9113, 3.4: with this a client of HTTP/2, which gRPC speaks, begins; the server answers with settings of its own.

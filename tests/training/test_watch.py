@@ -121,7 +121,12 @@ The error could be from a previous operation. Restart your program to reset.
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [(ABORTED, "recvmsg:Connection reset by peer"), ("Socket closed", "Socket closed")]
+    ("text", "reason"),
+    [
+        (ABORTED, "recvmsg:Connection reset by peer"),
+        ("Collective ops is aborted by: Socket closed\nmore", "Socket closed"),
+        ("Socket closed", "Socket closed"),
+    ],
 )
 def test_a_sum_that_fails_while_all_hosts_are_there(watched, text, reason):
     """As when a host was started again at once, or the network has reset a connection."""
