@@ -12,6 +12,7 @@ trains alone makes the run of one process.
 
 A killed worker joins again. After a killed ps or chief the run goes on from the newest checkpoint, once both are there:
 later updates are lost and not counted. An update that is under way at that moment may still be added to those weights.
+A process that stays alone, such as a worker that comes when all have left, ends with status 2 after its patience.
 """
 
 import contextlib

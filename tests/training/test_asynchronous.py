@@ -107,6 +107,8 @@ def test_random_kills(sample_set, tmp_path):
             job.start(*victim, *(["--resume"] if victim[0] == "chief" else []))
             job.wait_for_step(lost + 20)
             time.sleep(chance.uniform(0, 5))
+        for index in (0, 1):  # one that comes when all have left would wait for them, and end with status 2
+            job.wait_for(lambda i=index: "joined" in job.output("worker", i).rpartition("comparing")[2], "it joins")
         job.terminate("chief")
         assert set(job.statuses().values()) == {128 + signal.SIGTERM}, job.outputs()
     check_log(job)
