@@ -46,8 +46,13 @@ class Cluster(OneProcess):
         self._hosts, self._wait = hosts, wait
 
     def check(self, recipe: Recipe) -> None:
-        """Raise UserError when a batch of the recipe cannot be divided, or its loss not be summed."""
+        """Raise UserError for a batch that cannot be divided, a loss that cannot be summed, or another precision."""
         super().check(recipe)
+        if recipe.precision != "fp32":
+            raise UserError(
+                f"precision={recipe.precision}: TensorFlow's servers fuse convolutions into an op that lacks it; take "
+                f"--devices, or precision=fp32"
+            )
         if recipe.top_k_percent_pixels < 1:
             raise UserError(
                 f"top_k_percent_pixels={recipe.top_k_percent_pixels}: a host cannot tell the hardest pixels of a batch "
