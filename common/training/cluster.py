@@ -20,7 +20,7 @@ from common.training.watch import AGAIN, Watch
 
 JOB = "/job:worker/replica:0/task:"
 WAIT = 60  # seconds that the first host waits for the last one
-AGREED = 30.0  # seconds in which hosts that have met compare a few kilobytes; or one of them is none of this run
+AGREED = 15.0  # seconds in which hosts that have met compare a few kilobytes; or one of them is none of this run
 NUMBERS = itertools.count(1)  # of the sums of this process: TensorFlow's server takes a number once
 _AGREED: set[Hosts] = set()  # those that have met in this process: between two runs one may evaluate for hours
 

@@ -238,7 +238,7 @@ def test_hosts_that_do_not_agree_who_is_first(sample_set, tmp_path):
     finally:
         for process in processes:
             process.kill()
-    wanted = "the hosts did not agree within 30 s; --hosts must be the same on all, and --task different"
+    wanted = "the hosts did not agree within 15 s; --hosts must be the same on all, and --task different"
     assert said == [f"error: {wanted}"] * 2
 
 
