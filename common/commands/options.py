@@ -15,11 +15,11 @@ from common.errors import UserError, brief
 from common.export.choice import AUTO, ENGINES, Choice
 from common.recipe.recipe import Recipe, field_types
 from common.reproduction import Reproduction
-from common.training.hosts import SLURM, TF_CONFIG, Hosts, read_hosts
+from common.training.hosts import NEEDS_HOSTS, SLURM, TF_CONFIG, Hosts, read_hosts
 from common.weights.weights import Weights
 
 if TYPE_CHECKING:
-    from common.training.placement import OneProcess
+    from common.training.placement import Placement
 
 
 def add_data(parser: argparse.ArgumentParser, split: str) -> None:
@@ -89,7 +89,7 @@ def hosts_of(args: argparse.Namespace) -> Hosts | None:
     """The hosts that the arguments or TF_CONFIG name, if any. Raises UserError for those that cannot be."""
     if args.devices is not None:
         if args.task is not None:
-            raise UserError("--task: needs --hosts, the addresses of all processes")
+            raise UserError(NEEDS_HOSTS)
         return None
     if args.hosts or os.environ.get(TF_CONFIG):
         # TensorFlow looks at it when it loads. What it says of lost connections would hide our one sentence on them.
@@ -97,7 +97,7 @@ def hosts_of(args: argparse.Namespace) -> Hosts | None:
     return read_hosts(args.hosts, args.task, is_asynchronous(args.settings))
 
 
-def open_placement(args: argparse.Namespace, hosts: Hosts | None) -> "OneProcess":
+def open_placement(args: argparse.Namespace, hosts: Hosts | None) -> "Placement":
     """Where training runs: on `hosts_of(args)`, or on the devices that `--devices` names; this loads TensorFlow."""
     if hosts and hosts.servers:
         from common.training.servers import PATIENCE, ParameterServers
@@ -107,9 +107,9 @@ def open_placement(args: argparse.Namespace, hosts: Hosts | None) -> "OneProcess
         from common.training.cluster import WAIT, Cluster
 
         return Cluster(hosts, args.hosts_wait or WAIT)
-    from common.training.placement import OneProcess, devices_of
+    from common.training.placement import Placement, devices_of
 
-    return OneProcess(devices_of(args.devices))
+    return Placement(devices_of(args.devices))
 
 
 def is_asynchronous(settings: Sequence[str]) -> bool:

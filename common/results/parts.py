@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = "part-*.json"
-AGAIN = "evaluate this part again, or move the file away"
+AGAIN = "move the file away, and evaluate this part again"
 
 
 @dataclass(frozen=True, order=True)

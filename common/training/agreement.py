@@ -15,14 +15,14 @@ from common.nets.network import Network
 from common.paths import ROOT
 from common.recipe.recipe import Recipe, format_value
 from common.tf1 import tf
-from common.training.placement import OneProcess
+from common.training.placement import Placement
 from common.weights.weights import Weights
 
 READERS = 8  # threads; hashing lets them run side by side
 
 
 def refuse_unlike(
-    placement: OneProcess,
+    placement: Placement,
     network: Network,
     recipe: Recipe,
     split: Split,
@@ -62,7 +62,8 @@ def refuse_difference(texts: Sequence[str], names: Sequence[str]) -> None:
     """Raise UserError when the `facts` of a process are others than the chief's, which come first."""
     chief, *others = map(json.loads, texts)
     for name, other in zip(names[1:], others, strict=True):
-        unlike = [_difference(fact, other.get(fact), chief[fact]) for fact in chief if other.get(fact) != chief[fact]]
+        pairs = {fact: (other.get(fact), chief.get(fact)) for fact in chief | other}
+        unlike = [_difference(fact, one, chiefs) for fact, (one, chiefs) in pairs.items() if one != chiefs]
         if unlike:
             settings = ", and give --resume the run's own --set" if other.get("recipe") != chief["recipe"] else ""
             raise UserError(

@@ -15,7 +15,7 @@ from common.nets.replicas import Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import session_config, tf
 from common.training.hosts import Hosts
-from common.training.placement import OneProcess
+from common.training.placement import Placement
 from common.training.watch import AGAIN, Watch
 
 JOB = "/job:worker/replica:0/task:"
@@ -30,7 +30,7 @@ LOST = (
 )  # fmt: skip
 
 
-class Cluster(OneProcess):
+class Cluster(Placement):
     """One of the processes of a run on several hosts. A `with` block joins the others.
 
     Each host trains on its part of every batch. The first one is the chief, which alone keeps the run's folder.

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import UserError, brief, quoted
 
@@ -12,6 +13,7 @@ TF_CONFIG = "TF_CONFIG"
 JOBS = ("chief", "worker")  # of TF_CONFIG; a chief comes first
 SERVER = "ps"  # the job of TensorFlow's parameter servers
 LARGEST_PORT = 65535
+NEEDS_HOSTS = "--task: needs --hosts, the addresses of all processes"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def read_hosts(hosts: str | None, task: int | None, asynchronous: bool = False) 
             raise UserError(f"--task: {given}; give 0 to {len(addresses) - 1}, this process's place in --hosts")
         return found
     if task is not None:
-        raise UserError("--task: needs --hosts, the addresses of all processes")
+        raise UserError(NEEDS_HOSTS)
     config = os.environ.get(TF_CONFIG)
     return _checked(_of_tf_config(config, asynchronous), TF_CONFIG) if config else None
 
@@ -84,7 +86,7 @@ def _of_tf_config(text: str, asynchronous: bool) -> Hosts:
     needed = 'it needs {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
     try:
         config = json.loads(text)
-        cluster, kind, index = dict(config["cluster"]), str(config["task"]["type"]), int(config["task"]["index"])
+        cluster, kind, index = dict(config["cluster"]), str(config["task"]["type"]), _index(config["task"]["index"])
         known = (*JOBS, SERVER) if asynchronous else JOBS
         jobs = {job: tuple(map(str, cluster.get(job, ()))) for job in known}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -102,6 +104,13 @@ def _of_tf_config(text: str, asynchronous: bool) -> Hosts:
         raise UserError(f"{TF_CONFIG}: has no chief and no worker, which train; {needed}")
     before = len(jobs["chief"]) if kind == "worker" else 0
     return Hosts((*jobs["chief"], *jobs["worker"]), before + index, jobs.get(SERVER, ()), kind == SERVER)
+
+
+def _index(value: Any) -> int:
+    """A place as TF_CONFIG has it, a whole number or its digits. Raises ValueError for what only looks like one."""
+    if type(value) is int or (isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value)):
+        return int(value)
+    raise ValueError(f"index {value} is no whole number")
 
 
 MOST_TASKS = 1024  # of Slurm on one node

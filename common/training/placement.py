@@ -1,6 +1,7 @@
 """Where a training step runs: in one process, on one device or on several; or on several hosts."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Self
 
@@ -9,10 +10,10 @@ from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 
-KINDS = ("gpu", "cpu")  # of devices
+LAST_CPU = 63  # TensorFlow makes all that lie before it
 
 
-class OneProcess:
+class Placement:
     """One process; with several devices each of them gets a part of every batch.
 
     Attributes:
@@ -40,9 +41,10 @@ class OneProcess:
                 "beside it"
             )
         if recipe.batch_size % self.count:
-            what = "--devices" if self.devices else "--hosts"
+            what = "devices" if self.devices else "hosts"
             raise UserError(
-                f"batch_size={recipe.batch_size}: cannot be divided among {self.count} of {what}; it is the whole batch"
+                f"batch_size={recipe.batch_size}: the whole batch cannot be divided among {self.count} {what}; set a "
+                f"multiple of {self.count}"
             )
 
     def session(self, graph: tf.Graph, precision: str) -> tf.Session:
@@ -68,7 +70,7 @@ class OneProcess:
         pass
 
 
-HERE = OneProcess()
+HERE = Placement()
 
 
 def devices_of(text: str | None) -> tuple[str, ...]:
@@ -76,15 +78,23 @@ def devices_of(text: str | None) -> tuple[str, ...]:
 
     Raises UserError for one that is none, is named twice, or that this machine lacks.
     """
-    names = [name.strip().lower() for name in text.split(",")] if text is not None else []
-    for name in names:
-        kind, _, number = name.partition(":")
-        if kind not in KINDS or not number.isdecimal():
-            raise UserError(f"--devices: {quoted(name)} is no device, such as gpu:0 or cpu:1")
-        if names.count(name) > 1:
-            raise UserError(f"--devices: {name} is there twice")
-    cards = len(tf.config.list_physical_devices("GPU")) if any(name.startswith("gpu") for name in names) else 0
-    for name in names:
-        if name.startswith("gpu") and int(name[4:]) >= cards:
-            raise UserError(f"--devices: TensorFlow sees no {name} here, but {cards} in all; GPU=1 installs its build")
-    return tuple(f"/{name}" for name in names)
+    devices = [_device(name.strip().lower()) for name in text.split(",")] if text is not None else []
+    if len(devices) == 1:
+        raise UserError("--devices: names one device; name two or more, or choose a card by CUDA_VISIBLE_DEVICES")
+    for kind, number in devices:
+        if devices.count((kind, number)) > 1:
+            raise UserError(f"--devices: {kind}:{number} is there twice")
+    cards = len(tf.config.list_physical_devices("GPU")) if any(kind == "gpu" for kind, _ in devices) else 0
+    for kind, number in devices:
+        if kind == "gpu" and number >= cards:
+            raise UserError(
+                f"--devices: TensorFlow sees no gpu:{number} here, but {cards} in all; GPU=1 installs its build"
+            )
+    return tuple(f"/{kind}:{number}" for kind, number in devices)
+
+
+def _device(name: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(gpu|cpu):([0-9]{1,3})", name)
+    if not found or (found[1] == "cpu" and int(found[2]) > LAST_CPU):
+        raise UserError(f"--devices: {quoted(name)} is no device, such as gpu:0 or cpu:1 (up to cpu:{LAST_CPU})")
+    return found[1], int(found[2])

@@ -14,7 +14,7 @@ from common.recipe.recipe import Recipe
 from common.tf1 import session_config, tf
 from common.training.cluster import LOST, listen
 from common.training.hosts import SERVER, TF_CONFIG, Hosts
-from common.training.placement import OneProcess
+from common.training.placement import Placement
 from common.training.watch import EVERY, OtherProgramError, look_at
 
 PATIENCE = 120  # seconds in which a lost process may be started again
@@ -138,7 +138,7 @@ class Board:
         return session.run(self._facts).decode()
 
 
-class ParameterServers(OneProcess):
+class ParameterServers(Placement):
     """One of the processes of asynchronous training; a `with` block starts its server.
 
     Args:

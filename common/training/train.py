@@ -16,7 +16,7 @@ from common.training.agreement import refuse_unlike
 from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
 from common.training.keeper import Keeper, NoKeeper
-from common.training.placement import HERE, OneProcess
+from common.training.placement import HERE, Placement
 from common.training.start import Start, find_start, refuse_nothing_to_learn, write_summary
 from common.training.trainer import Trainer
 from common.training.validation import Validation
@@ -50,7 +50,7 @@ def train(
     val_unseen: bool = False,
     quiet: bool = False,
     command: str = "",
-    placement: OneProcess = HERE,
+    placement: Placement = HERE,
 ) -> Trained:
     """Train `network` by `recipe` on `split`, into `run_dir`.
 

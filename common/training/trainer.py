@@ -19,7 +19,7 @@ from common.tf1 import tf
 from common.training import run_folder
 from common.training.batches import TrainingBatches
 from common.training.calibration import calibrate
-from common.training.placement import HERE, OneProcess
+from common.training.placement import HERE, Placement
 from common.training.start import Start
 from common.training.step import batch_placeholders, random_start, train_step
 from common.weights import checkpoints
@@ -60,7 +60,7 @@ class Trainer:
     whole graph again.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int, placement: OneProcess = HERE):
+    def __init__(self, network: Network, recipe: Recipe, run_dir: Path, keep: int, placement: Placement = HERE):
         self._network, self._recipe, self._run_dir, self._keep = network, recipe, run_dir, keep
         self._placement, replicas = placement, placement.replicas
         self._images, self._labels = batch_placeholders(recipe)

@@ -15,7 +15,7 @@ from common.nets.network import Network
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training import run_folder
-from common.training.placement import HERE, OneProcess
+from common.training.placement import HERE, Placement
 
 if TYPE_CHECKING:
     from common.training.log import RunLog
@@ -47,7 +47,7 @@ class Validation:
         run_dir: Path,
         limit: int | None,
         quiet: bool,
-        placement: OneProcess = HERE,
+        placement: Placement = HERE,
     ):
         self._network, self._recipe, self._split = network, recipe, split
         self._placement, self._quiet = placement, quiet or not placement.is_chief

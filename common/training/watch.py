@@ -34,7 +34,7 @@ class OtherProgramError(Exception):
 def look_at(address: str) -> None:
     """Ask whether TensorFlow's server is there. Raises OSError when nobody answers, and OtherProgramError."""
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
+    with socket.create_connection((host, int(port)), timeout=ANSWER) as connection:
         if connection.getsockname() == connection.getpeername():  # Linux joins a socket to itself where nobody listens
             raise ConnectionRefusedError("nobody listens")
         connection.sendall(HELLO)

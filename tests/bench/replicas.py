@@ -14,7 +14,7 @@ from common.tf1 import session, tf
 from common.training.batches import aligned
 from common.training.cluster import Cluster
 from common.training.hosts import Hosts
-from common.training.placement import OneProcess
+from common.training.placement import Placement
 from common.training.step import batch_placeholders, train_step
 from tests.bench.networks import NETWORKS
 
@@ -26,7 +26,7 @@ FED = 100
 def update(network: str, crops: int, size: int, devices: int = 1) -> Callable[[], None]:
     """An update on `crops` crops, divided among this many devices of this process."""
     names = [f"/cpu:{i}" for i in range(devices)] if devices > 1 else []
-    return _update(network, crops, size, OneProcess(names))
+    return _update(network, crops, size, Placement(names))
 
 
 def update_on_hosts(network: str, crops: int, size: int, addresses: list[str], task: int = 0) -> Callable[[], None]:
@@ -48,7 +48,7 @@ def update_on_hosts(network: str, crops: int, size: int, addresses: list[str], t
     return work
 
 
-def _update(network: str, crops: int, size: int, placement: OneProcess) -> Callable[[], None]:
+def _update(network: str, crops: int, size: int, placement: Placement) -> Callable[[], None]:
     chosen, rng = NETWORKS[network], np.random.RandomState(placement.replicas.index)
     recipe = chosen.recipe(batch_size=crops, crop_size=(size, size))
     images = aligned(rng.randn(crops, size, size, 3).astype(np.float32))
