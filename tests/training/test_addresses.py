@@ -126,7 +126,7 @@ def test_slurm(monkeypatch):
         (("--devices", "cpu:1"), "--devices: names one device"),
         (("--devices", "cpu:0,cpu:00"), "--devices: cpu:0 is there twice"),
         (("--devices", "cpu:0,cpu:99999999999"), "--devices: 'cpu:99999999999' is no device"),
-        (("--devices", "gpu:99"), "--devices: TensorFlow sees no gpu:99 here"),
+        (("--devices", "gpu:98,gpu:99"), "--devices: TensorFlow sees no gpu:98 here"),
         (("--devices", "cpu:0,cpu:1,cpu:2"), "batch_size=4: the whole batch cannot be divided among 3 devices"),
         (("--hosts", "a:1,b:1,c:1", "--task", 0), "batch_size=4: the whole batch cannot be divided among 3 hosts"),
         (
