@@ -201,7 +201,9 @@ def refusal(capsys, data, run_dir, *settings, flags=(), update="asynchronous"):
     return error.removeprefix("error: ").split(", ")[0].split("; ")[0].strip()
 
 
-@pytest.mark.parametrize("flags", [(), ("--devices", "cpu:0"), ("--hosts", "127.0.0.1:1,127.0.0.1:2", "--task", "0")])
+@pytest.mark.parametrize(
+    "flags", [(), ("--devices", "cpu:0,cpu:1"), ("--hosts", "127.0.0.1:1,127.0.0.1:2", "--task", "0")]
+)
 @pytest.mark.parametrize("cluster", [None, {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"]}, PS])
 def test_it_needs_parameter_servers(sample_set, tmp_path, monkeypatch, capsys, flags, cluster):
     if cluster is PS and not flags:

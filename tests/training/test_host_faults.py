@@ -93,9 +93,11 @@ def test_a_lost_host_ends_all_and_the_run_goes_on(sample_set, tmp_path, whole):
                 said = sentences(processes, status=128 + number)
                 step = checkpoint_files.step_of(checkpoint_files.newest_checkpoint(run_dir))
                 assert all(f"stopped by signal {number} after step {step} of 40" in line for line in said)
-            assert_nothing_half_written(run_dir)
+            if (number, *victims) != (signal.SIGKILL, 0):  # a chief that is killed while it saves sweeps nothing
+                assert_nothing_half_written(run_dir)
     ended = hosts.train_on(tmp_path / "out", 2, *options, addresses=addresses)
     assert [(e.status, e.err) for e in ended] == [(0, "")] * 2
+    assert_nothing_half_written(run_dir)
     assert_same(run_dir, whole(2))
 
 
