@@ -36,7 +36,7 @@ from common.training.cluster import LOST
 from common.training.curve import plot_training_curve
 from common.training.keeper import Keeper
 from common.training.servers import CLOSED, SIGNALLED, Board, ParameterServers, over
-from common.training.start import Start, find_start, refuse_nothing_to_learn, write_summary
+from common.training.start import Start, begin_folder, find_start, refuse_nothing_to_learn
 from common.training.train import Trained
 from common.training.trainer import Trainer
 from common.training.validation import Validation
@@ -76,9 +76,8 @@ def train_asynchronously(
         refuse_nothing_to_learn(recipe, split)
     folder = run_folder.locked(run_dir) if placement.is_chief else contextlib.nullcontext()
     with folder, placement, tf.Graph().as_default() as graph:
-        own_facts = facts(
-            network, recipe, {"pictures": split}, init, quiet
-        )  # may take longer than others wait for the server
+        # The server listens meanwhile: this may take longer than others wait for it.
+        own_facts = facts(network, recipe, {"pictures": split}, init, quiet)
         with placement.variables_on_servers():
             trainer = Trainer(network, recipe, run_dir, keep, placement)
         board = Board(placement.hosts)
@@ -179,7 +178,8 @@ class _Chief(_Worker):
     def _train_from(self, session: tf.Session, start: Start) -> Start:
         """Let the workers join, and train; returns where a later call would start."""
         self.trainer.initialise(session, start, self.split, self.quiet)
-        self._begin_folder(start)
+        count = len(self.placement.hosts.addresses)
+        begin_folder(self.run_dir, self.recipe, self.split, start, count, self.command, None, self.val_unseen)
         self.board.publish(session, self.facts)
         validation = Validation(self.network, self.recipe, None, self.run_dir, None, self.quiet)
         keeping = (session, self.trainer, validation, self.run_dir, self.recipe, self.split, start, self.quiet)
@@ -194,12 +194,6 @@ class _Chief(_Worker):
                 keeper.keep(update, time.monotonic() - started)
             keeper.end(done)
         return Start(keeper.checkpoint, done, self.init)
-
-    def _begin_folder(self, start: Start) -> None:
-        run_folder.write_recipe(self.run_dir, self.recipe)
-        if not start.checkpoint:
-            write_summary(self.run_dir, self.split, self.init, self.command, None, self.val_unseen)
-        run_folder.note_replicas(self.run_dir, start.step, len(self.placement.hosts.addresses))
 
 
 def _step(session: tf.Session) -> int:

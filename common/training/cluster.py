@@ -42,7 +42,7 @@ class Cluster(Placement):
 
     def __init__(self, hosts: Hosts, wait: float = WAIT):
         place = Replicas(len(hosts.addresses), hosts.task, f"{JOB}{hosts.task}", NUMBERS)
-        super().__init__(replicas=place, is_chief=hosts.task == 0)
+        super().__init__(replicas=place, is_chief=hosts.is_chief)
         self._hosts, self._wait = hosts, wait
 
     def check(self, recipe: Recipe) -> None:
@@ -152,8 +152,14 @@ def listen(
         raise UserError(f"{title} ({one_line(error)})") from None
 
 
-def _config(precision: str = "fp32") -> tf.ConfigProto:
+def server_config(precision: str = "fp32") -> tf.ConfigProto:
+    """The configuration of a server, and of a session on one: `session_config` with the server's own threads."""
     config = session_config(precision)
-    config.use_per_session_threads = False  # a server has threads of its own
+    config.use_per_session_threads = False
+    return config
+
+
+def _config(precision: str = "fp32") -> tf.ConfigProto:
+    config = server_config(precision)
     config.experimental.collective_group_leader = f"{JOB}0"
     return config

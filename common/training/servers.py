@@ -11,8 +11,8 @@ from common.console import StopSignal, say
 from common.errors import UserError, one_line
 from common.program import report_failures
 from common.recipe.recipe import Recipe
-from common.tf1 import session_config, tf
-from common.training.cluster import LOST, listen
+from common.tf1 import tf
+from common.training.cluster import LOST, listen, server_config
 from common.training.hosts import SERVER, TF_CONFIG, Hosts
 from common.training.placement import Placement
 from common.training.watch import EVERY, OtherProgramError, look_at
@@ -149,7 +149,7 @@ class ParameterServers(Placement):
     is_asynchronous = True
 
     def __init__(self, hosts: Hosts, patience: float = PATIENCE):
-        super().__init__(is_chief=hosts.task == 0 and not hosts.is_server)
+        super().__init__(is_chief=hosts.is_chief)
         self.hosts = hosts
         self._patience, self._failing = patience, None
         self._job = SERVER if hosts.is_server else "worker"
@@ -185,8 +185,7 @@ class ParameterServers(Placement):
 
     def session(self, graph: tf.Graph, precision: str = "fp32") -> tf.Session:
         """A session on this process and the servers; a server's is on itself alone."""
-        config = session_config(precision)
-        config.use_per_session_threads = False  # a server has threads of its own
+        config = server_config(precision)
         config.device_filters.append(f"/job:{self._job}/task:{self.hosts.task}")
         if not self.hosts.is_server:
             config.device_filters.append(f"/job:{SERVER}")
@@ -242,9 +241,7 @@ class ParameterServers(Placement):
 
     def __enter__(self) -> Self:
         cluster = {"worker": list(self.hosts.addresses), SERVER: list(self.hosts.servers)}
-        config = session_config()
-        config.use_per_session_threads = False
-        self._server = listen(self.hosts.own, cluster, self._job, self.hosts.task, config)
+        self._server = listen(self.hosts.own, cluster, self._job, self.hosts.task, server_config())
         self._lookout.start()
         return self
 

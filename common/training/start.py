@@ -115,6 +115,17 @@ def _summary(split: Split, init: Weights | None, command: str) -> dict:
     }
 
 
+def begin_folder(
+    run_dir: Path, recipe: Recipe, split: Split, start: Start, replicas: int, command: str,
+    val_limit: int | None, val_unseen: bool,
+) -> None:  # fmt: skip
+    """Write what a run's folder holds from its first step on: recipe, summary, and how many replicas train."""
+    run_folder.write_recipe(run_dir, recipe)
+    if not start.checkpoint:
+        write_summary(run_dir, split, start.init, command, val_limit, val_unseen)
+    run_folder.note_replicas(run_dir, start.step, replicas)
+
+
 def write_summary(
     run_dir: Path, split: Split, init: Weights | None, command: str, val_limit: int | None, val_unseen: bool = False
 ) -> None:

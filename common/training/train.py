@@ -17,7 +17,7 @@ from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
 from common.training.keeper import Keeper, NoKeeper
 from common.training.placement import HERE, Placement
-from common.training.start import Start, find_start, refuse_nothing_to_learn, write_summary
+from common.training.start import Start, begin_folder, find_start, refuse_nothing_to_learn
 from common.training.trainer import Trainer
 from common.training.validation import Validation
 from common.weights.weights import Weights
@@ -99,12 +99,9 @@ def train(
         with placement.session(graph, recipe.precision) as sess, validation:
             trainer.initialise(sess, start, split, quiet)
             if is_chief:
-                run_folder.write_recipe(run_dir, recipe)
-                if not start.checkpoint:
-                    write_summary(run_dir, split, init, command, val_limit, val_unseen)
-                    if save_start:
-                        trainer.save_start(sess)
-                run_folder.note_replicas(run_dir, done, placement.count)
+                begin_folder(run_dir, recipe, split, start, placement.count, command, val_limit, val_unseen)
+                if save_start and not start.checkpoint:
+                    trainer.save_start(sess)
             keeping = sess, trainer, validation
             stopped_by = None if is_shared else stop.received
             with (

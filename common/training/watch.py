@@ -34,7 +34,11 @@ class OtherProgramError(Exception):
 def look_at(address: str) -> None:
     """Ask whether TensorFlow's server is there. Raises OSError when nobody answers, and OtherProgramError."""
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=ANSWER) as connection:
+    try:
+        opened = socket.create_connection((host, int(port)), timeout=ANSWER)
+    except UnicodeError as error:  # a name that no host can have
+        raise OSError(str(error)) from None
+    with opened as connection:
         if connection.getsockname() == connection.getpeername():  # Linux joins a socket to itself where nobody listens
             raise ConnectionRefusedError("nobody listens")
         connection.sendall(HELLO)
@@ -57,7 +61,6 @@ class Watch:
 
     def __init__(self, hosts: Hosts):
         self.lost: str | None = None
-        self._own, self._chief = hosts.own, hosts.addresses[0]
         self._waited = {a: "nobody answers" for a in hosts.addresses if a != hosts.own}  # for whom, and why
         self._stopped = threading.Event()
         self._inside: float | None = None  # since when the main thread is in TensorFlow's hands
@@ -118,9 +121,9 @@ class Watch:
                 look_at(address)
             except OtherProgramError:
                 self._lose(f"--hosts {address}: another program answers there, not a training of this suite")
-            except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
+            except OSError as error:
                 refusals = refusals + 1 if isinstance(error, ConnectionError) else 0
-                reason = getattr(error, "strerror", None) or str(error)
+                reason = error.strerror or str(error)
                 if address in self._waited:
                     self._waited[address] = reason
                 elif refusals >= REFUSALS or time.monotonic() - seen > PATIENCE:

@@ -79,7 +79,7 @@ def test_a_host_that_says_nothing_for_long_is_lost(watched):
 
 
 def test_hosts_that_do_not_come(looks):
-    looks.update({"b:1": [REFUSED], "c:1": [UnicodeError("no name of a host")]})
+    looks.update({"b:1": [REFUSED], "c:1": [OSError("no name of a host")]})
     seen = watch.Watch(THREE)
     with pytest.raises(UserError, match=r"--hosts b:1 and 1 more: did not come within 0.1 s \(Connection refused\)"):
         seen.meet(0.1)
@@ -88,6 +88,11 @@ def test_hosts_that_do_not_come(looks):
     with pytest.raises(UserError, match=r"--hosts c:1: did not come within 0.1 s \(no name of a host\)"):
         seen.meet(0.1)
     seen.stop()
+
+
+def test_a_name_that_no_host_can_have():
+    with pytest.raises(OSError, match="label empty or too long"):
+        watch.look_at("a..b:2222")
 
 
 def test_another_program_at_an_address(looks):
