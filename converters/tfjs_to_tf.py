@@ -56,7 +56,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
     """The recipe that belongs to the weights: they bring their network, preprocessing and output stride."""
-    from reproductions.v3plus.recipe import VARIANTS, fields_from_weights
+    from reproductions.v3plus.from_weights import fields_from_weights
+    from reproductions.v3plus.variants import VARIANTS
 
     settled = fields_from_weights({name: value.shape for name, value in arrays.items()})
     half = settled.get("depth_multiplier") == 0.5

@@ -1,7 +1,8 @@
 """DeepLab v3+: its recipes, its network, and the weights it knows, as the shared programs ask for them."""
 
 from common.reproduction import Reproduction
-from reproductions.v3plus.recipe import MODELS, VARIANTS, fields_from_weights
+from reproductions.v3plus.from_weights import fields_from_weights
+from reproductions.v3plus.variants import MODELS, VARIANTS
 
 REPRODUCTION = Reproduction(
     name="v3plus",

@@ -5,7 +5,8 @@ from common.nets.backbones.registry import BACKBONES
 from common.nets.heads import build_cell
 from common.nets.network import Outputs
 from common.tf1 import slim, tf
-from reproductions.v3plus.recipe import NAMES, V3PlusRecipe
+from reproductions.v3plus.names import NAMES
+from reproductions.v3plus.recipe import V3PlusRecipe
 
 
 def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = False) -> Outputs:
@@ -40,7 +41,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
             with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.decoder_batch_norm):
                 net = heads.decoder(
                     net,
-                    low_level,
+                    low_level[4],
                     projection_scope=names.projection,
                     scopes=names.decoder if recipe.decoder_separable else names.plain_decoder,
                     separable=recipe.decoder_separable,

@@ -89,7 +89,7 @@ def _published(path: str) -> None:
 
 def _recipe(path: str) -> None:
     from common.files import read_json
-    from reproductions.v3plus.recipe import VARIANTS
+    from reproductions.v3plus.variants import VARIANTS
 
     data = read_json(Path(path))
     type(VARIANTS["pascal"]).from_json(data if isinstance(data, dict) else {"variant": data}, path)
@@ -240,7 +240,7 @@ def _write_results(folder: Path) -> None:
     from common.nets.network import build
     from common.tf1 import tf
     from common.weights import checkpoints
-    from reproductions.v3plus.recipe import VARIANTS
+    from reproductions.v3plus.variants import VARIANTS
     from tests.helpers.tiny import SMALL, TINY
     from tests.reproductions.test_v3plus_simplified import ARCH, CONF, HPS
 

@@ -5,7 +5,7 @@ import numpy as np
 from common.nets.network import build
 from common.tf1 import session, tf
 from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import PASCAL
+from reproductions.v3plus.variants import PASCAL
 from tests.helpers import golden_cases
 
 

@@ -39,11 +39,11 @@ from common.tf1 import tf
 DEPTHS = (8, 16)
 
 
-def toy(images: tf.Tensor, output_stride: int) -> tuple[tf.Tensor, tf.Tensor]:
+def toy(images: tf.Tensor, output_stride: int) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
     """Features [n, ceil(h / output_stride), ceil(w / output_stride), 16], and those of stride 4, of 8 channels."""
     low = tf.nn.relu(layers.conv2d(images, DEPTHS[0], 5, stride=4, bias=True, scope="toy/conv1"))
     net = layers.conv2d(low, DEPTHS[1], 3, stride=output_stride // 4, bias=True, scope="toy/conv2")
-    return tf.nn.relu(net), low
+    return tf.nn.relu(net), {4: low}
 ''',
     "common/nets/backbones/registry.py": each(
         put(
@@ -54,22 +54,21 @@ def toy(images: tf.Tensor, output_stride: int) -> tuple[tf.Tensor, tf.Tensor]:
         put('    "toy": Backbone(_toy, 1e-3, 0.997),\n', before='    "mobilenet_v2": Backbone('),
         lambda text: text.replace("mobilenet_v2, resnet_v1, xception", "mobilenet_v2, resnet_v1, toy, xception", 1),
     ),
-    "reproductions/v3plus/recipe.py": each(
-        put('    "toy",\n', before='    "xception_41",\n'),
-        put(
-            '    if "toy/conv1/weights" in shapes:\n        return {"backbone": "toy"}\n',
-            before='    if any(name.startswith("MobilenetV2/")',
-        ),
-        put(
-            '        PASCAL.derive(variant="toy", backbone="toy", atrous_rates=(), decoder=False),\n',
-            before='        PASCAL.derive(variant="scratch"',
-        ),
+    "reproductions/v3plus/recipe.py": put('    "toy",\n', before='    "xception_41",\n'),
+    "reproductions/v3plus/from_weights.py": put(
+        '    if "toy/conv1/weights" in shapes:\n        return {"backbone": "toy"}\n',
+        before='    if any(name.startswith("MobilenetV2/")',
+    ),
+    "reproductions/v3plus/variants.py": put(
+        '        PASCAL.derive(variant="toy", backbone="toy", atrous_rates=(), decoder=False),\n',
+        before='        PASCAL.derive(variant="scratch"',
     ),
     "tests/nets/test_toy.py": """import pytest
 
 from common.nets.backbones.registry import BACKBONES
 from common.tf1 import tf
-from reproductions.v3plus.recipe import VARIANTS, fields_from_weights
+from reproductions.v3plus.from_weights import fields_from_weights
+from reproductions.v3plus.variants import VARIANTS
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -77,7 +76,7 @@ def test_shapes(stride):
     with tf.Graph().as_default():
         features, low = BACKBONES["toy"].build(tf.zeros([1, 65, 97, 3]), VARIANTS["toy"].derive(output_stride=stride))
         assert features.shape == [1, -(-65 // stride), -(-97 // stride), 16]
-        assert low.shape == [1, 17, 25, 8]
+        assert low[4].shape == [1, 17, 25, 8]
 
 
 def test_its_weights_are_known():

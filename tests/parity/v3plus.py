@@ -15,8 +15,9 @@ from common.recipe.recipe import Recipe, format_value
 from common.tf1 import tf
 from common.weights.weights import Weights
 from reproductions.v3plus import REPRODUCTION
+from reproductions.v3plus.from_weights import fields_from_weights
 from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import PASCAL, fields_from_weights
+from reproductions.v3plus.variants import PASCAL
 from tests.helpers import golden_cases
 from tests.helpers.golden_cases import fill, parsed
 from tests.parity.measurement import Measurement, by_largest, by_name, by_pixel

@@ -12,7 +12,7 @@ from common.nets.pictures import preprocess
 from common.recipe.recipe import Recipe
 from common.tf1 import session, tf
 from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import PASCAL, SEED
+from reproductions.v3plus.variants import PASCAL, SEED
 from tests.helpers import golden_cases
 from tests.helpers.golden_cases import fill, parsed
 from tests.parity.measurement import Measurement, arithmetic, by_each, by_name, each_relative, without_onednn

@@ -22,17 +22,11 @@ from common.training.step import train_step
 from common.weights import weights as checkpoints
 from reproductions.v3plus import REPRODUCTION
 from reproductions.v3plus import recipe as recipe_module
+from reproductions.v3plus.from_weights import fields_from_weights
 from reproductions.v3plus.model import network
-from reproductions.v3plus.recipe import (
-    DPC,
-    IMAGENET_MEAN,
-    PASCAL,
-    SEED,
-    UNIT_RANGE,
-    VARIANTS,
-    ZOO_MODELS,
-    fields_from_weights,
-)
+from reproductions.v3plus.recipe import IMAGENET_MEAN, UNIT_RANGE
+from reproductions.v3plus.variants import PASCAL, SEED, VARIANTS
+from reproductions.v3plus.zoo import DPC, ZOO_MODELS
 from tests.helpers import small_v3plus
 from tests.helpers.tiny import SMALL, run
 

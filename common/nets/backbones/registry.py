@@ -1,6 +1,6 @@
 """The backbones of DeepLab v3+ by the names that research/deeplab gives them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -19,7 +19,7 @@ class Options(Protocol):
     residual_gamma: float
 
 
-Features = tuple[tf.Tensor, tf.Tensor]
+Features = tuple[tf.Tensor, Mapping[int, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Backbone:
     """How to build it, and what its batch norm has.
 
     Attributes:
-      build: (preprocessed images [n, h, w, 3], recipe) -> features at `recipe.output_stride` and the
-        low-level features of stride 4 that a decoder takes.
+      build: (preprocessed images [n, h, w, 3], recipe) -> features at `recipe.output_stride`, and by their stride the
+        low-level features that a decoder takes.
       epsilon, batch_norm_decay: of its batch norm.
     """
 
@@ -39,7 +39,7 @@ class Backbone:
 
 def _xception(name: str, images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = xception.xception(images, xception.BLOCKS[name], name, recipe.output_stride, recipe.multi_grid)
-    return net, end_points[xception.LOW_LEVEL[name]]
+    return net, {4: end_points[xception.LOW_LEVEL[name]]}
 
 
 def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: Options) -> Features:
@@ -51,12 +51,12 @@ def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: Options) -> Featu
         strided="last",
         beta=beta,
     )
-    return net, end_points["block1/unit_2/conv3"]  # before the sum
+    return net, {4: end_points["block1/unit_2/conv3"]}  # before the sum
 
 
 def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = mobilenet_v2.mobilenet_v2(images, recipe.output_stride, recipe.depth_multiplier)
-    return net, end_points[mobilenet_v2.LOW_LEVEL]
+    return net, {4: end_points[mobilenet_v2.LOW_LEVEL]}
 
 
 BACKBONES = {
