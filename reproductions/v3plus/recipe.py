@@ -38,6 +38,29 @@ def preprocessing(backbone: str) -> dict[str, Any]:
     return IMAGENET_MEAN if backbone in ("resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
 
 
+# Fields that came after the first records, all of them the weights' own.
+HEAD_OPTIONS = (
+    "image_pooling_crop_size",
+    "image_pooling_stride",
+    "aspp_concat_projection",
+    "aspp_squeeze_and_excitation",
+    "image_se_uses_qsigmoid",
+    "decoder_output_stride",
+    "decoder_filters",
+    "decoder_projection_filters",
+    "decoder_kernels",
+    "decoder_sum_merge",
+    "decoder_output_is_logits",
+    "logits_kernel_size",
+    "image_pyramid",
+    "merge_method",
+    "bounded_activation",
+    "nas_stem_filters",
+    "nas_classification_head",
+    "nas_remove_os32_stride",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class V3PlusRecipe(EncoderRecipe):
     """A DeepLab v3+ run; the defaults are the seed's for PASCAL VOC, with the defects mended.
@@ -60,7 +83,10 @@ class V3PlusRecipe(EncoderRecipe):
         "decoder_separable",
         "decoder_batch_norm",
         "dense_prediction_cell",
+        *HEAD_OPTIONS,
     )
+
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, *HEAD_OPTIONS, "drop_path_keep_prob")
 
     # The last layers of slim's MobileNetV2 for ImageNet; DeepLab's head begins before them.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
@@ -77,6 +103,27 @@ class V3PlusRecipe(EncoderRecipe):
     decoder_batch_norm: bool = True
     # A cell in ASPP's place (arXiv 1809.04184): the path of its JSON, or the JSON itself, which the recipe keeps.
     dense_prediction_cell: str = ""
+
+    # Further options of research/deeplab (common.py there), for the zoo's newer models and the paper's tables 1 and 2.
+    image_pooling_crop_size: tuple[int, ...] = ()  # pixels (height, width) of the pooling window; () is the picture
+    image_pooling_stride: tuple[int, int] = (1, 1)  # of that window, in cells
+    aspp_concat_projection: bool = True
+    aspp_squeeze_and_excitation: bool = False
+    image_se_uses_qsigmoid: bool = False
+    decoder_output_stride: tuple[int, ...] = (4,)  # of the decoder's stages, coarse to fine
+    decoder_filters: int = 0  # 0: as many as aspp_depth
+    decoder_projection_filters: int = 48  # of the low-level features
+    decoder_kernels: tuple[int, ...] = (3, 3)  # of the decoder's convolutions
+    decoder_sum_merge: bool = False
+    decoder_output_is_logits: bool = False
+    logits_kernel_size: int = 1
+    image_pyramid: tuple[float, ...] = ()  # factors of the inputs that the network merges; () is one input
+    merge_method: Literal["max", "avg"] = "max"
+    bounded_activation: bool = False  # ReLU6 in Xception, for 8 bit networks
+    nas_stem_filters: int = 20
+    nas_classification_head: bool = False
+    nas_remove_os32_stride: bool = False
+    drop_path_keep_prob: float = 1.0
 
     channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
     pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]

@@ -23,7 +23,11 @@ from tests.helpers.golden_cases import fill, parsed
 from tests.parity.measurement import Measurement, by_largest, by_name, by_pixel
 
 # What no weight file tells, and the case's configuration does.
-TOLD = ("output_stride", "eval_output_stride", "atrous_rates", "scale_atrous_rates", "multi_grid", "eval_size")
+TOLD = (
+    "output_stride", "eval_output_stride", "atrous_rates", "scale_atrous_rates", "multi_grid", "eval_size",
+    "decoder_output_stride", "image_pooling_crop_size", "image_pooling_stride", "image_se_uses_qsigmoid",
+    "image_pyramid", "merge_method", "nas_remove_os32_stride",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,16 +20,32 @@ PHOTOGRAPHS = SHARED / "data" / "VOC2012-subset" / "JPEGImages"
 REAL = golden_cases.load("mnv2_real").get("", {})
 
 
+# The official flags that a weight file does not tell, and the recipe's names of them.
+FLAGS = {
+    "image_pooling_crop_size": "image_pooling_crop_size",
+    "image_pooling_stride": "image_pooling_stride",
+    "image_se_uses_qsigmoid": "image_se_uses_qsigmoid",
+    "image_pyramid": "image_pyramid",
+    "merge_method": "merge_method",
+    "logits_kernel_size": "logits_kernel_size",
+    "nas_remove_os32_stride": "nas_remove_os32_stride",
+}
+
+
 def _fields(config: dict, _: dict) -> dict[str, Any]:
+    decoder = config["dec"] or ()
+    told = {ours: config[flag] or () for flag, ours in FLAGS.items() if flag in config}
     return {
         "output_stride": config["os"],
         "eval_output_stride": config["os"],
         "atrous_rates": tuple(config["rates"] or ()),
         "multi_grid": tuple(config["mg"] or ()),
+        "decoder_output_stride": tuple([decoder] if isinstance(decoder, int) else decoder) or (4,),
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()},
     }
 
 
-ZOO = Cases(golden_cases.load("zoo"), _fields)
+ZOO = Cases(golden_cases.load("zoo") | golden_cases.load("zoo_more"), _fields)
 CASES = ZOO.cases
 
 
