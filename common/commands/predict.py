@@ -9,6 +9,7 @@ from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.sets.voc import voc_palette
+from common.errors import UserError
 from common.export.choice import PREPARED
 from common.files import check_writable
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
@@ -45,6 +46,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     pictures = find_pictures(args.pictures)
     choice = choose(reproduction, args, PREPARED)
     card = with_names(card_by_name(dataset_of(choice.weights, choice.recipe)), choice.recipe.num_classes)
+    if args.save_logits and choice.recipe.eval_tile:
+        raise UserError("--save-logits: are scores of whole pictures, and eval_tile cuts them; leave one of both out")
     refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
     check_writable(args.out, f"--out {args.out}")
 

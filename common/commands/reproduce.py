@@ -210,7 +210,7 @@ def draw_sheet(
         for index, (image_path, _) in enumerate(split.pairs[:SHEET_PICTURES]):
             image, mask = split.read(index)
             label = segmenter.label(image)
-            write_prediction(run_dir / "predictions", image_path.stem, image, label, split.card)
+            write_prediction(run_dir / "predictions", image_path, image, label, split.card)
             maps = colour_labels(mask, palette), colour_labels(label, palette)
             rows.append([image, *maps, overlay(image, label, palette)])
             present |= set(label.ravel().tolist()) | set(mask.ravel().tolist())

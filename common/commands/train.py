@@ -97,7 +97,7 @@ def validation_split(recipe: Recipe, data: Data) -> Split | None:
     if not recipe.validation_interval:
         return None
     try:
-        return data.split(recipe.val_split, recipe.dataset)
+        return data.split_for(recipe, recipe.val_split)
     except UserError as error:
         raise UserError(f"{error}; --set validation_interval=0 trains without validation") from None
 

@@ -15,10 +15,17 @@ Palette = Sequence[tuple[int, int, int]]
 
 def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, opacity: float = 0.6) -> np.ndarray:
     """Blend the classes' colours into a picture: uint8 RGB [h, w, 3]. Class 0 is not drawn when its colour is black."""
-    colours = colour_labels(label, palette).astype(np.float32)
-    blended = image * (1 - opacity) + colours * opacity
-    plain = (label == 0) & (tuple(palette[0]) == (0, 0, 0))
-    return np.where(plain[..., None], image, np.rint(blended)).astype(np.uint8)
+    drawn = np.empty((*label.shape, 3), np.uint8)
+    for top in range(0, len(label), ROWS):
+        rows = slice(top, top + ROWS)  # a large picture in float32 would fill the memory
+        pixels, ids = image[rows, :], label[rows]
+        blended = pixels * (1 - opacity) + colour_labels(ids, palette).astype(np.float32) * opacity
+        plain = (ids == 0) & (tuple(palette[0]) == (0, 0, 0))
+        drawn[rows] = np.where(plain[..., None], pixels, np.rint(blended))
+    return drawn
+
+
+ROWS = 512  # that are blended at once
 
 
 def picture_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, palette: Palette) -> np.ndarray:

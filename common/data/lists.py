@@ -44,7 +44,7 @@ class Data(NamedTuple):
     def split_for(self, recipe: Recipe, name: str) -> Split:
         """The split `name` of a data set with the recipe's classes. Raises as `check_classes`, then as `split`."""
         check_classes(recipe, self.card or card_by_name(recipe.dataset))  # before a list that may be long
-        return self.split(name, recipe.dataset)
+        return replace(self.split(name, recipe.dataset), channels=recipe.channels)
 
 
 def open_data(argument: str) -> Data:

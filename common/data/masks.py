@@ -16,7 +16,7 @@ from common.data.card import DatasetCard
 from common.data.levels import find_levels, needs_levels
 from common.errors import UserError, brief
 
-# Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb. `_check_size`
+# Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb. `check_size`
 # refuses those that are. Blender, Photoshop and scanners write megabytes of text and of colour profiles into a PNG.
 Image.MAX_IMAGE_PIXELS = None
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
@@ -58,7 +58,7 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
             size = image.size
-            _check_size(path, image)
+            check_size(path, size)
             if image.format == "TIFF":
                 _leave_the_turn_alone(image)
             yield image
@@ -75,23 +75,34 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
 
 def too_large(size: tuple[int, int]) -> str:
     """The sentence about a picture of this width and height that does not fit in the memory."""
-    return f"{size[0]}x{size[1]} pixels need more memory than there is; make the picture smaller or cut it in tiles"
+    return (
+        f"{size[0]}x{size[1]} pixels need more memory than there is; make the picture smaller, or cut it into tiles by "
+        f"--set eval_tile=513 eval_size=native"
+    )
 
 
-def _check_size(path: Path | Encoded, image: Image.Image) -> None:
-    """Raise UserError for a head that claims far more pixels than the file can hold; decoding would fill the memory."""
-    width, height = image.size
+def check_size(path: Path | Encoded, size: tuple[int, int]) -> None:
+    """Raise UserError for a head that claims far more pixels than the file can hold; decoding would fill the memory.
+
+    `size` is width and height. The message does not name the file.
+    """
+    width, height = size
     there = len(path.data) if isinstance(path, Encoded) else path.stat().st_size
     if width * height > max(PIXELS_PER_BYTE * there, PIXELS_OF_ANY_FILE):
         raise UserError(f"cannot be a picture of {width}x{height} in {there:,} bytes; replace it or leave it out")
 
 
-def read_image(path: Path | Encoded) -> np.ndarray:
+def read_image(path: Path | Encoded, channels: Sequence[int] = ()) -> np.ndarray:
     """Read any picture as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
     Grey becomes three equal channels, 16 bit is scaled to 8, and transparency is dropped (the colour under it stays).
     `common.data.levels` says how signed, 32 bit and float numbers become 8 bit. Raises UserError.
+
+    Three `channels`, counted from 1, are red, green and blue in their place. TIFF files may have any number of them;
+    `common.data.tiff` reads these, and says how their numbers become 8 bit.
     """
+    if channels:
+        return _read_channels(path, channels)
     with opened(path) as image:
         image.load()
         if needs_levels(image):
@@ -100,6 +111,23 @@ def read_image(path: Path | Encoded) -> np.ndarray:
             pixels = image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
         turn = _TURNS.get(orientation(image))
         return np.asarray((pixels.transpose(turn) if turn is not None else pixels).convert("RGB"))
+
+
+def _read_channels(path: Path | Encoded, channels: Sequence[int]) -> np.ndarray:
+    from common.data.tiff import TiffPicture, is_tiff  # few pictures need it
+
+    if isinstance(path, Path) and is_tiff(path):
+        with TiffPicture(path, channels) as picture:
+            return np.asarray(picture)
+    with opened(path) as image:
+        image.load()
+        turn = _TURNS.get(orientation(image))
+        pixels = np.asarray(image.transpose(turn) if turn is not None else image)
+        count = pixels.shape[2] if pixels.ndim == 3 else 1
+        if pixels.dtype != np.uint8 or image.mode == "P" or max(channels) > count:
+            raise UserError(f"has {count} channels, and channels={','.join(map(str, channels))} asks for others; "
+                            f"a TIFF may have more than four, and 16 bit")  # fmt: skip
+        return pixels.reshape(*pixels.shape[:2], count)[..., [c - 1 for c in channels]]
 
 
 def picture_size(path: Path | Encoded) -> tuple[int, int]:
@@ -290,10 +318,10 @@ def _code(colour: Sequence[int]) -> int:
 
 
 def read_pair(
-    image_path: Path | Encoded, mask_path: Path | Encoded, card: DatasetCard
+    image_path: Path | Encoded, mask_path: Path | Encoded, card: DatasetCard, channels: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Picture [h, w, 3] and mask [h, w], both uint8. Raises UserError when their sizes differ."""
-    image, mask = read_image(image_path), read_mask(mask_path, card)
+    image, mask = read_image(image_path, channels), read_mask(mask_path, card)
     if image.shape[:2] != mask.shape:
         is_turned = mask.shape == image.shape[1::-1] and picture_turn(image_path) in ON_THEIR_SIDE
         by_exif = " after its EXIF tag has turned it" if is_turned else ""

@@ -20,6 +20,7 @@ class Split:
       name: the split's name, or its list file's stem.
       pairs: (picture, mask), existing files, in the list's order; of TFRecords only the files' names.
       is_sample: whether the pictures are of the drawn sample set.
+      channels: of the picture files that are read, counted from 1; () is as `masks.read_image` chooses.
       root: the folder that the pictures of a person's own set share; folders below may repeat a stem.
     """
 
@@ -28,6 +29,7 @@ class Split:
     pairs: tuple[tuple[PurePath, PurePath], ...]
     is_sample: bool
     root: Path | None = field(default=None, kw_only=True)
+    channels: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def title(self) -> str:
@@ -43,7 +45,7 @@ class Split:
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
-        return masks.read_pair(*self.pairs[index], self.card)
+        return masks.read_pair(*self.pairs[index], self.card, self.channels)
 
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""

@@ -285,7 +285,7 @@ class SettledByFirstPicture(BaseSegmenter):
         return self._choice.recipe
 
     def _for(self, picture: Picture) -> tuple[BaseSegmenter, np.ndarray]:
-        pixels = pixels_of(picture)
+        pixels = pixels_of(picture, self.recipe.channels)
         if self._is_closed:
             raise UserError("this segmenter is closed; open another one, or use it inside its `with` block")
         if self._opened is None:

@@ -88,13 +88,10 @@ class EngineSegmenter(BaseSegmenter):
         remark(f"a picture of {size} pixels is too large for {self._program.title}; TensorFlow takes it, band by band")
         return self._other
 
-    def label(self, picture: Picture) -> np.ndarray:
-        """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
-        picture = pixels_of(picture)
+    def whole_label(self, picture: np.ndarray) -> np.ndarray:
+        """See `BaseSegmenter`."""
         if other := self._substitute(picture):
-            return other.label(picture)
-        if self.recipe.crf:
-            return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
+            return other.whole_label(picture)
         return self._label_and_logits(picture)[0]
 
     def _label_and_logits(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -106,14 +103,14 @@ class EngineSegmenter(BaseSegmenter):
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
-        picture = pixels_of(picture)
+        picture = pixels_of(picture, self.recipe.channels)
         if other := self._substitute(picture):
             return other.logits(picture)
         return self._finite(self._run(SCORES, picture))
 
     def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits`."""
-        picture = pixels_of(picture)
+        picture = pixels_of(picture, self.recipe.channels)
         if other := self._substitute(picture):
             return other.label_and_logits(picture)
         label, scores = self._label_and_logits(picture)
@@ -124,10 +121,10 @@ class EngineSegmenter(BaseSegmenter):
         raise UserError(f"the loss is TensorFlow's alone, and {self._program.title} runs this network; --engine "
                         f"tensorflow measures it")  # fmt: skip
 
-    def without_crf(self, picture: np.ndarray) -> np.ndarray:
-        """The class probabilities before a CRF, float32 [h, w, classes]."""
+    def whole_probabilities(self, picture: np.ndarray) -> np.ndarray:
+        """See `BaseSegmenter`."""
         if other := self._substitute(picture):
-            return other.without_crf(picture)
+            return other.whole_probabilities(picture)
         return self._finite(self._run(PROBABILITIES, picture))
 
     def _finite(self, values: np.ndarray) -> np.ndarray:

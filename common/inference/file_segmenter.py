@@ -54,6 +54,7 @@ class FileSegmenter(BaseSegmenter):
             "--scales": self._around.eval_scales != (1.0,),
             "--flip": self._around.eval_flip,
             "--crf": self.recipe.crf,
+            "eval_tile": self.recipe.eval_tile > 0,
         }
         return " and ".join(flag for flag, is_given in flags.items() if is_given)
 
@@ -134,11 +135,10 @@ class FileSegmenter(BaseSegmenter):
     def _resize(self):  # noqa: ANN202
         return functools.partial(resize_bilinear, align_corners=self.recipe.align_corners)
 
-    def label(self, picture: Picture) -> np.ndarray:
+    def whole_label(self, picture: np.ndarray) -> np.ndarray:
         """The class ids of a picture, uint8 [h, w]: the file's own where it gives them for a single pass."""
-        picture = pixels_of(picture)
-        if self.recipe.crf or not self._around.is_single_pass:
-            return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
+        if not self._around.is_single_pass:
+            return self.whole_probabilities(picture).argmax(axis=-1).astype(np.uint8)
         if LABELS not in self._roles.outputs:
             (values,) = self._maps(picture, self._roles.outputs.get(SCORES) or self._probability_port("labels"))
             return values.argmax(axis=-1).astype(np.uint8)
@@ -154,7 +154,7 @@ class FileSegmenter(BaseSegmenter):
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores at scale 1, float32 [h / os, w / os, classes]."""
-        picture = pixels_of(picture)
+        picture = pixels_of(picture, self.recipe.channels)
         port = self._port(SCORES, "--save-logits")
         return self._run(place(picture, self._around, self._roles), port, picture)
 
@@ -162,7 +162,7 @@ class FileSegmenter(BaseSegmenter):
         """The label map and `logits`."""
         return self.label(picture), self.logits(picture)
 
-    def without_crf(self, picture: np.ndarray) -> np.ndarray:
+    def whole_probabilities(self, picture: np.ndarray) -> np.ndarray:
         """The mean probabilities of all passes, or the softmax of their highest scores: float32 [h, w, classes]."""
         if not self._around.is_single_pass and self._around.scale_fusion == "max_logits":
             scores = self._maps(picture, self._port(SCORES, "scale_fusion=max_logits"))

@@ -15,10 +15,11 @@ from common.data.drawing import overlay
 from common.data.figures import add_png_note, drawn_by_us, png_note
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
 from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png, too_large
+from common.data.tiff import opened_picture, place_of, write_labels
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
-OVERLAY = "_overlay.png"  # this and the following end the names of results
+OVERLAY, LABELS_TIFF = "_overlay.png", "_labels.tif"  # these and the following end the names of results
 LOGITS, PROBABILITIES = ".npy", "_probabilities.npy"
 LONGEST_FILE_NAME = 255  # bytes, on the usual file systems
 
@@ -88,9 +89,10 @@ def predict(
         for path in pictures:
             try:
                 _refuse_long_name(path, endings)
-                image = read_image(path)
-                label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
-                write_prediction(out, path.stem, image, label, card)
+                recipe = segmenter.recipe
+                with opened_picture(path, recipe.channels, by_strips=recipe.eval_tile > 0) as image:
+                    label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
+                    write_prediction(out, path, image, label, card)
             except WeightsError as error:
                 raise UserError(f"{path}: {error}") from None
             except UserError as error:
@@ -153,14 +155,15 @@ def refuse_collisions(pictures: Sequence[Path], out: Path, arrays: Sequence[str]
     inputs = {p.resolve() for p in pictures}
     written: dict[Path, Path] = {}
     for path in pictures:
-        for ending in (".png", OVERLAY, *arrays):
+        labels = (LABELS_TIFF,) if place_of(path) else ()
+        for ending in (".png", OVERLAY, *labels, *arrays):
             name = f"{path.stem}{ending}"
             target = (out / name).resolve()
             if target in inputs:
                 raise UserError(
                     f"--out {out}: {name} is one of the pictures and would be overwritten; choose another folder"
                 )
-            drawn = out / f"{path.stem}.png" if ending in arrays else target
+            drawn = out / f"{path.stem}.png" if ending in (*labels, *arrays) else target
             if target.exists() and not drawn_by_us(drawn):
                 raise UserError(
                     f"--out {out}: {name} is there, and no prediction of this suite; choose another folder, or move it"
@@ -170,8 +173,15 @@ def refuse_collisions(pictures: Sequence[Path], out: Path, arrays: Sequence[str]
                 raise UserError(f"{other} and {path}: would both write {name}; predict them apart")
 
 
-def write_prediction(out: Path, stem: str, image: np.ndarray, label: np.ndarray, card: DatasetCard) -> None:
-    """Write the palette PNG of class ids and the overlay of a picture, uint8 [h, w, 3], and its label, uint8 [h, w]."""
+def write_prediction(out: Path, path: Path, image: np.ndarray, label: np.ndarray, card: DatasetCard) -> None:
+    """Write the palette PNG of class ids and the overlay of a picture, uint8 [h, w, 3], and its label, uint8 [h, w].
+
+    The labels of a TIFF that lies somewhere on the earth become a TIFF too, which lies there.
+    """
+    stem = path.stem
+    if place := place_of(path):
+        with atomic(out / f"{stem}{LABELS_TIFF}") as temporary:
+            write_labels(temporary, label, card.palette, place)
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
         add_png_note(temporary)

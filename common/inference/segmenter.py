@@ -148,7 +148,7 @@ class Segmenter(BaseSegmenter):
 
     def logits(self, picture: Picture) -> np.ndarray:
         """The network's scores for the picture at scale 1: float32 [h / os, w / os, classes]."""
-        return self._pass(pixels_of(picture))[0]
+        return self._pass(pixels_of(picture, self.recipe.channels))[0]
 
     def label_and_loss(self, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """The label map (without CRF) at scale 1, and the recipe's mean loss against `mask`, uint8 [h, w]."""
@@ -159,21 +159,18 @@ class Segmenter(BaseSegmenter):
 
     def label_and_logits(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The label map (without CRF) and `logits` from one pass at scale 1."""
-        picture = pixels_of(picture)
+        picture = pixels_of(picture, self.recipe.channels)
         logits = self._pass(picture)
         fusion = self._fusion(self.recipe.at_one_scale())
         return self._label(fusion, fusion.feeds([logits], picture.shape[:2]), picture), logits[0]
 
-    def label(self, picture: Picture) -> np.ndarray:
-        """The class ids of a picture, uint8 [h, w], by the recipe's scales, mirroring and CRF."""
-        picture = pixels_of(picture)
-        if self.recipe.crf:
-            return self.probabilities(picture).argmax(axis=-1).astype(np.uint8)
+    def whole_label(self, picture: np.ndarray) -> np.ndarray:
+        """See `BaseSegmenter`."""
         fusion = self._fusion(self.recipe)
         return self._label(fusion, fusion.feeds(self._passes(picture), picture.shape[:2]), picture)
 
-    def without_crf(self, picture: np.ndarray) -> np.ndarray:
-        """The class probabilities before a CRF, float32 [h, w, classes]."""
+    def whole_probabilities(self, picture: np.ndarray) -> np.ndarray:
+        """See `BaseSegmenter`."""
         fused = self.fused(picture)
         if self.recipe.scale_fusion != "max_logits":
             return fused

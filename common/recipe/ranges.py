@@ -49,7 +49,8 @@ RANGES = {
     "calibration_batches": (0, 10_000),
     **dict.fromkeys(("min_scale", "max_scale"), (0.01, 32)),
     "scale_step": (0, 32),
-    **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
+    **dict.fromkeys(("eval_tile", "eval_overlap"), (0, 100_000)),
+    **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier", "channels"), (1, 1000)),
     **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
 }

@@ -63,6 +63,8 @@ class Recipe:
         "eval_scales",
         "eval_flip",
         "scale_fusion",
+        "eval_tile",
+        "eval_overlap",
         "crf",
         "crf_iterations",
         "crf_gaussian_sxy",
@@ -82,6 +84,9 @@ class Recipe:
         "labels_node",
         "probabilities_node",
         "scores_node",
+        "eval_tile",
+        "eval_overlap",
+        "channels",
     )
 
     # Regular expressions of entries of weight files that are never loaded, such as another task's classifier.
@@ -96,6 +101,8 @@ class Recipe:
     pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pixel_scale: float = 1.0
     align_corners: bool = False  # of the network's bilinear resizes and of the scores' to the picture's size
+
+    channels: tuple[int, ...] = ()  # of picture files with more than three: red, green and blue, counted from 1
 
     # Data: a dataset card by name, and the split to train on.
     dataset: str = "voc2012"
@@ -186,6 +193,9 @@ class Recipe:
     eval_scales: tuple[float, ...] = (1.0,)
     eval_flip: bool = False
     scale_fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+    # Tiles of so many pixels a side, segmented like pictures; their probabilities are averaged. 0: whole pictures.
+    eval_tile: int = 0
+    eval_overlap: int = 128  # pixels that neighbouring tiles share, at least
 
     # What runs the network at evaluation, and what a network's file (common/engines) fixes itself, in words. The nodes
     # name the file's input and outputs where they have other names than common/engines/interface.py knows.
@@ -242,6 +252,12 @@ class Recipe:
             raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
         if not self.eval_scales or not all(0.01 <= s <= 16 for s in self.eval_scales):
             raise UserError(f"eval_scales={brief(format_value(self.eval_scales))}: needs factors from 0.01 to 16")
+        if len(self.channels) not in (0, 3):
+            raise UserError(f"channels={format_value(self.channels)}: needs three, such as 4,3,2, or none")
+        if self.eval_tile and 2 * self.eval_overlap > self.eval_tile:
+            raise UserError(f"eval_overlap={self.eval_overlap}: must be at most half of eval_tile={self.eval_tile}")
+        if self.eval_tile and self.eval_resize_range:
+            raise UserError(f"eval_tile={self.eval_tile}: is for pictures that are not resized; add eval_size=native")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
         self._check_memory()
@@ -356,6 +372,8 @@ class Recipe:
             "eval_size": self.eval_size,
             "scales": list(self.eval_scales),
             "flip": self.eval_flip,
+            **({"channels": list(self.channels)} if self.channels else {}),
+            **({"eval_tile": self.eval_tile, "eval_overlap": self.eval_overlap} if self.eval_tile else {}),
             "scale_fusion": None if self.is_single_pass else self.scale_fusion,
             "crf": self.crf_parameters(),
             **({"precision": self.precision} if self.precision != "fp32" else {}),

@@ -83,7 +83,10 @@ def _is_run_of(record: Mapping[str, Any], row: PublishedRow) -> bool:
 
 
 # Fields that the protocol states.
-OF_PROTOCOL = ("eval_output_stride", "eval_scales", "eval_flip", "scale_fusion", "msc_scales", "crf", "eval_size")
+OF_PROTOCOL = (
+    "eval_output_stride", "eval_scales", "eval_flip", "scale_fusion", "eval_tile", "eval_overlap", "msc_scales", "crf",
+    "eval_size",
+)  # fmt: skip
 # Fields of an evaluation that no protocol states.
 UNSTATED = ("eval_padding", "picture_interpolation", "resize_rule", "resize_factor")
 

@@ -20,6 +20,8 @@ class Protocol:
       scales: factors at which each picture is evaluated.
       mirror: whether each picture is also evaluated mirrored.
       fusion: how the results at several scales are combined.
+      tile: side of the overlapping tiles that pictures are cut into; 0 for whole pictures.
+      overlap: pixels that tiles share.
       msc: scales whose scores the network itself fuses by the maximum; () for one.
       crf: whether the dense CRF refines the result.
       void: whether void pixels are left out, or count as class 0.
@@ -36,6 +38,8 @@ class Protocol:
     scales: tuple[float, ...] | None = (1.0,)
     mirror: bool | None = False
     fusion: Literal["mean_probability", "max_logits"] = "mean_probability"
+    tile: int = 0
+    overlap: int = 0
     msc: tuple[float, ...] = ()
     crf: bool = False
     void: Literal["ignored", "background"] = "ignored"
@@ -54,6 +58,8 @@ class Protocol:
             scales=tuple(protocol["scales"]),
             mirror=protocol["flip"],
             fusion=protocol.get("scale_fusion") or "mean_probability",
+            tile=protocol.get("eval_tile", 0),
+            overlap=protocol.get("eval_overlap", 0),
             msc=tuple(protocol.get("msc_scales", ())),
             crf=protocol.get("crf") is not None,
             void="background" if protocol.get("void") else "ignored",
@@ -75,6 +81,8 @@ class Protocol:
             "eval_scales": self.scales,
             "eval_flip": self.mirror,
             "scale_fusion": self.fusion,
+            "eval_tile": self.tile,
+            **({"eval_overlap": self.overlap} if self.tile else {}),
             "msc_scales": self.msc or (1.0,),
             "crf": self.crf,
             "precision": self.precision,
@@ -95,6 +103,8 @@ class Protocol:
             parts.append(f"crops of {self.crop}")
         elif self.size:
             parts.append("native" if self.size == "native" else f"padded to {self.size}")
+        if self.tile:
+            parts.append(f"tiles of {self.tile} that share {self.overlap}")
         parts.append(self._scales_text())
         if self.msc:
             parts.append(f"MSC {_numbers(self.msc)}")

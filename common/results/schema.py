@@ -96,6 +96,9 @@ _PROTOCOL = Of(
         "scales": SCALES,
         "flip": FLAG,
         "scale_fusion": FUSION,
+        "channels": Each(WHOLE, list),
+        "eval_tile": WHOLE,
+        "eval_overlap": WHOLE,
         "crf": OrNone(Each(NUMBER)),
         "output_stride": OrNone(WHOLE),
         "msc_scales": SCALES,
@@ -113,6 +116,9 @@ _PROTOCOL = Of(
         "precision",
         "engine",
         "network_file",
+        "channels",
+        "eval_tile",
+        "eval_overlap",
     ),  # fmt: skip
 )
 # Fields that earlier records don't have.

@@ -50,7 +50,8 @@ class RecordSplit(Split):
         name = _names(values, self.card, path, offset)[0]
         if name != self.pairs[index][0]:
             raise UserError(f"{where} holds {name} instead: index and shards are from different builds; {MEND}")
-        return read_pair(Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where)), self.card)
+        image, mask = Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where))
+        return read_pair(image, mask, self.card, self.channels)
 
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""

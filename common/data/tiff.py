@@ -1,0 +1,191 @@
+"""TIFF pictures of any number of channels, read strip by strip, and label maps that keep their place on the earth."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from common.data.masks import check_size, colour_labels, read_image
+from common.errors import UserError, brief, one_line
+
+Palette = Sequence[tuple[int, int, int]]
+SUFFIXES = (".tif", ".tiff")
+LARGE = 2**25  # pixels; smaller pictures are read at once
+# Where a picture lies: GeoTIFF's tags, as OGC 19-008r4 numbers them. A nodata value is not among them: it is a class.
+PLACE = (33550, 33922, 34264, 34735, 34736, 34737)
+READABLE = ("NONE", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS")  # compressions that need no further package
+DARK, BRIGHT = 2, 98  # percentiles of numbers of more than 8 bits that become black and white
+SAMPLED = 2**22  # numbers of a channel that these are measured on, at most
+
+
+class TiffPicture:
+    """Three channels of a TIFF as uint8 [h, w, 3], read when rows and columns are asked for: `picture[rows, columns]`.
+
+    Numbers of more than 8 bits are stretched between the 2nd and the 98th percentile of the chosen channels.
+
+    Attributes:
+      shape: [h, w, 3].
+      dtype: uint8.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, path: Path, channels: Sequence[int] = ()):
+        """Open a file; `channels` counts from 1, and () is the first three, or the only one.
+
+        Raises UserError for a file that is no TIFF of such channels.
+        """
+        self._path = path
+        import tifffile  # few pictures need it
+
+        try:
+            self._file = tifffile.TiffFile(path)
+            self._page = self._file.pages[0]
+            self._height, self._width = self._page.imagelength, self._page.imagewidth
+            count, self._type = self._page.samplesperpixel, np.dtype(self._page.dtype)
+            check_size(path, (self._width, self._height))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except Exception as error:  # of a damaged file, tifffile raises whatever it meets
+            raise self._unreadable(error) from None
+        channels = tuple(channels) or ((1, 2, 3) if count >= 3 else (1, 1, 1))
+        if max(channels) > count:
+            raise UserError(f"{path}: has {count} channels, and channels={','.join(map(str, channels))} asks for more")
+        self._channels, self.shape = [c - 1 for c in channels], (self._height, self._width, 3)
+        self._band: tuple[slice, np.ndarray] | None = None
+        self._black, self._white = (0, 255) if self._type == np.uint8 else self._levels()
+
+    def _unreadable(self, error: Exception) -> UserError:
+        mend = "pip install imagecodecs" if "imagecodecs" in str(error) else "replace it or leave it out"
+        return UserError(f"{self._path}: cannot be read as a TIFF ({brief(one_line(error))}); {mend}")
+
+    @property
+    def has_plain_colours(self) -> bool:
+        """Whether its strips are read here with the bytes that Pillow reads: 8 bit RGB, upright, of one page."""
+        page = self._page
+        return (
+            self._type == np.uint8 and page.samplesperpixel == 3 and page.photometric.name == "RGB"
+            and page.compression.name in READABLE and "Orientation" not in page.tags and len(self._file.pages) == 1
+        )  # fmt: skip
+
+    def __getitem__(self, where: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = where if isinstance(where, tuple) else (where, slice(None))
+        if self._band is None or self._band[0] != rows:
+            self._band = rows, self._to_bytes(self._read(rows))
+        return self._band[1][:, columns]
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return self[: self._height, :]
+
+    def _to_bytes(self, values: np.ndarray) -> np.ndarray:
+        if self._type == np.uint8:
+            return values
+        scaled = (values.astype(np.float32) - self._black) * (255 / (self._white - self._black))
+        return np.clip(np.rint(np.nan_to_num(scaled, nan=0)), 0, 255).astype(np.uint8)
+
+    def _levels(self) -> tuple[float, float]:
+        step = max(1, self._height * self._width // SAMPLED)
+        parts = [self._read(slice(row, row + 1)).astype(np.float64) for row in range(0, self._height, step)]
+        there = np.concatenate([part[np.isfinite(part)] for part in parts])
+        if not there.size:
+            raise UserError(f"{self._path}: holds no number in these channels; choose others by channels=")
+        black, white = np.percentile(there, (DARK, BRIGHT))
+        return float(black), float(max(white, black + 1e-6))
+
+    def _read(self, rows: slice) -> np.ndarray:
+        """The chosen channels of some rows as they are stored, [rows, w, 3]."""
+        first, end, _ = rows.indices(self._height)
+        out = np.zeros((end - first, self._width, 3), self._type)
+        page = self._page
+        try:
+            for index in self._segments(first, end):
+                self._file.filehandle.seek(page.dataoffsets[index])
+                data = self._file.filehandle.read(page.databytecounts[index])
+                values, (sample, _, top, left, _), _ = page.decode(data, index, jpegtables=page.jpegtables)
+                if values is not None:
+                    self._put(out, values[0], sample, top - first, left)
+        except Exception as error:
+            raise self._unreadable(error) from None
+        return out
+
+    def _segments(self, first: int, end: int) -> list[int]:
+        """The strips or tiles that hold rows `first` to `end`."""
+        page = self._page
+        high = page.tilelength if page.is_tiled else page.rowsperstrip
+        across = -(-self._width // page.tilewidth) if page.is_tiled else 1
+        down = -(-self._height // high)
+        planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        wanted = range(first // high, -(-end // high))
+        return [(plane * down + row) * across + column
+                for plane in range(planes) if planes == 1 or plane in self._channels
+                for row in wanted for column in range(across)]  # fmt: skip
+
+    def _put(self, out: np.ndarray, values: np.ndarray, plane: int, top: int, left: int) -> None:
+        """Copy a segment [h, w, samples], whose corner lies at `top` and `left` of `out`, into it."""
+        above = max(0, -top)
+        values = values[above : above + len(out) - max(0, top), : self._width - left]
+        target = out[max(0, top) : max(0, top) + len(values), left : left + values.shape[1]]
+        for place, channel in enumerate(self._channels):
+            if self._page.planarconfig != 2:
+                target[..., place] = values[..., channel]
+            elif channel == plane:
+                target[..., place] = values[..., 0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path, channels: Sequence[int], by_strips: bool) -> Iterator[np.ndarray | TiffPicture]:
+    """A picture's pixels, uint8 RGB [h, w, 3]; with `by_strips` a large TIFF is read when its pixels are asked for.
+
+    Raises UserError as `read_image`.
+    """
+    if not (by_strips and is_tiff(path)):
+        yield read_image(path, channels)
+        return
+    with TiffPicture(path, channels) as picture:
+        is_large = picture.shape[0] * picture.shape[1] > LARGE
+        yield picture if is_large and (channels or picture.has_plain_colours) else read_image(path, channels)
+
+
+def place_of(path: Path) -> list[tuple[int, int, int, object, bool]]:
+    """The tags that say where the picture lies on the earth, as tifffile writes them; none for most pictures."""
+    if not is_tiff(path):
+        return []
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            tags = [file.pages[0].tags[code] for code in PLACE if code in file.pages[0].tags]
+            return [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in tags]
+    except Exception:  # of a damaged file, which Pillow may read all the same
+        return []
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file's name says that it is a TIFF."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def write_labels(path: Path, label: np.ndarray, palette: Palette, place: Sequence[tuple]) -> None:
+    """Write a label map, uint8 [h, w], as a palette TIFF that lies where the picture lies.
+
+    Args:
+      path: the file.
+      label: class ids.
+      palette: the classes' colours.
+      place: from `place_of`.
+    """
+    import tifffile
+
+    colours = colour_labels(np.arange(256, dtype=np.uint8), palette)
+    tifffile.imwrite(
+        path, label, photometric="palette", colormap=colours.T.astype(np.uint16) * 257, compression="zlib",
+        extratags=list(place), rowsperstrip=256, metadata=None, software="DeepLab reproductions",
+    )  # fmt: skip
