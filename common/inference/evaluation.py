@@ -74,8 +74,8 @@ class Counts:
         return whole
 
     def metrics(self, classes: tuple[str, ...], protocol: dict[str, Any]) -> dict[str, Any]:
-        """The content of metrics.json: `miou`, `pixel_accuracy`, `per_class_iou`, `confusion_matrix`, `images` and
-        `protocol`; also `trimap` (see `BandMatrices.summary`) and the mean `loss` when they are measured.
+        """The content of metrics.json: `miou`, `pixel_accuracy`, `mean_accuracy`, `frequency_weighted_iou`,
+        `per_class_iou`, `confusion_matrix`, `images` and `protocol`; also `trimap` (see `BandMatrices.summary`) and the mean `loss` when they are measured.
         """
         return {
             **self.matrix.summary(classes),

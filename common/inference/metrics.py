@@ -60,6 +60,20 @@ class ConfusionMatrix:
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else float("nan")
 
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over the classes that occur in the labels of the share of their pixels that are right; nan for none."""
+        pixels = self.counts.sum(1)
+        occurs = pixels > 0
+        return float((np.diag(self.counts)[occurs] / pixels[occurs]).mean()) if occurs.any() else float("nan")
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """Mean IoU, each class weighted by its share of the labels' pixels (FCN, arXiv 1411.4038, section 5); nan for
+        none."""
+        pixels = self.counts.sum(1)
+        return float(np.nansum(self.iou * pixels) / pixels.sum()) if pixels.any() else float("nan")
+
     def means(self) -> dict[str, float | None]:
         """`miou` and `pixel_accuracy`, rounded; nan becomes None."""
         return {"miou": _number(self.miou), "pixel_accuracy": _number(self.pixel_accuracy)}
@@ -69,6 +83,8 @@ class ConfusionMatrix:
         iou = {c: _number(v) for c, v in zip(classes, self.iou, strict=True)}
         return {
             **self.means(),
+            "mean_accuracy": _number(self.mean_accuracy),
+            "frequency_weighted_iou": _number(self.frequency_weighted_iou),
             "per_class_iou": iou,
             "confusion_matrix": self.counts.tolist(),
         }

@@ -49,6 +49,8 @@ def test_confusion_matrix_by_hand():
     summary = matrix.summary(("a", "b", "c", "d"))
     assert summary["per_class_iou"]["d"] is None
     assert summary["miou"] == 0.5
+    assert summary["mean_accuracy"] == pytest.approx((1 / 2 + 2 / 2 + 1 / 2) / 3, abs=1e-6)
+    assert summary["frequency_weighted_iou"] == pytest.approx((2 / 3 + 2 * 2 / 3 + 2 / 2) / 6, abs=1e-6)
 
 
 def test_one_matrix_over_pictures_is_not_the_mean_over_pictures():
@@ -62,7 +64,8 @@ def test_nothing_but_void():
     matrix = ConfusionMatrix(2)
     matrix.update(np.full(3, 255), np.zeros(3, int))
     assert np.isnan(matrix.miou)
-    assert matrix.summary(("a", "b"))["miou"] is None
+    nothing = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+    assert all(matrix.summary(("a", "b"))[name] is None for name in nothing)
 
 
 @contextlib.contextmanager
