@@ -9,9 +9,10 @@ from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.sets.voc import voc_palette
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.export.choice import PREPARED
 from common.files import check_writable
+from common.inference.outputs import Contours, Cutout, Kept, LabelIds, Output, has_background
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
 from common.reproduction import Reproduction
 
@@ -31,6 +32,40 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         help="also write <stem>_probabilities.npy: [h, w, classes] at the picture's size, by --scales, --flip and "
         "--crf; `python -m common.inference.crf` takes it",
     )  # fmt: skip
+    parser.add_argument(
+        "--label-ids", action="store_true",
+        help="also write <stem>_labelIds.png: Cityscapes' own ids 7, 8, 11, ..., as its server takes them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-contours", action="store_true",
+        help="also write labelme/<stem>.json and coco/instances.json: outlines to correct in an annotation program; "
+        "`python -m common.data.polygons` makes masks of them again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--classes", type=_names, default=(), metavar="A,B",
+        help="keep these classes alone, such as person,cat; all else becomes background",
+    )  # fmt: skip
+    parser.add_argument(
+        "--background", choices=("transparent",),
+        help="also write <stem>_cutout.png: the picture, and nothing where no class is",
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a list of classes like person,cat")
+    return names
+
+
+def _outputs(args: argparse.Namespace, card: DatasetCard) -> list[Output]:
+    """What is written beside the label maps. Raises UserError for what the classes do not allow."""
+    found: list[Output] = [LabelIds(card)] if args.label_ids else []
+    if args.background:
+        if not (args.classes or has_background(card)):
+            raise UserError(f"--background transparent: {card.title} has no background; name --classes that stay")
+        found.append(Cutout(card))
+    return [*found, Contours(card)] if args.save_contours else found
 
 
 def with_names(card: DatasetCard, classes: int) -> DatasetCard:
@@ -48,7 +83,11 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     card = with_names(card_by_name(dataset_of(choice.weights, choice.recipe)), choice.recipe.num_classes)
     if args.save_logits and choice.recipe.eval_tile:
         raise UserError("--save-logits: are scores of whole pictures, and eval_tile cuts them; leave one of both out")
-    refuse_collisions(pictures, args.out, array_endings(args.save_logits, args.save_probabilities))
+    kept, outputs = Kept(card, args.classes), _outputs(args, card)
+    arrays = array_endings(args.save_logits, args.save_probabilities)
+    refuse_collisions(pictures, args.out, arrays, [output.ending for output in outputs if output.ending])
+    for output in outputs:
+        output.refuse(args.out, pictures)
     check_writable(args.out, f"--out {args.out}")
 
     found: list[str] = []
@@ -56,7 +95,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     with choice.segmenter() as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
-            save_probabilities=args.save_probabilities, quiet=args.quiet,
+            save_probabilities=args.save_probabilities, kept=kept, outputs=outputs, quiet=args.quiet,
             then=lambda path, _, label: found.append(classes_line(path, label, card)),
         )  # fmt: skip
     for line in found:

@@ -75,7 +75,8 @@ class Counts:
 
     def metrics(self, classes: tuple[str, ...], protocol: dict[str, Any]) -> dict[str, Any]:
         """The content of metrics.json: `miou`, `pixel_accuracy`, `mean_accuracy`, `frequency_weighted_iou`,
-        `per_class_iou`, `confusion_matrix`, `images` and `protocol`; also `trimap` (see `BandMatrices.summary`) and the mean `loss` when they are measured.
+        `per_class_iou`, `confusion_matrix`, `images` and `protocol`; also `trimap` (see `BandMatrices.summary`) and the
+        mean `loss` when they are measured.
         """
         return {
             **self.matrix.summary(classes),

@@ -24,6 +24,7 @@ LOGITS, PROBABILITIES = ".npy", "_probabilities.npy"
 LONGEST_FILE_NAME = 255  # bytes, on the usual file systems
 
 if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
+    from common.inference.outputs import Output
     from common.inference.segmenter import Segmenter
 
 
@@ -64,6 +65,8 @@ def predict(
     *,
     save_logits: bool = False,
     save_probabilities: str = "",
+    kept: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    outputs: Sequence["Output"] = (),
     quiet: bool = False,
     then: Callable[[Path, np.ndarray, np.ndarray], None] | None = None,
 ) -> list[str]:
@@ -72,6 +75,8 @@ def predict(
     With `save_logits` `<stem>.npy` too, the network's scores; with `save_probabilities`, float16 or float32,
     `<stem>_probabilities.npy` of that type, [h, w, classes] at the picture's size, which the label map is the greatest
     of.
+
+    `kept` is applied to a label map before anything is written of it, and `outputs` write more.
 
     A picture that can't be read doesn't stop the others. `then` is called with the path, the pixels and the label map
     of each picture.
@@ -92,7 +97,9 @@ def predict(
                 recipe = segmenter.recipe
                 with opened_picture(path, recipe.channels, by_strips=recipe.eval_tile > 0) as image:
                     label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
-                    write_prediction(out, path, image, label, card)
+                    write_prediction(out, path, image, kept(label), card)
+                    for output in outputs:
+                        output.write(out, path, image, kept(label))
             except WeightsError as error:
                 raise UserError(f"{path}: {error}") from None
             except UserError as error:
@@ -107,6 +114,8 @@ def predict(
             if then:
                 then(path, image, label)
             progress.advance(path.name)
+    for output in outputs:
+        output.finish(out)
     return failures
 
 
@@ -147,16 +156,19 @@ def array_endings(save_logits: bool, save_probabilities: str) -> tuple[str, ...]
     return (LOGITS,) * save_logits + (PROBABILITIES,) * bool(save_probabilities)
 
 
-def refuse_collisions(pictures: Sequence[Path], out: Path, arrays: Sequence[str] = ()) -> None:
+def refuse_collisions(
+    pictures: Sequence[Path], out: Path, arrays: Sequence[str] = (), figures: Sequence[str] = ()
+) -> None:
     """Raise UserError when two pictures would share a result, or a result would overwrite what is not this suite's.
 
-    `arrays` is from `array_endings`. An array has no room for a note: it is the suite's where its label map is.
+    `arrays` is from `array_endings`, and `figures` are the endings of further pictures. An array has no room for a
+    note: it is the suite's where its label map is.
     """
     inputs = {p.resolve() for p in pictures}
     written: dict[Path, Path] = {}
     for path in pictures:
         labels = (LABELS_TIFF,) if place_of(path) else ()
-        for ending in (".png", OVERLAY, *labels, *arrays):
+        for ending in (".png", OVERLAY, *figures, *labels, *arrays):
             name = f"{path.stem}{ending}"
             target = (out / name).resolve()
             if target in inputs:
@@ -186,4 +198,6 @@ def write_prediction(out: Path, path: Path, image: np.ndarray, label: np.ndarray
         save_label_png(temporary, label, card.palette)
         add_png_note(temporary)
     with atomic(out / f"{stem}{OVERLAY}") as temporary:
-        Image.fromarray(overlay(image, label, card.palette)).save(temporary, pnginfo=png_note())
+        Image.fromarray(overlay(image, label, card.palette, plain=card.ignore_label)).save(
+            temporary, pnginfo=png_note()
+        )
