@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
+from common.data.bombs import check_size
 from common.data.card import DatasetCard
 from common.data.levels import find_levels, needs_levels
+from common.data.tiff import TiffPicture, is_tiff
 from common.errors import UserError, brief
 
 # Pillow's guard against decompression bombs is for uploads by strangers; a mosaic of a city is no bomb. `check_size`
@@ -23,9 +25,6 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
 # Pillow warns by a line of its source, about tags that no pixel depends on.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
-
-# No format packs more: zlib takes 1032 bytes into one, each of up to eight pixels.
-PIXELS_PER_BYTE, PIXELS_OF_ANY_FILE = 8 * 1032, 2**24
 
 # Endings of picture files, in lower case.
 SUFFIXES = (
@@ -58,7 +57,7 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path) as image:
             size = image.size
-            check_size(path, size)
+            check_size(size, len(path.data) if isinstance(path, Encoded) else path.stat().st_size)
             if image.format == "TIFF":
                 _leave_the_turn_alone(image)
             yield image
@@ -79,17 +78,6 @@ def too_large(size: tuple[int, int]) -> str:
         f"{size[0]}x{size[1]} pixels need more memory than there is; make the picture smaller, or cut it into tiles by "
         f"--set eval_tile=513 eval_size=native"
     )
-
-
-def check_size(path: Path | Encoded, size: tuple[int, int]) -> None:
-    """Raise UserError for a head that claims far more pixels than the file can hold; decoding would fill the memory.
-
-    `size` is width and height. The message does not name the file.
-    """
-    width, height = size
-    there = len(path.data) if isinstance(path, Encoded) else path.stat().st_size
-    if width * height > max(PIXELS_PER_BYTE * there, PIXELS_OF_ANY_FILE):
-        raise UserError(f"cannot be a picture of {width}x{height} in {there:,} bytes; replace it or leave it out")
 
 
 def read_image(path: Path | Encoded, channels: Sequence[int] = ()) -> np.ndarray:
@@ -114,8 +102,6 @@ def read_image(path: Path | Encoded, channels: Sequence[int] = ()) -> np.ndarray
 
 
 def _read_channels(path: Path | Encoded, channels: Sequence[int]) -> np.ndarray:
-    from common.data.tiff import TiffPicture, is_tiff  # few pictures need it
-
     if isinstance(path, Path) and is_tiff(path):
         with TiffPicture(path, channels) as picture:
             return np.asarray(picture)

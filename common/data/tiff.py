@@ -1,16 +1,17 @@
 """TIFF pictures of any number of channels, read strip by strip, and label maps that keep their place on the earth."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from common.data.masks import check_size, colour_labels, read_image
+from common.data.bombs import check_size
 from common.errors import UserError, brief, one_line
 
-Palette = Sequence[tuple[int, int, int]]
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it warns of tags that no pixel depends on
+
 SUFFIXES = (".tif", ".tiff")
 LARGE = 2**25  # pixels; smaller pictures are read at once
 # Where a picture lies: GeoTIFF's tags, as OGC 19-008r4 numbers them. A nodata value is not among them: it is a class.
@@ -45,7 +46,7 @@ class TiffPicture:
             self._page = self._file.pages[0]
             self._height, self._width = self._page.imagelength, self._page.imagewidth
             count, self._type = self._page.samplesperpixel, np.dtype(self._page.dtype)
-            check_size(path, (self._width, self._height))
+            check_size((self._width, self._height), path.stat().st_size)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except Exception as error:  # of a damaged file, tifffile raises whatever it meets
@@ -140,20 +141,6 @@ class TiffPicture:
         self._file.close()
 
 
-@contextlib.contextmanager
-def opened_picture(path: Path, channels: Sequence[int], by_strips: bool) -> Iterator[np.ndarray | TiffPicture]:
-    """A picture's pixels, uint8 RGB [h, w, 3]; with `by_strips` a large TIFF is read when its pixels are asked for.
-
-    Raises UserError as `read_image`.
-    """
-    if not (by_strips and is_tiff(path)):
-        yield read_image(path, channels)
-        return
-    with TiffPicture(path, channels) as picture:
-        is_large = picture.shape[0] * picture.shape[1] > LARGE
-        yield picture if is_large and (channels or picture.has_plain_colours) else read_image(path, channels)
-
-
 def place_of(path: Path) -> list[tuple[int, int, int, object, bool]]:
     """The tags that say where the picture lies on the earth, as tifffile writes them; none for most pictures."""
     if not is_tiff(path):
@@ -173,18 +160,17 @@ def is_tiff(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def write_labels(path: Path, label: np.ndarray, palette: Palette, place: Sequence[tuple]) -> None:
+def write_labels(path: Path, label: np.ndarray, colours: np.ndarray, place: Sequence[tuple]) -> None:
     """Write a label map, uint8 [h, w], as a palette TIFF that lies where the picture lies.
 
     Args:
       path: the file.
       label: class ids.
-      palette: the classes' colours.
+      colours: of the ids, uint8 [256, 3].
       place: from `place_of`.
     """
     import tifffile
 
-    colours = colour_labels(np.arange(256, dtype=np.uint8), palette)
     tifffile.imwrite(
         path, label, photometric="palette", colormap=colours.T.astype(np.uint16) * 257, compression="zlib",
         extratags=list(place), rowsperstrip=256, metadata=None, software="DeepLab reproductions",

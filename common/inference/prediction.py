@@ -14,8 +14,8 @@ from common.data.card import DatasetCard
 from common.data.drawing import overlay
 from common.data.figures import add_png_note, drawn_by_us, png_note
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
-from common.data.masks import SUFFIXES, picture_size, read_image, save_label_png, too_large
-from common.data.tiff import opened_picture, place_of, write_labels
+from common.data.masks import SUFFIXES, colour_labels, picture_size, read_image, save_label_png, too_large
+from common.data.tiff import LARGE, TiffPicture, is_tiff, place_of, write_labels
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
@@ -55,6 +55,20 @@ def readable(pictures: Iterable[Path]) -> Iterator[np.ndarray]:
     for path in pictures:
         with contextlib.suppress(UserError, MemoryError):
             yield read_image(path)
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path, channels: Sequence[int], by_strips: bool) -> Iterator[np.ndarray | TiffPicture]:
+    """A picture's pixels, uint8 RGB [h, w, 3]; with `by_strips` a large TIFF is read when its pixels are asked for.
+
+    Raises UserError as `read_image`.
+    """
+    if not (by_strips and is_tiff(path)):
+        yield read_image(path, channels)
+        return
+    with TiffPicture(path, channels) as picture:
+        is_large = picture.shape[0] * picture.shape[1] > LARGE
+        yield picture if is_large and (channels or picture.has_plain_colours) else read_image(path, channels)
 
 
 def predict(
@@ -193,7 +207,7 @@ def write_prediction(out: Path, path: Path, image: np.ndarray, label: np.ndarray
     stem = path.stem
     if place := place_of(path):
         with atomic(out / f"{stem}{LABELS_TIFF}") as temporary:
-            write_labels(temporary, label, card.palette, place)
+            write_labels(temporary, label, colour_labels(np.arange(256, dtype=np.uint8), card.palette), place)
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
         add_png_note(temporary)

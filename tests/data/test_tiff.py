@@ -5,10 +5,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from common.data import tiff
 from common.data.masks import read_image
-from common.data.tiff import TiffPicture, opened_picture, place_of, write_labels
+from common.data.tiff import TiffPicture, place_of, write_labels
 from common.errors import UserError
+from common.inference import prediction
+from common.inference.prediction import opened_picture
 from common.recipe.recipe import Recipe
 
 KINDS = {
@@ -42,7 +43,7 @@ def test_channels_are_read_row_by_row(tmp_path, numbers, kind):
 
 
 def test_a_large_picture_is_what_pillow_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "LARGE", 100)
+    monkeypatch.setattr(prediction, "LARGE", 100)
     pixels = np.random.RandomState(1).randint(0, 256, (50, 40, 3), np.uint8)
     for kind in KINDS.values():
         stored = pixels.transpose(2, 0, 1) if "planarconfig" in kind else pixels
@@ -53,7 +54,7 @@ def test_a_large_picture_is_what_pillow_reads(tmp_path, monkeypatch):
 
 
 def test_what_pillow_reads_otherwise_is_left_to_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "LARGE", 100)
+    monkeypatch.setattr(prediction, "LARGE", 100)
     Image.new("L", (40, 50), 7).save(tmp_path / "grey.tif")
     Image.new("RGB", (40, 50), (1, 2, 3)).save(tmp_path / "turned.tif", exif=Image.Exif(), tiffinfo={274: 6})
     for name in ("grey.tif", "turned.tif"):
@@ -98,12 +99,12 @@ def test_a_head_that_claims_more_than_the_file_holds(tmp_path):
 def test_a_label_map_lies_where_its_picture_lies(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 5, 3), np.uint8), photometric="rgb", extratags=GEO)
     label = np.arange(30, dtype=np.uint8).reshape(6, 5)
-    place = place_of(tmp_path / "a.tif")
-    write_labels(tmp_path / "l.tif", label, ((0, 0, 0), (128, 64, 0)), place)
+    place, colours = place_of(tmp_path / "a.tif"), np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(256, 3)
+    write_labels(tmp_path / "l.tif", label, colours, place)
     assert [tag[3] for tag in place_of(tmp_path / "l.tif")] == [tag[3] for tag in GEO]
     with Image.open(tmp_path / "l.tif") as image:
         np.testing.assert_array_equal(np.asarray(image), label)
-        assert image.getpalette("RGB")[:6] == [0, 0, 0, 128, 64, 0]
+        assert image.getpalette("RGB")[:6] == [0, 1, 2, 3, 4, 5]
     Image.new("RGB", (3, 3)).save(tmp_path / "b.tif")
     assert not place_of(tmp_path / "b.tif")
     assert not place_of(tmp_path / "none.tif")
