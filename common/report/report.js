@@ -124,23 +124,19 @@
     return { node: el("label", {}, `${label} `, select), select, fill };
   }
 
-  /** The parts that the section cannot show, and the commands to get them. */
+  /** The parts that the section cannot show, on one line that opens: what each is, and the commands to get it. */
   function missing(section) {
-    return R.missing
-      .filter((m) => m.section === section)
-      .map((m) => {
-        const commands = m.commands.map(commandLine);
-        const list =
-          commands.length > 2
-            ? el("details", {}, el("summary", {}, `${commands.length} commands`), ...commands)
-            : el("div", {}, ...commands);
-        return el(
-          "aside",
-          { class: "note", "aria-label": "Not here" },
-          el("p", {}, ...withCode(`${m.what} ${m.how}`)),
-          list,
-        );
-      });
+    const parts = R.missing.filter((m) => m.section === section);
+    if (!parts.length) return [];
+    const what = parts.length === 1 ? parts[0].what : `${parts.length} things are not here.`;
+    return [
+      el(
+        "details",
+        { class: "note", "aria-label": "Not here", open: !R.evaluations.length },
+        el("summary", {}, ...withCode(what)),
+        ...parts.flatMap((m) => [el("p", {}, ...withCode(`${m.what} ${m.how}`)), ...m.commands.map(commandLine)]),
+      ),
+    ];
   }
 
   // ---------------------------------------------------------------- the filter
@@ -192,7 +188,7 @@
   /**
    * A table that sorts by a click on a head, and hides what the filter does.
    * columns: {title, value(row), cell(row), number, whole}; `value` sorts, `cell` gives what is shown (default: the
-   * value), `whole` keeps it on one line.
+   * value), `whole` keeps it on one line, `kind` is a class of its cells.
    * options: caption, shown(row), detail(row) for a row that opens below.
    */
   function sortable(columns, rows, options) {
@@ -257,7 +253,7 @@
       const shown = column.cell ? column.cell(row) : column.value(row);
       const content = shown === null || shown === undefined || shown === "" ? DASH : shown;
       const attributes = {
-        class: column.number ? "number" : column.whole ? "whole" : null,
+        class: column.number ? "number" : column.whole ? "whole" : (column.kind ?? null),
         "data-title": column.title,
         role: i ? "cell" : "rowheader",
         scope: i ? null : "row",
@@ -312,14 +308,13 @@
       { title: "model", value: (e) => modelName(e), cell: modelCell },
       { title: "data", value: dataName, whole: true },
       { title: "pictures", value: (e) => e.images, number: true },
-      { title: "protocol", value: (e) => e.protocol },
+      { title: "protocol", value: (e) => e.protocol, kind: "protocol" },
       ofSample && { title: "untrained", value: (e) => e.untrained, cell: (e) => percent(e.untrained), number: true },
       { title: "mIoU", value: (e) => e.miou, cell: (e) => el("strong", {}, percent(e.miou)), number: true },
       { title: "pixel acc.", value: (e) => e.pixel_accuracy, cell: (e) => percent(e.pixel_accuracy), number: true },
       { title: "trained from", value: (e) => e.start },
       { title: "marks", value: (e) => e.markNames.join(" "), cell: marks },
       { title: "record", value: (e) => e.id, cell: (e) => recordLink(e) },
-      { title: "command", value: (e) => e.command, cell: (e) => (e.command ? copyButton(e.command) : null) },
     ].filter(Boolean);
     $(id).append(sortable(columns, rows, { caption, detail, shown: (e) => e.shown() }));
   }
@@ -330,7 +325,7 @@
     const columns = [
       { title: "model", value: (p) => p.model },
       { title: "data", value: (p) => p.data },
-      { title: "protocol", value: (p) => p.protocol },
+      { title: "protocol", value: (p) => p.protocol, kind: "protocol" },
       {
         title: "paper",
         value: (p) => p.paper,
@@ -425,8 +420,18 @@
     return table;
   }
 
-  function cell(text, about, attributes) {
-    return el("td", { tabindex: "-1", "data-tip": about, "aria-label": about, ...attributes }, text);
+  /** A cell; `name` is its column, which a narrow screen shows in the cell itself. */
+  function cell(text, about, name, attributes) {
+    return el("td", { tabindex: "-1", "data-tip": about, "aria-label": about, "data-title": name, ...attributes }, text);
+  }
+
+  /** The roles of a table, said aloud: on a narrow screen its rows wrap, which the browser does not take for one. */
+  function withRoles(table) {
+    const roles = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TH: "rowheader", TD: "cell" };
+    for (const node of [table, ...table.querySelectorAll("thead, tbody, tr, th, td")]) {
+      node.setAttribute("role", node.closest("thead") && node.tagName === "TH" ? "columnheader" : roles[node.tagName]);
+    }
+    return table;
   }
 
   const slanted = (name) => el("th", { scope: "col", class: "slanted" }, el("span", {}, name));
@@ -491,14 +496,14 @@
           ),
         ),
       );
-      return scrolling("IoU by class", withArrows(table));
+      return scrolling("IoU by class", withArrows(withRoles(table)));
     }
 
     function value(e, what, iou, kind) {
       const about = `${modelName(e)}, ${what}: `;
-      if (!isNumber(iou)) return cell("", `${about}does not occur in the labels`, { class: "absent" });
+      if (!isNumber(iou)) return cell("", `${about}does not occur in the labels`, what, { class: "absent" });
       const { fill, ink } = cividis(iou);
-      return cell((100 * iou).toFixed(0), `${about}${percent(iou)} %`, { class: kind, "--fill": fill, "--ink": ink });
+      return cell((100 * iou).toFixed(0), `${about}${percent(iou)} %`, what, { class: kind, "--fill": fill, "--ink": ink });
     }
     whenFiltered(draw);
   }
@@ -540,7 +545,7 @@
                 const about = `${name} predicted as ${columns[x]}: ${grouped(n)} of ${grouped(total)} pixels, ${percent(share)} %`;
                 const text = n === 0 ? "" : share < 0.0005 ? "·" : (100 * share).toFixed(share < 0.0995 ? 1 : 0);
                 // The square root lets small confusions be seen.
-                return cell(text, about, {
+                return cell(text, about, columns[x], {
                   class: x === y ? "hit" : null,
                   "--share": `${(100 * Math.sqrt(share)).toFixed(1)}%`,
                   "data-deep": share > 0.35,
@@ -550,7 +555,7 @@
           }),
         ),
       );
-      place.replaceChildren(scrolling("Confusion matrix", withArrows(table)));
+      place.replaceChildren(scrolling("Confusion matrix", withArrows(withRoles(table))));
     }
 
     whenFiltered(() => {
@@ -838,7 +843,7 @@
     const [slowest, largest] = [most(perPicture), most((e) => e.peak_memory_mib)];
     const columns = [
       { title: "model", value: modelName, cell: modelCell },
-      { title: "protocol", value: (e) => e.protocol },
+      { title: "protocol", value: (e) => e.protocol, kind: "protocol" },
       { title: "data", value: markedData, whole: true },
       { title: "pictures", value: (e) => e.images, number: true },
       {
@@ -1201,7 +1206,7 @@
       place.replaceChildren(
         scrolling(
           "All models side by side",
-          el(
+          withRoles(el(
             "table",
             { class: "wall" },
             el("caption", {}, `${g.title}${part}: below each map its mIoU over the picture's classes; click a map to compare it`),
@@ -1225,11 +1230,11 @@
                   "tr",
                   {},
                   el("th", { scope: "row" }, layered(picture, null, picture.name), el("small", {}, picture.name)),
-                  el("td", {}, layered(picture, picture.label, "label")),
+                  el("td", { "data-title": "label" }, layered(picture, picture.label, "label")),
                   ...shown.map((e) =>
                     el(
                       "td",
-                      {},
+                      { "data-title": `${modelName(e)}, ${e.protocol}` },
                       picture.maps[e.place]
                         ? el(
                             "button",
@@ -1247,7 +1252,7 @@
                 ),
               ),
             ),
-          ),
+          )),
         ),
       );
     });
