@@ -59,7 +59,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _outputs(args: argparse.Namespace, card: DatasetCard) -> list[Output]:
-    """What is written beside the label maps. Raises UserError for what the classes do not allow."""
+    """Further outputs beside the label maps. Raises UserError for what the classes do not allow."""
     found: list[Output] = [LabelIds(card)] if args.label_ids else []
     if args.background:
         if not (args.classes or has_background(card)):

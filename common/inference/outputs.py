@@ -1,4 +1,4 @@
-"""What `predict` writes beside a label map: the data set's own ids, outlines, objects cut out."""
+"""Further outputs of `predict` beside a label map: the data set's own ids, outlines, objects cut out."""
 
 import dataclasses
 import json
