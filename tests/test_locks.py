@@ -9,7 +9,14 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
-LOCKS = ("requirements", "requirements-gpu", "requirements-dev", "requirements-oracles", "requirements-engines")
+LOCKS = (
+    "requirements",
+    "requirements-gpu",
+    "requirements-dev",
+    "requirements-oracles",
+    "requirements-engines",
+    "requirements-film",
+)
 PLATFORMS = {
     "Linux x86-64": ("linux", "Linux", "x86_64"),
     "Linux aarch64": ("linux", "Linux", "aarch64"),

@@ -2,6 +2,9 @@
 
 import argparse
 import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 from common import program
 from common.commands.options import add_inference, choose, dataset_of
@@ -12,6 +15,9 @@ from common.data.sets.voc import voc_palette
 from common.errors import UserError, quoted
 from common.export.choice import PREPARED
 from common.files import check_writable
+from common.inference.base import BaseSegmenter
+from common.inference.film import OVERLAY as FILM_OVERLAY
+from common.inference.film import first_frames, is_film, predict_film, refuse_films
 from common.inference.outputs import Contours, Cutout, Kept, LabelIds, Output, has_background
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
 from common.reproduction import Reproduction
@@ -21,7 +27,7 @@ ABOUT = "label maps and overlays of pictures"
 
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:
     """Add the options of `predict`."""
-    parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB")
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE|DIR|GLOB|FILM")
     add_inference(parser, reproduction, "the fastest of tensorflow and those that an earlier run prepared")
     parser.add_argument(
         "--save-logits", action="store_true",
@@ -48,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
     parser.add_argument(
         "--background", choices=("transparent",),
         help="also write <stem>_cutout.png: the picture, and nothing where no class is",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-labels", action="store_true",
+        help="of a film, whose result is <stem>_overlay.mp4, also write <stem>_frames/<number>.png: label maps",
     )  # fmt: skip
 
 
@@ -78,7 +88,10 @@ def with_names(card: DatasetCard, classes: int) -> DatasetCard:
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Segment every picture; returns the exit status: 2 when one of them failed."""
-    pictures = find_pictures(args.pictures)
+    films = [Path(name) for name in args.pictures if is_film(Path(name))]
+    others = [name for name in args.pictures if not is_film(Path(name))]
+    pictures = find_pictures(others) if others else []
+    _refuse_flags(args, films, pictures)
     choice = choose(reproduction, args, PREPARED)
     card = with_names(card_by_name(dataset_of(choice.weights, choice.recipe)), choice.recipe.num_classes)
     if args.save_logits and choice.recipe.eval_tile:
@@ -88,18 +101,53 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     refuse_collisions(pictures, args.out, arrays, [output.ending for output in outputs if output.ending])
     for output in outputs:
         output.refuse(args.out, pictures)
+    refuse_films(films, args.out)
     check_writable(args.out, f"--out {args.out}")
 
     found: list[str] = []
-    choice.settle(readable(pictures), args.quiet)
+    choice.settle(itertools.chain(readable(pictures), first_frames(films)), args.quiet)
     with choice.segmenter() as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, kept=kept, outputs=outputs, quiet=args.quiet,
             then=lambda path, _, label: found.append(classes_line(path, label, card)),
         )  # fmt: skip
-    for line in found:
-        show(line)
-    status = program.report_failures(failures)
-    show(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
-    return status
+        for line in found:
+            show(line)
+        if pictures:
+            show(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
+        stopped = _predict_films(segmenter, films, card, args, kept, failures)
+    return program.report_failures(failures) if stopped is None else 128 + stopped
+
+
+def _refuse_flags(args: argparse.Namespace, films: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """Raise UserError for flags that films, or pictures, have no use for."""
+    of_pictures = ("save_logits", "save_probabilities", "label_ids", "save_contours", "background")
+    given = [f"--{name.replace('_', '-')}" for name in of_pictures if getattr(args, name)]
+    if films and given:
+        raise UserError(f"{given[0]}: is for pictures, and {films[0]} is a film; leave one of both out")
+    if args.save_labels and not films:
+        raise UserError(f"--save-labels: is for films; of {pictures[0].name} the label map is written anyway")
+
+
+def _predict_films(
+    segmenter: BaseSegmenter,
+    films: Sequence[Path],
+    card: DatasetCard,
+    args: argparse.Namespace,
+    kept: Kept,
+    failures: list[str],
+) -> int | None:
+    """Write the films, and add a sentence to `failures` for each that cannot be read; returns the signal that stops."""
+    for path in films:
+        try:
+            done, stopped = predict_film(
+                segmenter, path, card, args.out, kept=kept, save_frames=args.save_labels, quiet=args.quiet
+            )
+        except UserError as error:
+            failures.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        show(f"{path.name}: {done} frames written to {args.out / path.stem}{FILM_OVERLAY}")
+        if stopped:
+            return stopped
+    return None

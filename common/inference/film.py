@@ -1,0 +1,161 @@
+"""Films: an overlay film of the same frame rate, frame by frame, and label maps of every frame.
+
+imageio-ffmpeg reads and writes them; its wheel holds ffmpeg. `make setup FILM=1` installs it.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.console import Progress, StopSignal
+from common.data.card import DatasetCard
+from common.data.drawing import overlay
+from common.data.figures import PROGRAM, add_png_note
+from common.data.masks import save_label_png
+from common.errors import UserError, brief, one_line
+from common.files import atomic
+
+if TYPE_CHECKING:
+    from common.inference.base import BaseSegmenter
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+OVERLAY = "_overlay.mp4"
+EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 takes even sides alone
+QUALITY = 7  # of 0 to 10
+HEAD = 2**24  # bytes that hold what a film says of itself
+
+
+def is_film(path: Path) -> bool:
+    """Whether the file's name says that it is a film."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def refuse_films(films: Sequence[Path], out: Path) -> None:
+    """Raise UserError for a film that is not there, or would overwrite another, or a file that is not this suite's."""
+    written: dict[Path, Path] = {}
+    for path in films:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        _ffmpeg(path)
+        target = (out / f"{path.stem}{OVERLAY}").resolve()
+        if target.exists() and (target in {film.resolve() for film in films} or not _is_ours(target)):
+            raise UserError(f"--out {out}: {target.name} is there, and no film of this suite; choose another folder")
+        if written.setdefault(target, path) != path:
+            raise UserError(f"{written[target]} and {path}: would both write {target.name}; predict them apart")
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:  # the comment stands before the frames
+        return PROGRAM.encode() in file.read(HEAD)
+
+
+def first_frames(films: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The first frame of each film. Raises UserError as `opened_film`."""
+    for path in films:
+        with opened_film(path) as film:
+            yield from itertools.islice(film.frames, 1)
+
+
+def _ffmpeg(path: Path) -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UserError(f"{path}: films need imageio-ffmpeg; make setup FILM=1 installs it") from None
+    return imageio_ffmpeg
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that is open for reading.
+
+    Attributes:
+      frames: its frames, uint8 RGB [h, w, 3].
+      size: width and height.
+      rate: frames a second.
+      count: how many frames, about.
+    """
+
+    frames: Iterator[np.ndarray]
+    size: tuple[int, int]
+    rate: float
+    count: int
+
+
+@contextlib.contextmanager
+def opened_film(path: Path) -> Iterator[Film]:
+    """Open a film. Raises UserError, within the block too, when it cannot be read."""
+    reader = _ffmpeg(path).read_frames(str(path))
+    try:
+        about = next(reader)
+        (width, height), rate = about["size"], float(about["fps"])
+        if not (width and height and rate > 0):
+            raise ValueError("no picture in it")
+        frames = (np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader)
+        yield Film(frames, (width, height), rate, max(1, round(float(about["duration"] or 0) * rate)))
+    except (OSError, RuntimeError, ValueError, KeyError, StopIteration) as error:
+        raise UserError(f"{path}: cannot be read as a film ({brief(one_line(error))}); replace it") from None
+    finally:
+        reader.close()
+
+
+@contextlib.contextmanager
+def _written(path: Path, size: tuple[int, int], rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a film; it has its name when the block ends."""
+    with atomic(path) as temporary:
+        writer = _ffmpeg(path).write_frames(
+            str(temporary), size, fps=rate, quality=QUALITY, macro_block_size=1, ffmpeg_log_level="error",
+            output_params=["-f", "mp4", "-vf", EVEN, "-metadata", f"comment={PROGRAM}", "-movflags", "+faststart"],
+        )  # fmt: skip
+        writer.send(None)
+        try:
+            yield lambda frame: writer.send(np.ascontiguousarray(frame))
+        finally:
+            writer.close()
+
+
+def predict_film(
+    segmenter: "BaseSegmenter",
+    path: Path,
+    card: DatasetCard,
+    out: Path,
+    *,
+    kept: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    save_frames: bool = False,
+    quiet: bool = False,
+) -> tuple[int, int | None]:
+    """Write `<stem>_overlay.mp4`, and with `save_frames` `<stem>_frames/<number>.png`, label maps from 000000 on.
+
+    One frame is in memory at a time. A signal ends the film early: what was done of it can be played.
+
+    Returns:
+      How many frames were done, and the signal that ended it, if one did.
+
+    Raises:
+      UserError: the film cannot be read.
+    """
+    done = 0
+    with (
+        StopSignal() as stop,
+        opened_film(path) as film,
+        Progress(path.name, film.count, quiet=quiet, at_once=True) as progress,
+        _written(out / f"{path.stem}{OVERLAY}", film.size, film.rate) as write,
+    ):
+        for frame in film.frames:
+            label = kept(segmenter.label(frame))
+            write(overlay(frame, label, card.palette, plain=card.ignore_label))
+            if save_frames:
+                with atomic(out / f"{path.stem}_frames" / f"{done:06d}.png") as temporary:
+                    save_label_png(temporary, label, card.palette)
+                    add_png_note(temporary)
+            done += 1
+            progress.advance()
+            if stop.received:
+                break
+        if not done:
+            raise UserError(f"{path}: has no frame; replace it")
+    return done, stop.received
