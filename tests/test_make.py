@@ -55,6 +55,7 @@ def checkout(tmp_path):
         "requirements-dev.lock",
         "requirements-oracles.lock",
         "requirements-engines.lock",
+        "requirements-film.lock",
     ):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"
@@ -173,15 +174,16 @@ def test_installing_says_a_word_every_few_seconds(checkout):
     assert not (checkout / ".venv/.installed").exists()
 
 
-def test_openvino_is_installed_when_it_is_asked_for(checkout):
+@pytest.mark.parametrize(("variable", "lock"), [("ENGINES", "engines"), ("FILM", "film")])
+def test_openvino_and_ffmpeg_are_installed_when_they_are_asked_for(checkout, variable, lock):
     stub = checkout / ".venv/bin/python"
     stub.write_text('#!/bin/bash\necho "$@" >> asked\n')
     assert subprocess.run(["make", "-s", "setup"], cwd=checkout).returncode == 0
     assert not (checkout / "asked").exists()
     for _ in range(2):
-        assert subprocess.run(["make", "-s", "setup", "ENGINES=1"], cwd=checkout).returncode == 0
+        assert subprocess.run(["make", "-s", "setup", f"{variable}=1"], cwd=checkout).returncode == 0
     (asked,) = (checkout / "asked").read_text().splitlines()
-    assert asked.endswith("--no-deps --require-hashes -r requirements-engines.lock")
+    assert asked.endswith(f"--no-deps --require-hashes -r requirements-{lock}.lock")
 
 
 def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
