@@ -229,10 +229,19 @@ def _frozen_batch_norm_gradient(op: tf.Operation, gradient: tf.Tensor, *_: tf.Te
     return [gradient * (gamma * tf.math.rsqrt(variance + op.get_attr("epsilon"))), None, None, None, None]
 
 
-def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: str, **options: Any) -> tf.Tensor:
-    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU: slim's usual layer."""
+@slim.add_arg_scope
+def conv_bn_relu(
+    inputs: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    scope: str,
+    activation_fn: Callable = tf.nn.relu,
+    **options: Any,
+) -> tf.Tensor:
+    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU or a bounded one: slim's usual layer."""
     outputs = conv2d(inputs, filters, kernel_size, scope=scope, **options)
-    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=tf.nn.relu)
+    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=activation_fn)
 
 
 @slim.add_arg_scope

@@ -50,7 +50,9 @@ RANGES = {
     **dict.fromkeys(("min_scale", "max_scale"), (0.01, 32)),
     "scale_step": (0, 32),
     **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
-    **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
+    **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size", "decoder_projection_filters"), (1, 10_000)),
+    "decoder_filters": (0, 10_000),
+    **dict.fromkeys(("decoder_kernels", "logits_kernel_size"), (1, 100)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
 }
 ABOVE_ZERO = (
