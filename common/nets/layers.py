@@ -10,7 +10,7 @@ from common.nets.replicas import ALONE, Replicas
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
-ResizeRule = Literal["mended", "original", "fit"]
+ResizeRule = Literal["mended", "original", "fit", "square"]
 
 
 @slim.add_arg_scope
@@ -388,7 +388,8 @@ def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rul
       rule: `original` is research/deeplab's of 2018. It lowers a limit that is already a multiple plus 1 to the one
         before (513 to 497 for factor 16). It rounds scaled sides up, and float32 then makes 498 of some 497, and so
         513. `mended` is research/deeplab's later rule: such a limit stays, and scaled sides are rounded down. `fit`
-        makes the long side the upper limit, whatever the short one becomes.
+        makes the long side the upper limit, whatever the short one becomes. `square` is `mended`, and then makes both
+        sides the greater one (keep_aspect_ratio=false of research/deeplab).
 
     Returns:
       int32 [2].
@@ -405,7 +406,8 @@ def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rul
     large = whole(sides * (shortest / tf.reduce_min(sides)))
     small = whole(sides * (longest / tf.reduce_max(sides)))
     sides = tf.maximum(tf.cast(tf.where(tf.reduce_max(large) > longest, small, large), tf.int32), 1)
-    return sides + (1 - sides) % factor if factor else sides
+    sides = sides + (1 - sides) % factor if factor else sides
+    return tf.fill([2], tf.reduce_max(sides)) if rule == "square" else sides
 
 
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:
