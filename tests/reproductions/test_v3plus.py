@@ -5,8 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.cli import main
+from common.data.lists import read_split
+from common.data.sets.cityscapes import CITYSCAPES
 from common.errors import UserError
 from common.nets import layers
 from common.nets.backbones import xception
@@ -21,6 +24,7 @@ from common.results.matching import recipe_for
 from common.results.published import read_published
 from common.tf1 import slim, tf
 from common.training import run_folder
+from common.training.batches import TrainingBatches
 from common.training.step import train_step
 from common.weights import weights as checkpoints
 from reproductions.v3plus import REPRODUCTION
@@ -289,6 +293,47 @@ def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
     for folder in (tmp_path / "runs").iterdir():
         stored = checkpoints.Weights(folder / "model.ckpt-2").recipe()
         assert json.loads((folder / run_folder.RECIPE).read_text()) == stored
+
+
+@pytest.mark.parametrize("table", (1, 2, 3, 5, 7))
+def test_each_row_of_the_paper_has_a_variant(table):
+    """That of arXiv 1802.02611: the variant fits as it is, but for JFT-300M, which only its owner has."""
+    rows = [row for row in read_published() if row.table.source == f"arXiv 1802.02611 table {table}"]
+    assert len(rows) >= 4
+    for row in rows:
+        if row.trained.private:
+            continue
+        recipe, changes = recipe_for(row)
+        assert not changes, f"{row.model}: {recipe.variant} needs {changes}"
+        assert recipe.variant.startswith(f"table{table}_") or row.beside, row.model
+
+
+def test_cityscapes_is_trained_at_its_full_size(tmp_path):
+    """Table 7: crops of 769 are windows of the 1024x2048 picture itself, where it is not scaled."""
+    y, x = np.mgrid[:1024, :2048]
+    picture = np.stack([x % 256, y % 256, 16 * (x // 256) + y // 256], axis=2).astype(np.uint8)
+    for kind, suffix, pixels in (("leftImg8bit", "leftImg8bit", picture), ("gtFine", "gtFine_labelTrainIds", x // 108)):
+        path = tmp_path / kind / "train" / "city" / f"city_0_0_{suffix}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path, compress_level=1)
+    recipe = VARIANTS["table7_decoder"].derive(random_scale=False, random_mirror=False, batch_size=2)
+    with TrainingBatches(read_split(CITYSCAPES, tmp_path, recipe.train_split), recipe, last_step=1) as batches:
+        images, labels = next(batches)
+    assert images.shape == (2, 769, 769, 3)
+    for image, label in zip(np.round(images / recipe.pixel_scale + recipe.pixel_mean).astype(int), labels, strict=True):
+        left, top = image[0, 0, 0] + 256 * (image[0, 0, 2] // 16), image[0, 0, 1] + 256 * (image[0, 0, 2] % 16)
+        window = np.s_[top : top + 769, left : left + 769]
+        np.testing.assert_array_equal(image, picture[window])
+        np.testing.assert_array_equal(label[..., 0], (x // 108)[window])
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("table7_")])
+def test_recipes_of_cityscapes(name):
+    """90,000 updates on crops of 769 of pictures that keep their size, which evaluation leaves them too."""
+    recipe = VARIANTS[name]
+    told = (recipe.num_steps, recipe.crop_size, recipe.resize_range, recipe.eval_size, recipe.num_classes)
+    assert told == (90000, (769, 769), (), "native", 19)
+    assert (recipe.output_stride, recipe.eval_output_stride, recipe.train_split) == (16, 16, "train_fine")
 
 
 def test_published_rows_name_recipes():
