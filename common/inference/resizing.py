@@ -70,7 +70,8 @@ def size_in_range(size: Size, limits: Sequence[int], factor: int, rule: str) -> 
     large = whole(sides * (np.float32(shortest) / sides.min()))
     small = whole(sides * (np.float32(longest) / sides.max()))
     scaled = [max(int(side), 1) for side in (small if large.max() > longest else large)]
-    return tuple(side + (1 - side) % factor if factor else side for side in scaled)
+    scaled = [side + (1 - side) % factor if factor else side for side in scaled]
+    return (max(scaled),) * 2 if rule == "square" else tuple(scaled)
 
 
 def padded_size(size: Size, recipe: Recipe) -> Size:

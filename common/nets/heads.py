@@ -49,7 +49,8 @@ def aspp(
 
 def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
     """Average `features` [n, h, w, c] over the picture, convolve by 1x1, and enlarge: [n, h, w, depth]."""
-    pooled = layers.conv_bn_relu(tf.reduce_mean(features, axis=[1, 2], keepdims=True), depth, 1, scope=scope)
+    pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+    pooled = layers.conv_bn_relu(pooled, depth, 1, scope=scope, activation_fn=tf.nn.relu)  # unbounded in every network
     pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=False)  # one pixel: constant
     pooled.set_shape([*features.shape[:3], depth])
     return pooled
@@ -79,45 +80,54 @@ def decoder(
     separable: bool = True,
     depth: int = 256,
     low_level_depth: int = 48,
+    kernels: Sequence[int] = (3, 3),
+    reduction: int = 1,
 ) -> tf.Tensor:
-    """Refine features by low-level ones: DeepLab v3+'s decoder (arXiv 1802.02611, figure 2).
+    """Refine features by low-level ones: a stage of DeepLab v3+'s decoder (arXiv 1802.02611, figure 2).
 
     Args:
-      features: float32 [n, h, w, c], from ASPP.
-      low_level: float32 [n, H, W, d], of stride 4.
+      features: float32 [n, h, w, c], from ASPP or from the stage before.
+      low_level: float32 [n, H, W, d].
       projection_scope: of the 1x1 convolution that reduces `low_level` to `low_level_depth` channels.
-      scopes: of the 3x3 convolutions, two in the paper.
+      scopes: of the convolutions that follow, two in the paper.
       separable: whether those are separable.
       depth: channels of each of them.
       low_level_depth: channels that `low_level` is reduced to.
+      kernels: sides of those convolutions' kernels.
+      reduction: how many times the decoder's stride exceeds that of `low_level`, which a dense backbone may have.
 
     Returns:
-      [n, H, W, depth].
+      [n, ceil(H / reduction), ceil(W / reduction), depth].
     """
     low_level = layers.conv_bn_relu(low_level, low_level_depth, 1, scope=projection_scope)
+    if reduction > 1:
+        low_level = layers.resize_bilinear(low_level, -(-tf.shape(low_level)[1:3] // reduction), align_corners=True)
     enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
     enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
     net = tf.concat([enlarged, low_level], axis=3)
-    for scope in scopes:
-        net = (layers.separable_conv2d if separable else layers.conv_bn_relu)(net, depth, 3, scope=scope)
+    for kernel, scope in zip(kernels, scopes, strict=True):
+        net = (layers.separable_conv2d if separable else layers.conv_bn_relu)(net, depth, kernel, scope=scope)
     return net
 
 
-def aspp_sum(features: tf.Tensor, num_classes: int, atrous_rates: Sequence[int], scopes: Sequence[str]) -> tf.Tensor:
+def aspp_sum(
+    features: tf.Tensor, num_classes: int, atrous_rates: Sequence[int], scopes: Sequence[str], kernel_size: int = 3
+) -> tf.Tensor:
     """DeepLab v2's ASPP (arXiv 1606.00915, figure 7): the sum of parallel 3x3 atrous classifiers.
 
     Args:
       features: float32 [n, h, w, c].
       num_classes: classes K.
       atrous_rates: one per branch.
-      scopes: one per branch; each holds `weights` [3, 3, c, K] and `biases` [K].
+      scopes: one per branch; each holds `weights` [k, k, c, K] and `biases` [K].
+      kernel_size: k, 3 in the paper.
 
     Returns:
       Scores [n, h, w, K].
     """
     branches = [
         # The classifier's own kernels stay regular even when the encoder's are smoothed.
-        layers.conv2d(features, num_classes, 3, rate=rate, bias=True, dilated_type="regular", scope=scope)
+        layers.conv2d(features, num_classes, kernel_size, rate=rate, bias=True, dilated_type="regular", scope=scope)
         for rate, scope in zip(atrous_rates, scopes, strict=True)
     ]
     return tf.add_n(branches)

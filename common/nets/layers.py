@@ -10,7 +10,7 @@ from common.nets.replicas import ALONE, Replicas
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
-ResizeRule = Literal["mended", "original", "fit"]
+ResizeRule = Literal["mended", "original", "fit", "square"]
 
 
 @slim.add_arg_scope
@@ -229,10 +229,19 @@ def _frozen_batch_norm_gradient(op: tf.Operation, gradient: tf.Tensor, *_: tf.Te
     return [gradient * (gamma * tf.math.rsqrt(variance + op.get_attr("epsilon"))), None, None, None, None]
 
 
-def conv_bn_relu(inputs: tf.Tensor, filters: int, kernel_size: int, *, scope: str, **options: Any) -> tf.Tensor:
-    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU: slim's usual layer."""
+@slim.add_arg_scope
+def conv_bn_relu(
+    inputs: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    scope: str,
+    activation_fn: Callable = tf.nn.relu,
+    **options: Any,
+) -> tf.Tensor:
+    """`conv2d` with `options`, batch norm under `<scope>/BatchNorm`, ReLU or a bounded one: slim's usual layer."""
     outputs = conv2d(inputs, filters, kernel_size, scope=scope, **options)
-    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=tf.nn.relu)
+    return batch_norm(outputs, scope=f"{scope}/BatchNorm", activation_fn=activation_fn)
 
 
 @slim.add_arg_scope
@@ -379,7 +388,8 @@ def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rul
       rule: `original` is research/deeplab's of 2018. It lowers a limit that is already a multiple plus 1 to the one
         before (513 to 497 for factor 16). It rounds scaled sides up, and float32 then makes 498 of some 497, and so
         513. `mended` is research/deeplab's later rule: such a limit stays, and scaled sides are rounded down. `fit`
-        makes the long side the upper limit, whatever the short one becomes.
+        makes the long side the upper limit, whatever the short one becomes. `square` is `mended`, and then makes both
+        sides the greater one (keep_aspect_ratio=false of research/deeplab).
 
     Returns:
       int32 [2].
@@ -396,7 +406,8 @@ def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rul
     large = whole(sides * (shortest / tf.reduce_min(sides)))
     small = whole(sides * (longest / tf.reduce_max(sides)))
     sides = tf.maximum(tf.cast(tf.where(tf.reduce_max(large) > longest, small, large), tf.int32), 1)
-    return sides + (1 - sides) % factor if factor else sides
+    sides = sides + (1 - sides) % factor if factor else sides
+    return tf.fill([2], tf.reduce_max(sides)) if rule == "square" else sides
 
 
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:

@@ -110,10 +110,11 @@ class Recipe:
     val_split: str = "val"
 
     # Pictures and masks are first resized into a range: (least short side, greatest long side), or () for none. With
-    # a factor f, sides become multiples of f plus 1; for the rules see layers.size_in_range.
+    # a factor f, sides become multiples of f plus 1; for the rules, of which `square` gives up the aspect, see
+    # layers.size_in_range.
     resize_range: tuple[int, ...] = ()
     resize_factor: int = 0
-    resize_rule: Literal["mended", "original", "fit"] = "mended"
+    resize_rule: Literal["mended", "original", "fit", "square"] = "mended"
     mask_interpolation: Literal["nearest", "bilinear"] = "nearest"  # bilinear mixes class ids, as an original did
     picture_interpolation: Literal["bilinear", "nearest"] = "bilinear"
 

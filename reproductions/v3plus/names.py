@@ -5,31 +5,47 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """Scopes of the head's layers in one family of checkpoints."""
+    """Scopes of the head's layers in one family of checkpoints.
+
+    Those of the decoder have the number of its stage in them, `{stage}` or `{suffix}`, and the number of a convolution
+    in the stage, `{i}` from 0 or `{n}` from 1.
+    """
 
     image_pooling: str
     aspp: str
     projection: str
-    decoder: tuple[str, str]
-    plain_decoder: tuple[str, str]  # when its convolutions are not separable
+    decoder: str
+    plain_decoder: str  # when its convolutions are not separable
     logits: str
+
+    def projection_in(self, stage: int) -> str:
+        """The scope of the 1x1 convolution of a decoder's stage, from 0."""
+        return _in_stage(self.projection, stage)
+
+    def convolution_in(self, stage: int, i: int, separable: bool) -> str:
+        """The scope of convolution number `i`, from 0, of a decoder's stage."""
+        return _in_stage(self.decoder if separable else self.plain_decoder, stage, i)
+
+
+def _in_stage(scope: str, stage: int, i: int = 0) -> str:
+    return scope.format(stage=stage, suffix=f"_{stage}" if stage else "", i=i, n=i + 1)
 
 
 NAMES = {
     "zoo": Names(
         image_pooling="image_pooling",
         aspp="aspp{}",
-        projection="decoder/feature_projection0",
-        decoder=("decoder/decoder_conv0", "decoder/decoder_conv1"),
-        plain_decoder=("decoder/decoder_conv0/decoder_conv0_1", "decoder/decoder_conv0/decoder_conv0_2"),
+        projection="decoder/feature_projection0{suffix}",
+        decoder="decoder/decoder_conv{i}{suffix}",
+        plain_decoder="decoder/decoder_conv0{suffix}/decoder_conv0{suffix}_{n}",
         logits="logits/semantic",
     ),
     "seed": Names(
         image_pooling="global_average_pooling/Conv",
         aspp="aspp_{}",
-        projection="decoder/layer_0/feature_projection",
-        decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
-        plain_decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
+        projection="decoder/layer_{stage}/feature_projection",
+        decoder="decoder/layer_{stage}/decoder_conv_{i}",
+        plain_decoder="decoder/layer_{stage}/decoder_conv_{i}",
         logits="logits/conv",
     ),
 }

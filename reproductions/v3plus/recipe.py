@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from common.console import say
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.recipe.cell import Branch, given_cell, read_cell
 from common.recipe.encoder import EncoderRecipe
+from common.recipe.values import format_value
 from reproductions.v3plus.names import HEAD
 
 Backbone = Literal[
@@ -19,8 +20,10 @@ Backbone = Literal[
     "xception_65",
     "xception_65_coco",
     "xception_71",
+    "resnet_v1_18",
     "resnet_v1_50",
     "resnet_v1_101",
+    "resnet_v1_18_beta",
     "resnet_v1_50_beta",
     "resnet_v1_101_beta",
     "mobilenet_v2",
@@ -35,8 +38,10 @@ IMAGENET_MEAN = {"channel_order": "rgb", "pixel_mean": (123.15, 115.90, 103.06),
 
 
 def preprocessing(backbone: str) -> dict[str, Any]:
-    return IMAGENET_MEAN if backbone in ("resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
+    return IMAGENET_MEAN if backbone in ("resnet_v1_18", "resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
 
+
+DECODER_STRIDES = (16, 8, 4)  # at which backbones give low-level features
 
 # Fields that came after the first records, all of them the weights' own.
 HEAD_OPTIONS = (
@@ -94,7 +99,7 @@ class V3PlusRecipe(EncoderRecipe):
     names: Literal["seed", "zoo"] = "seed"  # of the head's variables
     backbone: Backbone = "xception_65"
     depth_multiplier: float = 1.0  # of MobileNetV2's channels
-    multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's three rates
+    multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's rates: two of ResNet-18, else three
     aspp_depth: int = 128
     aspp_separable: bool = True
     aspp_batch_norm: bool = True
@@ -110,16 +115,18 @@ class V3PlusRecipe(EncoderRecipe):
     aspp_concat_projection: bool = True
     aspp_squeeze_and_excitation: bool = False
     image_se_uses_qsigmoid: bool = False
-    decoder_output_stride: tuple[int, ...] = (4,)  # of the decoder's stages, coarse to fine
+    decoder_output_stride: tuple[int, ...] = (4,)  # of the decoder's stages, coarse to fine: some of 16, 8, 4
     decoder_filters: int = 0  # 0: as many as aspp_depth
     decoder_projection_filters: int = 48  # of the low-level features
-    decoder_kernels: tuple[int, ...] = (3, 3)  # of the decoder's convolutions
+    decoder_kernels: tuple[int, ...] = (3, 3)  # of the convolutions of each of its stages
     decoder_sum_merge: bool = False
     decoder_output_is_logits: bool = False
+    # Above 1 there is no ASPP, and no image pooling: the scores are the sum of such a convolution for each atrous rate,
+    # as in DeepLab v2.
     logits_kernel_size: int = 1
     image_pyramid: tuple[float, ...] = ()  # factors of the inputs that the network merges; () is one input
     merge_method: Literal["max", "avg"] = "max"
-    bounded_activation: bool = False  # ReLU6 in Xception, for 8 bit networks
+    bounded_activation: bool = False  # at most 6, in Xception, ASPP and decoder, for 8 bit networks
     nas_stem_filters: int = 20
     nas_classification_head: bool = False
     nas_remove_os32_stride: bool = False
@@ -152,10 +159,29 @@ class V3PlusRecipe(EncoderRecipe):
 
     def validate(self) -> None:
         super().validate()
-        if len(self.multi_grid) not in (0, 3):
-            raise UserError("multi_grid: needs a factor for each of 3 convolutions, or none")
+        units = 2 if self.backbone.startswith("resnet_v1_18") else 3
+        if len(self.multi_grid) not in (0, units):
+            raise UserError(f"multi_grid: needs a factor for each of {units} convolutions, or none")
         if self.cell and self.output_stride == 32:
             raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+        self._check_decoder()
+        if self.logits_kernel_size > 1 and (self.aspp_batch_norm or not self.atrous_rates or self.cell):
+            raise UserError(
+                f"logits_kernel_size={self.logits_kernel_size}: takes ASPP's place, so it needs aspp_batch_norm=false, "
+                f"atrous_rates, and no dense_prediction_cell"
+            )
+
+    def _check_decoder(self) -> None:
+        strides, shown = self.decoder_output_stride, format_value(self.decoder_output_stride)
+        if not strides or list(strides) != sorted({*strides} & {*DECODER_STRIDES}, reverse=True):
+            raise UserError(f"decoder_output_stride={brief(shown)}: needs some of 16, 8 and 4, coarse to fine")
+        if not self.decoder_kernels:
+            raise UserError("decoder_kernels: needs the side of one convolution at least, such as 3")
+        if self.decoder and self.decoder_separable and 1 in self.decoder_kernels:
+            raise UserError(
+                f"decoder_kernels={format_value(self.decoder_kernels)}: a 1x1 convolution is not separable; take "
+                f"decoder_separable=false"
+            )
 
     @property
     def cell(self) -> tuple[Branch, ...]:
@@ -163,7 +189,7 @@ class V3PlusRecipe(EncoderRecipe):
 
     @property
     def scores_stride(self) -> int:
-        return 4 if self.decoder else self.output_stride
+        return self.decoder_output_stride[-1] if self.decoder else self.output_stride
 
 
 @functools.cache  # said once a process

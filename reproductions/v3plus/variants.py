@@ -1,7 +1,7 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
 from reproductions.v3plus.recipe import V3PlusRecipe
-from reproductions.v3plus.zoo import ADE20K, ZOO, ZOO_MODELS
+from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, ZOO, ZOO_MODELS
 
 PASCAL = V3PlusRecipe(variant="pascal")
 
@@ -37,6 +37,23 @@ PLAIN = {"aspp_separable": False, "decoder_separable": False}  # before the pape
 RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4, **PLAIN}
 XCEPTION = {"no_decoder": {**PLAIN, "decoder": False}, "decoder": PLAIN, "separable": {}}
 
+# Tables 1 and 2: the channels of the decoder's 1x1 convolution, and the convolutions behind it, on ResNet-101.
+DECODERS = {
+    **{f"table1_{n}": {"decoder_kernels": (3,), "decoder_projection_filters": n} for n in (8, 16, 32, 48, 64)},
+    "table2_3x3_256_x3": {"decoder_kernels": (3, 3, 3)},
+    "table2_3x3_128": {"decoder_kernels": (3,), "decoder_filters": 128},
+    "table2_1x1_256": {"decoder_kernels": (1,)},
+    "table2_conv3_conv2": {"decoder_kernels": (3,), "decoder_output_stride": (8, 4)},
+}
+# Table 7: 90,000 updates on crops of 769 of Cityscapes' pictures, which keep their 1024x2048 pixels.
+TABLE_7 = {**CITYSCAPES, "num_steps": 90000, "eval_size": "native"}
+CITIES = {
+    "table7_no_decoder": {"decoder": False},
+    "table7_decoder": {},
+    "table7_no_image_pooling": {"image_pooling": False},
+    "table7_xception71": {"backbone": "xception_71", "image_pooling": False},
+}
+
 # No trained weights: live batch norm with statistics that follow within a short run.
 SCRATCH = {
     "initializer": "he_normal",
@@ -63,7 +80,8 @@ VARIANTS = {
         PASCAL.derive(variant="ade20k", **ADE20K, aspp_depth=256),
         PASCAL.derive(variant="seed", **SEED),
         *(PASCAL.derive(variant=name, **model) for name, model in MODELS.items()),
-        # The paper: table 3 (ResNet-101) and table 5 (Xception-65: plain, decoder, separable convolutions).
+        # The paper: table 3 (ResNet-101) and table 5 (Xception-65: plain, decoder, separable convolutions); tables 1, 2
+        # and 7, and table 3 without the decoder, follow the zoo.
         *(PASCAL.derive(variant=f"table3_{name}", **PAPER | RESNET | how) for name, how in STRATEGIES.items()),
         *(
             PASCAL.derive(
@@ -84,6 +102,12 @@ VARIANTS = {
             for name, how in STRATEGIES.items()
         ),
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
+        *(
+            PASCAL.derive(variant=f"table3_no_decoder_{name}", **PAPER | RESNET | how, decoder=False)
+            for name, how in STRATEGIES.items()
+        ),
+        *(PASCAL.derive(variant=name, **PAPER | RESNET | decoder) for name, decoder in DECODERS.items()),
+        *(PASCAL.derive(variant=name, **PAPER | TABLE_7 | model) for name, model in CITIES.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.

@@ -103,7 +103,7 @@ class SimplifiedRecipe(Recipe):
 
     # The whole picture in a square of grey, at its own aspect.
     resize_range: tuple[int, ...] = (512, 512)
-    resize_rule: Literal["mended", "original", "fit"] = "fit"
+    resize_rule: Literal["mended", "original", "fit", "square"] = "fit"
     crop_size: tuple[int, int] = (512, 512)
     crop_position: Literal["random", "centre"] = "centre"
     eval_size: Literal["native"] | int = 512

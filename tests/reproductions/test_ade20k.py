@@ -196,6 +196,13 @@ def test_ade20ks_range(size, original, mended):
     assert sizes_in_range([size], (513, 513), 16) == [mended]
 
 
+def test_the_aspect_may_be_given_up():
+    """keep_aspect_ratio=false of research/deeplab: both sides are the greater one after the range and the factor."""
+    sizes = [(375, 500), (500, 375), (256, 256), (333, 500)]
+    assert sizes_in_range(sizes, (513, 513), 16, "square") == [(513, 513)] * 4
+    assert sizes_in_range([(100, 300), (300, 320)], (97, 200), 0, "square") == [(200, 200), (103, 103)]
+
+
 def test_the_originals_float32_puts_some_lengths_at_513():
     """Those whose k * (497 / k) comes out above 497: 315 of the lengths from 200 to 2499."""
     sides = np.arange(200, 2500, dtype=np.float32)
@@ -244,6 +251,24 @@ def test_training_brings_picture_and_label_into_range():
     # 3x5 by 9 / 5 is 5.4 x 9, and 5.4 goes up to 9; corners stay corners, halves are rounded up.
     np.testing.assert_allclose(image[:, :, 0], np.tile(np.arange(9) / 2, (5, 1)), atol=1e-6)
     assert label[0, :, 0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_training_and_evaluation_give_the_aspect_up():
+    """resize_rule=square: 3x5 becomes 9x9 in both, and scores return to 3x5."""
+    picture = np.tile((np.arange(5) * 50).astype(np.uint8)[None, :, None], (3, 1, 3))
+    recipe = SMALL.derive(
+        num_classes=3, crop_size=(9, 9), random_scale=False, random_mirror=False, resize_range=(9, 9), resize_factor=4,
+        resize_rule="square", eval_size=9, pixel_mean=(0,) * 3, pixel_scale=1.0,
+    )  # fmt: skip
+    with tf.Graph().as_default(), tf.Session() as session:
+        mask = tf.constant(picture[..., :1] // 50)
+        image, label = session.run(augment(tf.constant(picture, tf.float32), mask, tf.zeros([4]), recipe))
+    np.testing.assert_allclose(image[:, :, 0], np.tile(np.arange(9) * 25, (9, 1)), atol=1e-4)
+    assert label[8, :, 0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
+    segmenter = Segmenter(identity, recipe, None)
+    np.testing.assert_allclose(segmenter.logits(picture), image, atol=1e-4)
+    assert segmenter.label(picture).shape == (3, 5)
+    segmenter.close()
 
 
 def identity(images, recipe, batch_statistics=False):

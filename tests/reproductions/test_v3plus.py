@@ -5,10 +5,16 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.cli import main
+from common.data.lists import read_split
+from common.data.sets.cityscapes import CITYSCAPES
 from common.errors import UserError
+from common.nets import layers
+from common.nets.backbones import xception
 from common.nets.backbones.dense import dense_strides
+from common.nets.backbones.registry import BACKBONES
 from common.nets.describe import describe
 from common.nets.losses import weight_decay
 from common.nets.network import build
@@ -16,8 +22,9 @@ from common.recipe.cell import read_cell
 from common.recipe.settings import apply_settings
 from common.results.matching import recipe_for
 from common.results.published import read_published
-from common.tf1 import tf
+from common.tf1 import slim, tf
 from common.training import run_folder
+from common.training.batches import TrainingBatches
 from common.training.step import train_step
 from common.weights import weights as checkpoints
 from reproductions.v3plus import REPRODUCTION
@@ -63,6 +70,12 @@ def test_checkpoints_are_known_by_their_names(name):
         {"image_pooling": False, "decoder": False},
         {"backbone": "mobilenet_v2", "depth_multiplier": 0.5},
         {"backbone": "resnet_v1_50", **IMAGENET_MEAN},
+        {"backbone": "resnet_v1_18", "multi_grid": (1, 2), "decoder_output_stride": (8,), **IMAGENET_MEAN},
+        {"decoder_filters": 64, "decoder_projection_filters": 16, "decoder_kernels": (5,)},
+        {"decoder_separable": False, "decoder_kernels": (3, 1, 3), "names": "zoo", "decoder_output_stride": (8, 4)},
+        {"decoder_separable": False, "decoder_kernels": (1,), "depth_multiplier": 0.35},
+        {"logits_kernel_size": 3, "aspp_batch_norm": False, "decoder_filters": 64},
+        {"logits_kernel_size": 5, "aspp_batch_norm": False, "decoder": False, "names": "zoo"},
     ],
 )
 def test_options_of_the_head_are_known_by_names(settings):
@@ -89,6 +102,86 @@ def test_the_seeds_default_backbone_says_its_weights(capsys):
     assert apply_settings(VARIANTS, "model_c", ["backbone=xception_65_coco"]) == VARIANTS["model_c"]
     said = capsys.readouterr().err
     assert said.count("make weights NAME=xception_65_coco_pretrained") == 1
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if not name.startswith(("mobilenet_v3", "nas_"))])
+def test_low_level_features_of_every_stride(backbone):
+    """Their sizes, rounded up, and channels that tell the strides again."""
+    recipe = PASCAL.derive(backbone=backbone, names="zoo", decoder_output_stride=(16, 8, 4))
+    with tf.Graph().as_default() as graph:
+        scores = build(network, tf.zeros([1, 65, 98, 3]), recipe).logits
+        projections = [graph.get_operation_by_name(f"decoder/feature_projection0{s}/Conv2D") for s in ("", "_1", "_2")]
+        shapes = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
+    assert [op.inputs[0].shape.as_list()[1:3] for op in projections] == [[5, 7], [9, 13], [17, 25]]
+    assert scores.shape.as_list() == [1, 17, 25, 21]
+    assert fields_from_weights(shapes)["decoder_output_stride"] == (16, 8, 4)
+
+
+def test_a_decoder_coarser_than_the_encoder():
+    """Trained with a decoder at stride 16 and evaluated at output stride 8; pictures of every size have scores."""
+    recipe = PASCAL.derive(backbone="mobilenet_v2", depth_multiplier=0.1, aspp_depth=8, decoder_output_stride=(16,))
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [1, None, None, 3])
+        scores = build(network, images, recipe.derive(output_stride=8)).logits
+        session.run(tf.global_variables_initializer())
+        for side in (33, 40, 47, 48, 49):
+            assert session.run(scores, {images: np.zeros((1, side, 65, 3))}).shape == (1, -(-side // 16), 5, 21)
+
+
+@pytest.mark.parametrize(("backbone", "own"), [("xception_41", 0), ("resnet_v1_18_beta", 3 + 2 * 8)])
+def test_bounded_activations(backbone, own):
+    """The head has ReLU6 but for image pooling; of the backbones, Xception alone is bounded."""
+
+    def kinds(**settings):
+        with tf.Graph().as_default() as graph:
+            build(network, tf.zeros([1, 33, 33, 3]), PASCAL.derive(backbone=backbone, **settings))
+            return [op.type for op in graph.get_operations()]
+
+    plain, bounded = kinds(), kinds(bounded_activation=True)
+    assert "Relu6" not in plain
+    assert bounded.count("Relu") == own + 1
+    assert bounded.count("Relu6") >= plain.count("Relu") - own - 1
+
+
+def test_no_feature_of_a_bounded_xception_leaves_its_bound():
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = 100 * tf.random.normal([1, 48, 48, 3], seed=1)  # even sizes are padded alike
+        ends = {}
+        for bounded in (False, True):
+            with tf.variable_scope("x", reuse=bounded), slim.arg_scope([layers.batch_norm], epsilon=1e-3):
+                blocks = xception.BLOCKS["xception_41"]
+                ends[bounded] = xception.xception(images, blocks, "xception_41", 16, bounded=bounded)[1]
+        session.run(tf.global_variables_initializer())
+        free, capped = session.run((ends[False], ends[True]))
+    assert max(np.abs(value).max() for value in free.values()) > 6
+    assert all(np.abs(value).max() <= 6 for value in capped.values())
+    assert [value.shape for value in free.values()] == [value.shape for value in capped.values()]
+    sums = [capped[name] for name in capped if "separable" not in name]
+    assert all(value.min() >= 0 for value in sums)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoder_output_stride": (4, 8)}, "decoder_output_stride=4,8: needs some of 16, 8 and 4, coarse to fine"),
+        ({"decoder_output_stride": (2,)}, "decoder_output_stride=2: needs some of 16, 8 and 4"),
+        ({"decoder_output_stride": ()}, "decoder_output_stride=.*: needs some of 16, 8 and 4"),
+        ({"decoder_kernels": ()}, "decoder_kernels: needs the side of one convolution"),
+        ({"decoder_kernels": (0,)}, "decoder_kernels=0: must be from 1 to 100"),
+        ({"decoder_kernels": (3, 1)}, "decoder_kernels=3,1: a 1x1 convolution is not separable"),
+        ({"decoder_filters": -1}, "decoder_filters=-1: must be from 0 to 10000"),
+        ({"decoder_projection_filters": 0}, "decoder_projection_filters=0: must be from 1 to 10000"),
+        ({"logits_kernel_size": 3}, "logits_kernel_size=3: takes ASPP's place, so it needs aspp_batch_norm=false"),
+        (
+            {"logits_kernel_size": 3, "aspp_batch_norm": False, "atrous_rates": ()},
+            "needs aspp_batch_norm=false, atrous",
+        ),
+        ({"backbone": "resnet_v1_18", "multi_grid": (1, 2, 4)}, "multi_grid: needs a factor for each of 2 conv"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        PASCAL.derive(**settings)
 
 
 @pytest.mark.parametrize("backbone", ["xception_41", "xception_71", "resnet_v1_50_beta", "mobilenet_v2"])
@@ -200,6 +293,47 @@ def test_each_recipe_has_a_folder_of_its_own(sample_set, tmp_path, monkeypatch):
     for folder in (tmp_path / "runs").iterdir():
         stored = checkpoints.Weights(folder / "model.ckpt-2").recipe()
         assert json.loads((folder / run_folder.RECIPE).read_text()) == stored
+
+
+@pytest.mark.parametrize("table", (1, 2, 3, 5, 7))
+def test_each_row_of_the_paper_has_a_variant(table):
+    """That of arXiv 1802.02611: the variant fits as it is, but for JFT-300M, which only its owner has."""
+    rows = [row for row in read_published() if row.table.source == f"arXiv 1802.02611 table {table}"]
+    assert len(rows) >= 4
+    for row in rows:
+        if row.trained.private:
+            continue
+        recipe, changes = recipe_for(row)
+        assert not changes, f"{row.model}: {recipe.variant} needs {changes}"
+        assert recipe.variant.startswith(f"table{table}_") or row.beside, row.model
+
+
+def test_cityscapes_is_trained_at_its_full_size(tmp_path):
+    """Table 7: crops of 769 are windows of the 1024x2048 picture itself, where it is not scaled."""
+    y, x = np.mgrid[:1024, :2048]
+    picture = np.stack([x % 256, y % 256, 16 * (x // 256) + y // 256], axis=2).astype(np.uint8)
+    for kind, suffix, pixels in (("leftImg8bit", "leftImg8bit", picture), ("gtFine", "gtFine_labelTrainIds", x // 108)):
+        path = tmp_path / kind / "train" / "city" / f"city_0_0_{suffix}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path, compress_level=1)
+    recipe = VARIANTS["table7_decoder"].derive(random_scale=False, random_mirror=False, batch_size=2)
+    with TrainingBatches(read_split(CITYSCAPES, tmp_path, recipe.train_split), recipe, last_step=1) as batches:
+        images, labels = next(batches)
+    assert images.shape == (2, 769, 769, 3)
+    for image, label in zip(np.round(images / recipe.pixel_scale + recipe.pixel_mean).astype(int), labels, strict=True):
+        left, top = image[0, 0, 0] + 256 * (image[0, 0, 2] // 16), image[0, 0, 1] + 256 * (image[0, 0, 2] % 16)
+        window = np.s_[top : top + 769, left : left + 769]
+        np.testing.assert_array_equal(image, picture[window])
+        np.testing.assert_array_equal(label[..., 0], (x // 108)[window])
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("table7_")])
+def test_recipes_of_cityscapes(name):
+    """90,000 updates on crops of 769 of pictures that keep their size, which evaluation leaves them too."""
+    recipe = VARIANTS[name]
+    told = (recipe.num_steps, recipe.crop_size, recipe.resize_range, recipe.eval_size, recipe.num_classes)
+    assert told == (90000, (769, 769), (), "native", 19)
+    assert (recipe.output_stride, recipe.eval_output_stride, recipe.train_split) == (16, 16, "train_fine")
 
 
 def test_published_rows_name_recipes():

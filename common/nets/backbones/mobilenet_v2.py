@@ -22,7 +22,8 @@ ROOT_STRIDE = 2
 SCOPE = "MobilenetV2"
 # Units before the nominal stride grows beyond this one: where Keras' network is cut for features of that stride.
 UNITS_TO = {8: 6, 16: 13}
-LOW_LEVEL = "expanded_conv_2/depthwise"  # stride 4, before the projection
+# Where a decoder takes its features, by their stride: before the projection.
+LOW_LEVEL = {4: "expanded_conv_2/depthwise", 8: "expanded_conv_5/depthwise", 16: "expanded_conv_12/depthwise"}
 
 
 def divisible(count: float, divisor: int) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from common.nets.backbones import mobilenet_v2, resnet_v1, xception
-from common.nets.backbones.units import UNITS
+from common.nets.backbones.units import LITE_UNITS, UNITS
 from common.tf1 import tf
 
 
@@ -17,6 +17,7 @@ class Options(Protocol):
     multi_grid: tuple[int, ...]
     depth_multiplier: float
     residual_gamma: float
+    bounded_activation: bool
 
 
 Features = tuple[tf.Tensor, Mapping[int, tf.Tensor]]
@@ -38,32 +39,43 @@ class Backbone:
 
 
 def _xception(name: str, images: tf.Tensor, recipe: Options) -> Features:
-    net, end_points = xception.xception(images, xception.BLOCKS[name], name, recipe.output_stride, recipe.multi_grid)
-    return net, {4: end_points[xception.LOW_LEVEL[name]]}
+    net, end_points = xception.xception(
+        images,
+        xception.BLOCKS[name],
+        name,
+        recipe.output_stride,
+        recipe.multi_grid,
+        bounded=recipe.bounded_activation,
+    )
+    return net, {s: end_points[f"{block}/unit_1/separable_conv2"] for s, block in xception.LOW_LEVEL[name].items()}
 
 
 def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: Options) -> Features:
+    lite = depth in LITE_UNITS
+    units, blocks = (LITE_UNITS[depth], resnet_v1.lite_blocks) if lite else (UNITS[depth], resnet_v1.slim_blocks)
+    root = (16, 16, 32) if lite else (64, 64, 128)
     net, end_points = resnet_v1.resnet_v1(
         images,
-        resnet_v1.slim_blocks(UNITS[depth], recipe.output_stride, recipe.multi_grid),
-        resnet_v1.slim_names(f"resnet_v1_{depth}"),
+        blocks(units, recipe.output_stride, recipe.multi_grid),
+        resnet_v1.slim_names(f"resnet_v1_{depth}", "lite_bottleneck_v1" if lite else "bottleneck_v1"),
         recipe.residual_gamma,
         strided="last",
-        beta=beta,
+        beta_depths=root if beta else (),
     )
-    return net, {4: end_points["block1/unit_2/conv3"]}  # before the sum
+    # Of the units before the strided ones, before the sum.
+    return net, {4 * 2**i: end_points[f"block{i + 1}/unit_{units[i] - 1}/residual"] for i in range(3)}
 
 
 def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = mobilenet_v2.mobilenet_v2(images, recipe.output_stride, recipe.depth_multiplier)
-    return net, {4: end_points[mobilenet_v2.LOW_LEVEL]}
+    return net, {stride: end_points[name] for stride, name in mobilenet_v2.LOW_LEVEL.items()}
 
 
 BACKBONES = {
     **{name: Backbone(partial(_xception, name), 1e-3, 0.9997) for name in xception.BLOCKS},
     **{
         f"resnet_v1_{depth}{'_beta' if beta else ''}": Backbone(partial(_resnet, depth, beta), 1e-5, 0.95)
-        for depth in (50, 101)
+        for depth in (18, 50, 101)
         for beta in (False, True)
     },
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),

@@ -15,7 +15,7 @@ ROOT_STRIDE = 4
 
 @dataclass(frozen=True)
 class Block:
-    """A run of bottleneck units of `depth` output channels.
+    """A run of bottleneck units of `depth` output channels; `lite` ones are two 3x3 convolutions (ResNet-18).
 
     `stride` lies in one unit, the first or the last (see `resnet_v1`); every unit's 3x3 has atrous
     rate `rate`, times its own factor in `multi_grid` when there is one.
@@ -26,6 +26,7 @@ class Block:
     stride: int = 1
     rate: int = 1
     multi_grid: tuple[int, ...] = ()
+    lite: bool = False
 
     def unit_rate(self, unit: int) -> int:
         """The atrous rate of unit number `unit`, from 1."""
@@ -57,6 +58,13 @@ def slim_blocks(
     return at_output_stride(tuple(nominal), output_stride)
 
 
+def lite_blocks(units: tuple[int, ...], output_stride: int, multi_grid: tuple[int, ...] = ()) -> tuple[Block, ...]:
+    """research/deeplab's ResNet-18 at `output_stride`, strides in last units; multi-grid acts in block 4."""
+    nominal = [Block(64 * 2**i, units[i], stride=2, lite=True) for i in range(3)]
+    nominal += [Block(512, units[3], multi_grid=multi_grid, lite=True)]
+    return at_output_stride(tuple(nominal), output_stride)
+
+
 def dilated_blocks(units: tuple[int, int, int, int], multi_grid: tuple[int, ...] = ()) -> tuple[Block, ...]:
     """The blocks of a ResNet whose last two strides are turned into rates 2 and 4 (times `multi_grid`): stride 8."""
     return (
@@ -71,11 +79,11 @@ def dilated_blocks(units: tuple[int, int, int, int], multi_grid: tuple[int, ...]
 Names = Callable[[int, int, str], tuple[str, str]]
 
 
-def slim_names(prefix: str) -> Names:
+def slim_names(prefix: str, unit_scope: str = "bottleneck_v1") -> Names:
     """tf-slim: resnet_v1_101/block3/unit_2/bottleneck_v1/conv2 and its BatchNorm; block 0 is the root."""
 
     def names(block: int, unit: int, part: str):
-        scope = f"{prefix}/block{block}/unit_{unit}/bottleneck_v1/{part}" if block else f"{prefix}/{part}"
+        scope = f"{prefix}/block{block}/unit_{unit}/{unit_scope}/{part}" if block else f"{prefix}/{part}"
         return scope, f"{scope}/BatchNorm"
 
     return names
@@ -105,6 +113,8 @@ def bottleneck(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Unit number `unit` (from 1) of `block`: 1x1 to a quarter of its depth, 3x3, 1x1 to its depth, plus the shortcut.
 
+    A lite unit has two 3x3 convolutions of its depth in their place, both at the unit's rate.
+
     Args:
       inputs: features [n, h, w, c].
       block: the block.
@@ -121,9 +131,14 @@ def bottleneck(
         shortcut = convolve(inputs, block.depth, 1, "shortcut", stride=first * last, relu=False)
     else:
         shortcut = layers.max_pool(inputs, 1, last) if last > 1 else inputs
-    residual = convolve(inputs, block.depth // 4, 1, "conv1", stride=first)
-    residual = convolve(residual, block.depth // 4, 3, "conv2", stride=last, rate=block.unit_rate(unit))
-    residual = convolve(residual, block.depth, 1, "conv3", relu=False, gamma=residual_gamma)
+    rate = block.unit_rate(unit)
+    if block.lite:
+        residual = convolve(inputs, block.depth, 3, "conv1", stride=first, rate=rate)
+        residual = convolve(residual, block.depth, 3, "conv2", stride=last, rate=rate, relu=False, gamma=residual_gamma)
+    else:
+        residual = convolve(inputs, block.depth // 4, 1, "conv1", stride=first)
+        residual = convolve(residual, block.depth // 4, 3, "conv2", stride=last, rate=rate)
+        residual = convolve(residual, block.depth, 1, "conv3", relu=False, gamma=residual_gamma)
     return tf.nn.relu(shortcut + residual), residual
 
 
@@ -133,7 +148,7 @@ def resnet_v1(
     names: Names,
     residual_gamma: float = 1.0,
     strided: Literal["first", "last"] = "first",
-    beta: bool = False,
+    beta_depths: tuple[int, ...] = (),
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Root (7x7 at stride 2, max pool at stride 2) and `blocks`.
 
@@ -149,11 +164,12 @@ def resnet_v1(
         (Caffe; every block then has a projection), or the last, in its 3x3 (tf-slim, which also pads
         strided layers evenly; a block that keeps the depth has none). ResNet's weights are the same for
         both, and so are the features where every size is odd.
-      beta: three 3x3 convolutions, `conv1_1` to `conv1_3`, in the root's place (research/deeplab).
+      beta_depths: channels of the 3x3 convolutions, `conv1_1` to `conv1_3`, in the root's place (research/deeplab's
+        beta variants); () is the 7x7 convolution.
 
     Returns:
       Features [n, h / os, w / os, depth], sizes rounded up at each stride, and the end points by
-      name: `root`, `block1/unit_1`, ..., `block4/unit_3`, and `<unit>/conv3`, a unit's residual before the sum.
+      name: `root`, `block1/unit_1`, ..., `block4/unit_3`, and `<unit>/residual`, before the sum.
     """
     padding = "even" if strided == "last" else "tensorflow"
 
@@ -173,17 +189,14 @@ def resnet_v1(
         outputs = layers.conv2d(inputs, depth, size, stride=stride, rate=rate, padding=padding, scope=conv_scope)
         return layers.batch_norm(outputs, scope=bn_scope, gamma=gamma, activation_fn=tf.nn.relu if relu else None)
 
-    if beta:
-        net = images
-        for i, depth in enumerate((64, 64, 128), 1):
-            net = convolve((0, 0), net, depth, 3, f"conv1_{i}", stride=2 if i == 1 else 1)
-    else:
-        net = convolve((0, 0), images, 64, 7, "conv1", stride=2)
+    net = images if beta_depths else convolve((0, 0), images, 64, 7, "conv1", stride=2)
+    for i, depth in enumerate(beta_depths, 1):
+        net = convolve((0, 0), net, depth, 3, f"conv1_{i}", stride=2 if i == 1 else 1)
     net = layers.max_pool(net, 3, 2)
     end_points = {"root": net}
     for b, block in enumerate(blocks, 1):
         for u in range(1, block.units + 1):
             name, named = f"block{b}/unit_{u}", functools.partial(convolve, (b, u))
-            net, end_points[f"{name}/conv3"] = bottleneck(net, block, u, named, strided, residual_gamma)
+            net, end_points[f"{name}/residual"] = bottleneck(net, block, u, named, strided, residual_gamma)
             end_points[name] = net
     return net, end_points
