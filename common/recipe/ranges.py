@@ -52,6 +52,9 @@ RANGES = {
     **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
     **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
+    "image_pooling_crop_size": (1, 100_000),
+    "image_pooling_stride": (1, 1000),
+    "last_layer_filters": (0, 10_000),
 }
 ABOVE_ZERO = (
     "learning_rate",

@@ -12,6 +12,7 @@ class Names:
     projection: str
     decoder: tuple[str, str]
     plain_decoder: tuple[str, str]  # when its convolutions are not separable
+    sum_decoder: tuple[str, str]  # plain and separable
     logits: str
 
 
@@ -22,6 +23,7 @@ NAMES = {
         projection="decoder/feature_projection0",
         decoder=("decoder/decoder_conv0", "decoder/decoder_conv1"),
         plain_decoder=("decoder/decoder_conv0/decoder_conv0_1", "decoder/decoder_conv0/decoder_conv0_2"),
+        sum_decoder=("decoder/decoder_conv0", "decoder/decoder_split_sep_conv0"),
         logits="logits/semantic",
     ),
     "seed": Names(
@@ -30,6 +32,7 @@ NAMES = {
         projection="decoder/layer_0/feature_projection",
         decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
         plain_decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
+        sum_decoder=("decoder/layer_0/decoder_sum_0", "decoder/layer_0/decoder_separable_sum_0"),
         logits="logits/conv",
     ),
 }
