@@ -91,10 +91,15 @@ ORIGINS = (
     *(
         Origin(OFFICIAL, f"DeepLab with {network}", (mark, ZOO_HEAD), ZOO_SCORES)
         for mark, network in (
-            (r"^MobilenetEdgeTPU/", "MobileNetEdgeTPU"),
-            (r"^MobilenetV3/", "MobileNetV3"),
             (r"^(pnasnet|hnasnet|nasnet\w*)/", "a NAS network"),
             (r"^resnet_v1_18/", "ResNet-18"),
+        )
+    ),
+    *(
+        Origin(OFFICIAL, f"DeepLab with {network}", (mark, ZOO_HEAD), scores, takes="v3plus")
+        for mark, network, scores in (
+            (r"^MobilenetEdgeTPU/", "MobileNetEdgeTPU", ZOO_SCORES),
+            (r"^MobilenetV3/", "MobileNetV3", f"{ZOO_SCORES}|^decoder/decoder_conv0/biases$"),
         )
     ),
     Origin(

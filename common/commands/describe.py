@@ -17,6 +17,7 @@ from common.reproduction import Reproduction
 from common.weights.weights import Weights
 
 LARGEST_SIDE = 20_000  # pixels
+SIDE = 513
 ABOUT = "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
 
 
@@ -26,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--draw", type=_png, metavar="FILE.png", help="draw the graph of a head that is designed in JSON"
     )
     parser.add_argument(
-        "--size", type=program.whole_number(1, LARGEST_SIDE), default=513, metavar="N",
-        help="input side for multiply-adds (default: 513)",
+        "--size", type=program.whole_number(1, LARGEST_SIDE), metavar="N",
+        help=f"input side for multiply-adds (default: {SIDE}, or the least that the network takes)",
     )  # fmt: skip
     parser.add_argument(
         "--receptive-field", type=_png, metavar="FILE.png",
@@ -65,7 +66,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
             raise UserError("--table: describes the networks of the papers; leave the other options out")
         from common.results.models import print_models
 
-        print_models([reproduction], args.size, args.quiet)
+        print_models([reproduction], args.size or SIDE, args.quiet)
         return
     if args.data and not args.receptive_field:
         raise UserError("--data: only --receptive-field reads pictures; add it, or leave --data out")
@@ -76,6 +77,8 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         recipe = reproduction.recipe_to_run(args.settings, weights)
     else:
         recipe = reproduction.recipe_to_train(args.settings)
+    args.size = args.size or max(SIDE, *(recipe.least_input or (0,)))
+    recipe.check_input(args.size, args.size, f"--size {args.size}")
     if args.draw and not recipe.cell:
         raise UserError(f"--draw {args.draw}: the head of {recipe.variant} is not designed in JSON")
     show(json.dumps(recipe.to_json(), indent=1))

@@ -83,6 +83,8 @@ def frozen_graph(
     Raises:
       UserError: the weights don't fit, or the network cannot take pictures of this size.
     """
+    if size:
+        recipe.check_input(*_known_input_size(size, 1.0, recipe), f"--size {size[0]}x{size[1]}")
     with tf.Graph().as_default() as graph:
         try:
             _build(network, recipe, batch, size)
@@ -138,7 +140,7 @@ class _Inputs:
         if flip:
             images = tf.concat([images, tf.reverse(images, [2])], 0)
         with tf.variable_scope("", reuse=tf.AUTO_REUSE):
-            scores = build(self.network, images, recipe).logits
+            scores = build(self.network, images, recipe, scale=scale).logits
         if not flip:
             return [scores]
         straight, mirrored = tf.split(scores, 2)

@@ -72,7 +72,7 @@ class Segmenter(BaseSegmenter):
         batch = layers.resize_bilinear(image[None], self._size, align_corners=recipe.align_corners)  # at scale 1 a copy
         batch = self._mirrored(batch)
         batch.set_shape([None, None, None, 3])
-        scores = build(network, batch, recipe).logits
+        scores = build(network, batch, recipe, scale=self._scale).logits
         self._batch, self._scores = batch, scores
         logits = self._mirrored(scores)
         self._network = [logits, tf.reduce_all(tf.abs(logits) < LARGEST_SCORE)]  # NaN is not
@@ -130,9 +130,10 @@ class Segmenter(BaseSegmenter):
         except (tf.errors.ResourceExhaustedError, MemoryError):
             raise UserError(too_large((width, height))) from None
         except tf.errors.InvalidArgumentError:
+            told = self.recipe.least_input
+            least = f", which takes {told[1]}x{told[0]} or more" if told else " at its own size"
             raise UserError(
-                f"a picture of {width}x{height} pixels is too small for this network at its own size; "
-                f"--set eval_size=N pads it"
+                f"a picture of {width}x{height} pixels is too small for this network{least}; --set eval_size=N pads it"
             ) from None
 
     def _fusion(self, recipe: Recipe) -> Fusion:

@@ -1,9 +1,10 @@
 """Heads: from the backbone's features to class scores at the same stride."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.nets import layers
+from common.nets.pooling import crop_means
 from common.recipe.cell import Branch
 from common.tf1 import tf
 
@@ -11,14 +12,26 @@ if TYPE_CHECKING:
     from common.tf1 import tf
 
 
+class Windows(NamedTuple):
+    """Windows of image pooling, as `crop_means` takes them."""
+
+    crop: tuple[int, int]
+    output_stride: int
+    strides: tuple[int, int]
+
+
+Gate = Callable[["tf.Tensor"], "tf.Tensor"]
+
+
 def aspp(
     features: tf.Tensor,
     atrous_rates: Sequence[int],
     scopes: Sequence[str],
     *,
-    fusion_scope: str,
+    fusion_scope: str | None,
     image_pooling_scope: str | None,
     image_pooling_first: bool = False,
+    image_pooling_windows: Windows | None = None,
     separable: bool = False,
     depth: int = 256,
 ) -> tf.Tensor:
@@ -28,30 +41,47 @@ def aspp(
       features: float32 [n, h, w, c].
       atrous_rates: one per 3x3 branch, for this output stride.
       scopes: of the 1x1 branch and of each 3x3 branch.
-      fusion_scope: of the 1x1 convolution over all branches.
+      fusion_scope: of the 1x1 convolution over all branches; None leaves it out.
       image_pooling_scope: of the branch on the mean over the picture; None leaves it out.
       image_pooling_first: whether that branch is the first of the concatenation, or the last.
+      image_pooling_windows: of that branch; None is the whole picture.
       separable: whether the 3x3 branches are atrous separable convolutions (v3+).
       depth: channels of each branch and of the result.
 
     Returns:
-      [n, h, w, depth].
+      [n, h, w, depth]; without fusion, the branches behind one another.
     """
     atrous = layers.separable_conv2d if separable else layers.conv_bn_relu
     branches = [layers.conv_bn_relu(features, depth, 1, scope=scopes[0])]
     for rate, scope in zip(atrous_rates, scopes[1:], strict=True):
         branches.append(atrous(features, depth, 3, rate=rate, scope=scope))
     if image_pooling_scope:
-        pooled = image_pooling(features, depth, image_pooling_scope)
+        pooled = image_pooling(features, depth, image_pooling_scope, image_pooling_windows)
         branches.insert(0 if image_pooling_first else len(branches), pooled)
+    if fusion_scope is None:
+        return tf.concat(branches, axis=3) if len(branches) > 1 else branches[0]
     return layers.conv_bn_relu(tf.concat(branches, axis=3), depth, 1, scope=fusion_scope)
 
 
-def image_pooling(features: tf.Tensor, depth: int, scope: str) -> tf.Tensor:
-    """Average `features` [n, h, w, c] over the picture, convolve by 1x1, and enlarge: [n, h, w, depth]."""
-    pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
-    pooled = layers.conv_bn_relu(pooled, depth, 1, scope=scope, activation_fn=tf.nn.relu)  # unbounded in every network
-    pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=False)  # one pixel: constant
+def image_pooling(
+    features: tf.Tensor, depth: int, scope: str, windows: Windows | None = None, gate: Gate | None = None
+) -> tf.Tensor:
+    """Average `features` over the picture, convolve by 1x1, and enlarge: [n, h, w, depth].
+
+    Args:
+      features: float32 [n, h, w, c].
+      depth: channels of the result.
+      scope: of the convolution.
+      windows: average over these instead, whose means are enlarged with aligned corners.
+      gate: follows the convolution, which then has biases in place of batch norm and ReLU (squeeze and excitation).
+    """
+    pooled = crop_means(features, *windows) if windows else tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+    if gate:
+        pooled = gate(layers.conv2d(pooled, depth, 1, bias=True, scope=scope))
+    else:  # its ReLU is unbounded in every network
+        pooled = layers.conv_bn_relu(pooled, depth, 1, scope=scope, activation_fn=tf.nn.relu)
+    # Without windows there is one pixel: constant.
+    pooled = layers.resize_bilinear(pooled, tf.shape(features)[1:3], align_corners=windows is not None)
     pooled.set_shape([*features.shape[:3], depth])
     return pooled
 
@@ -108,6 +138,34 @@ def decoder(
     for kernel, scope in zip(kernels, scopes, strict=True):
         net = (layers.separable_conv2d if separable else layers.conv_bn_relu)(net, depth, kernel, scope=scope)
     return net
+
+
+def sum_decoder(
+    features: tf.Tensor, low_level: tf.Tensor, depth: int, *, projection_scope: str, scope: str,
+    separable: bool = False, scores: bool = False,
+) -> tf.Tensor:  # fmt: skip
+    """Refine features by the sum with low-level ones (research/deeplab's decoder_use_sum_merge).
+
+    Args:
+      features: float32 [n, h, w, c].
+      low_level: float32 [n, H, W, d].
+      depth: channels of the result.
+      projection_scope: of the 1x1 convolution of `low_level`.
+      scope: of the 3x3 convolution of the enlarged features.
+      separable: whether that one is separable.
+      scores: the sum is class scores: both convolutions are 1x1, with biases in place of batch norm and ReLU.
+
+    Returns:
+      [n, H, W, depth].
+    """
+    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
+    enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
+    if scores:
+        projected = layers.conv2d(low_level, depth, 1, bias=True, scope=projection_scope)
+        return layers.conv2d(enlarged, depth, 1, bias=True, scope=scope) + projected
+    refine = layers.separable_conv2d if separable else layers.conv_bn_relu
+    projected = layers.conv_bn_relu(low_level, depth, 1, scope=projection_scope)
+    return refine(enlarged, depth, 3, scope=scope) + projected
 
 
 def aspp_sum(

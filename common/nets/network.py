@@ -5,6 +5,7 @@ from typing import Protocol
 
 from common.nets import layers
 from common.nets.dilation import LARGEST_NATIVE_EXTENT
+from common.nets.pooling import crop_means
 from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import slim, tf
@@ -42,6 +43,7 @@ def build(
     batch_statistics: bool = False,
     step: tf.Tensor | None = None,
     replicas: Replicas = ALONE,
+    scale: float | tf.Tensor = 1.0,
 ) -> Outputs:
     """The network on the default graph, its weights starting as the recipe says.
 
@@ -52,6 +54,7 @@ def build(
       batch_statistics: see `Network`.
       step: int64 scalar, in training: dropout is on, its masks a function of (recipe.seed, step).
       replicas: `images` are this replica's part of a batch.
+      scale: of the images; windows that have a size in pixels are scaled with it.
     """
     tf.set_random_seed(recipe.seed)
     seed = None if step is None else tf.stack([tf.constant(recipe.seed, tf.int64), tf.cast(step, tf.int64)])
@@ -65,5 +68,6 @@ def build(
         slim.arg_scope([layers.batch_norm], fold=recipe.precision == "bf16"),
         slim.arg_scope([layers.dropout], seed=seed),
         slim.arg_scope([layers.batch_norm, layers.dropout], replicas=replicas),
+        slim.arg_scope([crop_means], scale=scale),
     ):
         return network(images, recipe, batch_statistics)

@@ -55,6 +55,9 @@ RANGES = {
     "decoder_filters": (0, 10_000),
     **dict.fromkeys(("decoder_kernels", "logits_kernel_size"), (1, 100)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
+    "image_pooling_crop_size": (1, 100_000),
+    "image_pooling_stride": (1, 1000),
+    "last_layer_filters": (0, 10_000),
 }
 ABOVE_ZERO = (
     "learning_rate",

@@ -320,6 +320,20 @@ class Recipe:
         return None
 
     @property
+    def least_input(self) -> tuple[int, int] | None:
+        """The least height and width of the network's input at scale 1, where the recipe tells it."""
+        return None
+
+    def check_input(self, height: int, width: int, name: str) -> None:
+        """Raise UserError when the network takes no input of this size; `name` says what set it."""
+        if self.least_input and (height < self.least_input[0] or width < self.least_input[1]):
+            least = ",".join(map(str, self.least_input))
+            raise UserError(
+                f"{name}: {height}x{width} pixels are fewer than image_pooling_crop_size={least} averages over; take "
+                f"more, or --set a smaller image_pooling_crop_size"
+            )
+
+    @property
     def cell(self) -> tuple[Branch, ...]:
         """The branches of a head that is designed in JSON; other heads have none."""
         return ()

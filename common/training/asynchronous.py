@@ -72,6 +72,7 @@ def train_asynchronously(
     """
     placement.check(recipe)
     check_classes(recipe, split.card)
+    recipe.check_input(*recipe.crop_size, "crop_size")
     if placement.is_chief:
         refuse_nothing_to_learn(recipe, split)
     folder = run_folder.locked(run_dir) if placement.is_chief else contextlib.nullcontext()

@@ -82,6 +82,7 @@ def train(
     check_classes(recipe, split.card)
     placement.check(recipe)
     is_chief, is_shared = placement.is_chief, placement.replicas.count > 1
+    recipe.check_input(*recipe.crop_size, "crop_size")
     folder = run_folder.locked(run_dir) if is_chief else contextlib.nullcontext()
     with placement, folder, tf.Graph().as_default() as graph, StopSignal() as stop:
         refuse_unlike(placement, network, recipe, split, init, val_split, quiet)

@@ -3,11 +3,41 @@
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from common.nets.backbones.units import divisible
 from reproductions.v3plus.names import MARKS, NAMES, Names
 from reproductions.v3plus.recipe import preprocessing
 from reproductions.v3plus.zoo import DPC
+
+
+class Told(NamedTuple):
+    """Marks of a MobileNet in a file.
+
+    Attributes:
+      network: the first part of all names.
+      units: channels of some units by their numbers; the last one is in no smaller network.
+      first, last: channels of the first and the last convolution.
+      strides: of the low-level features, by their channels.
+    """
+
+    network: str
+    units: Mapping[int, int]
+    first: int
+    last: int
+    strides: Mapping[int, int]
+
+
+# In this order: the large one has all units of the small one.
+MOBILENETS = {
+    "mobilenet_v3_large_seg": Told(
+        "MobilenetV3", {2: 24, 5: 40, 9: 80, 11: 112, 14: 80}, 16, 480, {72: 4, 120: 8, 672: 16}
+    ),
+    "mobilenet_v3_small_seg": Told("MobilenetV3", {2: 24, 5: 40, 7: 48, 10: 48}, 16, 288, {16: 4, 88: 8, 144: 16}),
+    "mobilenet_edgetpu": Told("MobilenetEdgeTPU", {4: 32, 8: 48, 12: 96, 20: 160, 21: 192}, 32, 1280, {}),
+}
+# What a multiplier of channels may be: of several that make the same widths, the nearest to 1 in this order.
+MULTIPLIERS = sorted((n / 20 for n in range(1, 41)), key=lambda multiplier: abs(multiplier - 1))
 
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -30,9 +60,14 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     }
     if biases := shapes.get(f"{names.logits}/biases"):
         settled["num_classes"] = biases[0]
-    if fused:
+    if fused or (fused := shapes.get(f"{names.aspp.format(0)}/weights")):
         settled["aspp_depth"] = fused[3]
-    settled |= _decoder(shapes, names, settled)
+    options = _head_options(shapes, names, settled["backbone"])
+    decoder = _decoder(shapes, names, settled)
+    if options["decoder_sum_merge"]:
+        kept = {"decoder", "decoder_output_stride"} | ({"decoder_batch_norm"} - {*options})
+        decoder = {name: value for name, value in decoder.items() if name in kept}
+    settled |= decoder | options
     if (kernel := shapes.get(f"{names.logits}/weights", (1,))[0]) > 1:  # in ASPP's place
         return settled | {"logits_kernel_size": kernel, "aspp_batch_norm": False}
     if cell:
@@ -96,9 +131,54 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))[3] / 32
         last = shapes.get("MobilenetV2/expanded_conv_16/project/weights")
         return {"backbone": "mobilenet_v2", "depth_multiplier": last[3] / 320 if last else root}
+    for backbone, told in MOBILENETS.items():
+        if f"{told.network}/expanded_conv_{max(told.units)}/project/weights" in shapes:
+            return {"backbone": backbone, **_widths(shapes, told)}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:18|50|101))/", name):
             return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}
     return {}
+
+
+def _widths(shapes: Mapping[str, tuple[int, ...]], told: Told) -> dict[str, Any]:
+    """The multiplier of the channels, and the last convolution's where it has not that one."""
+    widths = {f"expanded_conv_{unit}/project": count for unit, count in told.units.items()} | {"Conv": told.first}
+    shown = {name: shapes.get(f"{told.network}/{name}/weights") for name in (*widths, "Conv_1")}
+    found = {name: shape[3] for name, shape in shown.items() if shape}
+
+    def differing(multiplier: float) -> int:
+        counts = {**widths, "Conv_1": told.last}
+        return sum(divisible(counts[name] * multiplier, 8) != width for name, width in found.items())
+
+    multiplier, last = min(MULTIPLIERS, key=differing), found.get("Conv_1", 0)
+    is_own = last and last != divisible(told.last * multiplier, 8)
+    return {"depth_multiplier": multiplier, "last_layer_filters": last if is_own else 0}
+
+
+def _head_options(shapes: Mapping[str, tuple[int, ...]], names: Names, backbone: str) -> dict[str, Any]:
+    """The options of research/deeplab's newer heads that a file tells."""
+    plain, separable = (names.sum_in(0, separable) for separable in (False, True))
+    branch, projection = names.aspp.format(0), shapes.get(f"{names.projection_in(0)}/weights")
+    summed = f"{plain}/weights" in shapes or f"{separable}_depthwise/depthwise_weights" in shapes
+    scores = summed and not any(n.startswith(f"{names.logits}/") for n in shapes)
+    options: dict[str, Any] = {
+        "aspp_concat_projection": f"{branch}/weights" not in shapes or "concat_projection/weights" in shapes,
+        "aspp_squeeze_and_excitation": (
+            f"{names.image_pooling}/biases" in shapes and f"{branch}/BatchNorm/beta" in shapes
+        ),
+        "decoder_sum_merge": summed,
+        "decoder_output_is_logits": scores,
+    }
+    if scores:
+        options["decoder_batch_norm"] = True  # which has no meaning there
+    elif summed:
+        options["decoder_separable"] = f"{plain}/weights" not in shapes
+    if summed and projection:
+        filters, depth = projection[3], shapes.get(f"{branch}/weights", (0,))[-1]
+        options |= {"num_classes": filters} if scores else {"decoder_filters": 0 if filters == depth else filters}
+    if projection and backbone in MOBILENETS:
+        strides = MOBILENETS[backbone].strides
+        options["decoder_output_stride"] = (strides.get(projection[2], 4),)
+    return options

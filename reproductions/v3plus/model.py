@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from common.errors import UserError
 from common.nets import heads, layers
+from common.nets.backbones.mobilenet_v3 import hard_sigmoid
 from common.nets.backbones.registry import BACKBONES
 from common.nets.heads import build_cell
 from common.nets.network import Outputs
@@ -35,6 +37,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
 
     with batch_norm(backbone.epsilon, backbone.batch_norm_decay):
         net, low_level = backbone.build(images, recipe)
+    _check_decoder(low_level, recipe)
     originals = recipe.initializer == "truncated_normal"
     with (
         slim.arg_scope([layers.conv2d], **(HEAD_INITIALIZER if originals else {})),
@@ -45,27 +48,70 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
                 net = encode(net, recipe)
         if recipe.decoder:
             with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.decoder_batch_norm):
-                net = decode(net, low_level, recipe)
-    return Outputs(score(net, recipe))
+                net = (decode_by_sum if recipe.decoder_sum_merge else decode)(net, low_level, recipe)
+    return Outputs(net if recipe.decoder_output_is_logits else score(net, recipe))
 
 
 def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
-    """ASPP, or the dense prediction cell in its place, on the backbone's `features`: [n, h, w, aspp_depth]."""
+    """ASPP, or the dense prediction cell in its place, on the backbone's `features`: [n, h, w, aspp_depth].
+
+    Without its last projection, ASPP has as many channels as all branches together.
+    """
     names = NAMES[recipe.names]
     if recipe.cell:
         return build_cell(features, recipe.cell, 16 // recipe.output_stride)
+    windows = None
+    if recipe.image_pooling_crop_size:
+        windows = heads.Windows(recipe.image_pooling_crop_size, recipe.output_stride, recipe.image_pooling_stride)
+    is_gate = recipe.image_pooling and recipe.aspp_squeeze_and_excitation
     with bounded(recipe):
         net = heads.aspp(
             features,
             recipe.rates(),
             scopes=[names.aspp.format(i) for i in range(len(recipe.atrous_rates) + 1)],
-            image_pooling_scope=names.image_pooling if recipe.image_pooling else None,
+            image_pooling_scope=names.image_pooling if recipe.image_pooling and not is_gate else None,
             image_pooling_first=True,
-            fusion_scope="concat_projection",
+            image_pooling_windows=windows,
+            fusion_scope="concat_projection" if recipe.aspp_concat_projection else None,
             separable=recipe.aspp_separable,
             depth=recipe.aspp_depth,
         )
-    return layers.dropout(net, 0.9, scope="concat_projection_dropout")
+    if recipe.aspp_concat_projection:
+        net = layers.dropout(net, 0.9, scope="concat_projection_dropout")
+    if is_gate:
+        gate = hard_sigmoid if recipe.image_se_uses_qsigmoid else tf.sigmoid
+        net *= heads.image_pooling(features, recipe.aspp_depth, names.image_pooling, windows, gate)
+    return net
+
+
+def decode_by_sum(features: tf.Tensor, low_level: Mapping[int, tf.Tensor], recipe: V3PlusRecipe) -> tf.Tensor:
+    """The decoder that adds, stage by stage: [n, h, w, filters], or the scores if the recipe says so."""
+    names = NAMES[recipe.names]
+    scores = recipe.decoder_output_is_logits
+    separable = recipe.decoder_separable and not scores
+    depth = recipe.num_classes if scores else recipe.decoder_filters or recipe.aspp_depth
+    for stage, stride in enumerate(recipe.decoder_output_stride):
+        features = heads.sum_decoder(
+            features,
+            low_level[stride],
+            depth,
+            projection_scope=names.projection_in(stage),
+            scope=names.sum_in(stage, separable),
+            separable=separable,
+            scores=scores,
+        )
+    return features
+
+
+def _check_decoder(low_level: Mapping[int, tf.Tensor], recipe: V3PlusRecipe) -> None:
+    """Raise UserError when the backbone has no features for a stage of the decoder."""
+    for stride in recipe.decoder_output_stride if recipe.decoder else ():
+        if stride not in low_level:
+            strides = ", ".join(map(str, low_level)) or "none at all"
+            raise UserError(
+                f"backbone={recipe.backbone}: has no features of stride {stride} for a decoder ({strides}); take "
+                f"another decoder_output_stride, or decoder=false"
+            )
 
 
 def decode(features: tf.Tensor, low_level: Mapping[int, tf.Tensor], recipe: V3PlusRecipe) -> tf.Tensor:

@@ -16,6 +16,7 @@ class Names:
     projection: str
     decoder: str
     plain_decoder: str  # when its convolutions are not separable
+    sum_decoder: tuple[str, str]  # plain and separable, when it adds
     logits: str
 
     def projection_in(self, stage: int) -> str:
@@ -25,6 +26,10 @@ class Names:
     def convolution_in(self, stage: int, i: int, separable: bool) -> str:
         """The scope of convolution number `i`, from 0, of a decoder's stage."""
         return _in_stage(self.decoder if separable else self.plain_decoder, stage, i)
+
+    def sum_in(self, stage: int, separable: bool) -> str:
+        """The scope of the 3x3 convolution of a decoder's stage that adds."""
+        return _in_stage(self.sum_decoder[separable], stage)
 
 
 def _in_stage(scope: str, stage: int, i: int = 0) -> str:
@@ -38,6 +43,7 @@ NAMES = {
         projection="decoder/feature_projection0{suffix}",
         decoder="decoder/decoder_conv{i}{suffix}",
         plain_decoder="decoder/decoder_conv0{suffix}/decoder_conv0{suffix}_{n}",
+        sum_decoder=("decoder/decoder_conv0{suffix}", "decoder/decoder_split_sep_conv0{suffix}"),
         logits="logits/semantic",
     ),
     "seed": Names(
@@ -46,6 +52,7 @@ NAMES = {
         projection="decoder/layer_{stage}/feature_projection",
         decoder="decoder/layer_{stage}/decoder_conv_{i}",
         plain_decoder="decoder/layer_{stage}/decoder_conv_{i}",
+        sum_decoder=("decoder/layer_{stage}/decoder_sum_0", "decoder/layer_{stage}/decoder_separable_sum_0"),
         logits="logits/conv",
     ),
 }

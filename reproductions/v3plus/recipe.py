@@ -27,6 +27,9 @@ Backbone = Literal[
     "resnet_v1_50_beta",
     "resnet_v1_101_beta",
     "mobilenet_v2",
+    "mobilenet_v3_large_seg",
+    "mobilenet_v3_small_seg",
+    "mobilenet_edgetpu",
 ]
 
 # The seed's name of a backbone that is another's network with weights of its own: (backbone, archive of the weights).
@@ -63,6 +66,7 @@ HEAD_OPTIONS = (
     "nas_stem_filters",
     "nas_classification_head",
     "nas_remove_os32_stride",
+    "last_layer_filters",
 )
 
 
@@ -98,7 +102,7 @@ class V3PlusRecipe(EncoderRecipe):
 
     names: Literal["seed", "zoo"] = "seed"  # of the head's variables
     backbone: Backbone = "xception_65"
-    depth_multiplier: float = 1.0  # of MobileNetV2's channels
+    depth_multiplier: float = 1.0  # of the channels of MobileNets
     multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's rates: two of ResNet-18, else three
     aspp_depth: int = 128
     aspp_separable: bool = True
@@ -116,7 +120,7 @@ class V3PlusRecipe(EncoderRecipe):
     aspp_squeeze_and_excitation: bool = False
     image_se_uses_qsigmoid: bool = False
     decoder_output_stride: tuple[int, ...] = (4,)  # of the decoder's stages, coarse to fine: some of 16, 8, 4
-    decoder_filters: int = 0  # 0: as many as aspp_depth
+    decoder_filters: int = 0  # 0: as many as aspp_depth, or as classes with decoder_output_is_logits
     decoder_projection_filters: int = 48  # of the low-level features
     decoder_kernels: tuple[int, ...] = (3, 3)  # of the convolutions of each of its stages
     decoder_sum_merge: bool = False
@@ -131,6 +135,8 @@ class V3PlusRecipe(EncoderRecipe):
     nas_classification_head: bool = False
     nas_remove_os32_stride: bool = False
     drop_path_keep_prob: float = 1.0
+    # Of MobileNetV3's and MobileNet-EdgeTPU's last convolution, whatever depth_multiplier; 0 multiplies them too.
+    last_layer_filters: int = 0
 
     channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
     pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]
@@ -164,7 +170,10 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError(f"multi_grid: needs a factor for each of {units} convolutions, or none")
         if self.cell and self.output_stride == 32:
             raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+        if len(self.image_pooling_crop_size) not in (0, 2):
+            raise UserError("image_pooling_crop_size: needs a height and a width, or none")
         self._check_decoder()
+        self._check_scores()
         if self.logits_kernel_size > 1 and (self.aspp_batch_norm or not self.atrous_rates or self.cell):
             raise UserError(
                 f"logits_kernel_size={self.logits_kernel_size}: takes ASPP's place, so it needs aspp_batch_norm=false, "
@@ -182,6 +191,19 @@ class V3PlusRecipe(EncoderRecipe):
                 f"decoder_kernels={format_value(self.decoder_kernels)}: a 1x1 convolution is not separable; take "
                 f"decoder_separable=false"
             )
+
+    def _check_scores(self) -> None:
+        if self.decoder_output_is_logits and not (self.decoder and self.decoder_sum_merge):
+            raise UserError("decoder_output_is_logits=true: needs decoder=true and decoder_sum_merge=true")
+        if self.decoder_output_is_logits and self.decoder_filters not in (0, self.num_classes):
+            raise UserError(
+                f"decoder_filters={self.decoder_filters}: with decoder_output_is_logits=true it is num_classes="
+                f"{self.num_classes}, or 0 for it"
+            )
+
+    @property
+    def least_input(self) -> tuple[int, int] | None:
+        return self.image_pooling_crop_size or None if self.image_pooling else None
 
     @property
     def cell(self) -> tuple[Branch, ...]:

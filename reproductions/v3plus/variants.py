@@ -1,7 +1,7 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
 from reproductions.v3plus.recipe import V3PlusRecipe
-from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, ZOO, ZOO_MODELS
+from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, MOBILENET_V3, ZOO, ZOO_MODELS
 
 PASCAL = V3PlusRecipe(variant="pascal")
 
@@ -72,6 +72,16 @@ SAMPLE = {
     "save_interval": 45,
     "eval_size": "native",
 }
+# The zoo's MobileNetV3 on the drawn pictures, whose sides are 144 or more: a window of image pooling fits in each.
+SAMPLE_MOBILENET_V3 = {
+    **SAMPLE,
+    **MOBILENET_V3,
+    "names": "zoo",
+    "backbone": "mobilenet_v3_large_seg",
+    "image_pooling_crop_size": (129, 129),
+    "image_pooling_stride": (1, 1),
+    "num_steps": 300,
+}
 
 VARIANTS = {
     recipe.variant: recipe
@@ -116,5 +126,6 @@ VARIANTS = {
             )
             for name, model in MODELS.items()
         ),
+        PASCAL.derive(variant="sample_mobilenet_v3", **SAMPLE_MOBILENET_V3),
     )
 }

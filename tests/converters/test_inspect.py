@@ -60,7 +60,7 @@ def test_networks_of_the_zoo_that_are_here_and_those_that_are_not(case):
     variant = parsed(fields["config"])["v"]
     lines = list(describe_origin(Path("w.ckpt"), shapes_of(fields)))
     assert lines[0] == "made by: research/deeplab (the zoo)"
-    is_here = not variant.startswith(("mobilenet_v3", "mobilenet_edgetpu", "nas_", "resnet_v1_18"))
+    is_here = not variant.startswith(("nas_", "resnet_v1_18"))
     assert lines[-1].startswith("run: python -m reproductions.v3plus" if is_here else "convert: nothing here reads it")
 
 
@@ -177,7 +177,9 @@ def test_a_tensorflow_lite_file(tmp_path, capsys):
         ("coral_deeplabv3_mnv2_dm05_pascal_quant", ("21 classes, backbone=mobilenet_v2, depth_multiplier=0.5",
                                                     "quantisation: uint8 by tensor", "converters.tflite_to_tf")),
         ("coral_deeplab_edgetpu_slim_cityscapes_quant", ("MobileNetEdgeTPU", "19 classes", "run: python",
-                                                           "--set num_classes=19 dataset=cityscapes")),
+                                                           "--set num_classes=19 dataset=cityscapes",
+                                                           "backbone=mobilenet_edgetpu, depth_multiplier=0.75",
+                                                           "converters.tflite_to_tf")),
         ("coral_mobilenet_v2_imagenet_quant", ("MobileNetV2 for ImageNet, 1001 classes",
                                                 "convert: nothing here reads it")),
         ("mlperf_deeplabv3_mnv2_ade20k_uint8", ("32 classes", "--set num_classes=32 dataset=ade20k")),

@@ -461,7 +461,7 @@ def test_the_sample_runs_are_few_enough_for_half_an_hour(rows):
             found = matching.reported_protocols(rows, name, recipe, split, Path("runs/x/model.ckpt-1"))
             ways = [recipe, *(recipe.derive(**changes) for changes in found)]
             count += len({str(way.at_evaluation().protocol()) for way in ways})
-    assert 26 <= count <= 36, count
+    assert 26 <= count <= 44, count  # of pictures of 200 pixels: a way takes seconds
 
 
 def test_the_commands_that_a_missing_number_takes_are_understood(rows):

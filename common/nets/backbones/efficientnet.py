@@ -5,7 +5,8 @@ from typing import Literal
 
 from common.nets import layers
 from common.nets.backbones.keras_layers import conv_bn
-from common.nets.backbones.mobilenet_v2 import divisible
+from common.nets.backbones.mobilenet_v2 import Activation
+from common.nets.backbones.units import divisible
 from common.tf1 import tf
 
 # Rows of B0's table: (kernel, expansion, channels, units, stride of the first unit).
@@ -120,18 +121,24 @@ def inverted_residual(
                       activation_fn=swish)  # fmt: skip
     net = layers.depthwise_conv2d(net, kernel, stride=stride, scope=f"{scope}_dwconv")
     net = layers.batch_norm(net, scope=f"{scope}_bn", activation_fn=swish)
-    net = squeeze_excite(net, max(1, int(depth * SQUEEZE)), scope=scope)
+    net = squeeze_excite(net, max(1, int(depth * SQUEEZE)), (f"{scope}_se_reduce", f"{scope}_se_expand"))
     net = conv_bn(net, channels, 1, scope=f"{scope}_project_conv", norm_scope=f"{scope}_project_bn")
     if stride == 1 and depth == channels:
         net = inputs + layers.dropout(net, 1 - drop, scope=f"{scope}_drop", whole_pictures=True)
     return net
 
 
-def squeeze_excite(net: tf.Tensor, depth: int, *, scope: str) -> tf.Tensor:
-    """`net` [n, h, w, c] times a weight per channel, made of the channels' means through `depth` channels."""
+def squeeze_excite(
+    net: tf.Tensor, depth: int, scopes: tuple[str, str], activation_fn: Activation | None = None,
+    gate: Activation = tf.sigmoid,
+) -> tf.Tensor:  # fmt: skip
+    """`net` [n, h, w, c] times a weight per channel, made of the channels' means through `depth` channels.
+
+    `scopes` are of the two convolutions, `activation_fn` (None is swish) and `gate` follow them.
+    """
     means = tf.reduce_mean(net, [1, 2], keepdims=True)
-    means = swish(layers.conv2d(means, depth, 1, bias=True, scope=f"{scope}_se_reduce"))
-    return net * tf.sigmoid(layers.conv2d(means, int(net.shape[3]), 1, bias=True, scope=f"{scope}_se_expand"))
+    means = (activation_fn or swish)(layers.conv2d(means, depth, 1, bias=True, scope=scopes[0]))
+    return net * gate(layers.conv2d(means, int(net.shape[3]), 1, bias=True, scope=scopes[1]))
 
 
 def swish(net: tf.Tensor) -> tf.Tensor:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from common.nets import layers
 from common.nets.backbones.dense import dense_strides
+from common.nets.backbones.units import divisible
 from common.tf1 import tf
 
 # Rows of the paper's table: (expansion, channels, units, stride of the first unit).
@@ -26,12 +28,6 @@ UNITS_TO = {8: 6, 16: 13}
 LOW_LEVEL = {4: "expanded_conv_2/depthwise", 8: "expanded_conv_5/depthwise", 16: "expanded_conv_12/depthwise"}
 
 
-def divisible(count: float, divisor: int) -> int:
-    """The nearest multiple of `divisor`, at least one, and at least nine tenths of `count`."""
-    rounded = max(divisor, int(count + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * count else rounded
-
-
 @dataclass(frozen=True)
 class Style:
     """How a program names the layers and rounds channels.
@@ -45,10 +41,10 @@ class Style:
     divisor: int
 
 
-def slim_scopes(unit: int | None, part: str) -> tuple[str, str]:
-    """The names of research/slim."""
+def slim_scopes(unit: int | None, part: str, network: str = SCOPE) -> tuple[str, str]:
+    """The names of research/slim; `network` is the first part of them."""
     block = f"expanded_conv_{unit}" if unit else "expanded_conv"
-    scope = f"{SCOPE}/Conv" if unit is None else f"{SCOPE}/{block}/{part}"
+    scope = f"{network}/Conv" if unit is None else f"{network}/{block}/{part}"
     return scope, f"{scope}/BatchNorm"
 
 
@@ -62,6 +58,67 @@ def keras_scopes(unit: int | None, part: str) -> tuple[str, str]:
 
 SLIM = Style(slim_scopes, divisor=1)  # as research/deeplab asks slim
 KERAS = Style(keras_scopes, divisor=8)
+
+
+Activation = Callable[[tf.Tensor], tf.Tensor]
+
+
+def conv_bn(
+    inputs: tf.Tensor,
+    depth: int,
+    size: int,
+    names: tuple[str, str],
+    activation_fn: Activation | None = tf.nn.relu6,
+    **options: int,
+) -> tf.Tensor:
+    """`layers.conv2d` and batch norm under the scopes `names`, then `activation_fn`: [n, h, w, depth]."""
+    outputs = layers.conv2d(inputs, depth, size, scope=names[0], **options)
+    return layers.batch_norm(outputs, scope=names[1], activation_fn=activation_fn)
+
+
+def inverted_residual(
+    inputs: tf.Tensor,
+    width: int,
+    depth: int,
+    names: Callable[[str], tuple[str, str]],
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    rate: int = 1,
+    activation_fn: Activation = tf.nn.relu6,
+    squeeze: Activation | None = None,
+    fused: bool = False,
+    residual: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Expand, convolve each channel, and project, with a shortcut where the shapes allow it.
+
+    Args:
+      inputs: [n, h, w, c].
+      width: channels between; there is no expansion unless they are more than c.
+      depth: channels of the result.
+      names: expand, depthwise or project -> scopes of the layer and its batch norm.
+      kernel, stride, rate: of the depthwise convolution.
+      activation_fn: after the expansion and the depthwise convolution.
+      squeeze: applied before the projection (squeeze and excitation).
+      fused: the expansion has the kernel and the stride, and there is no depthwise convolution.
+      residual: whether there may be a shortcut.
+
+    Returns:
+      [n, ceil(h / stride), ceil(w / stride), depth], and the values before `squeeze`.
+    """
+    net = inputs
+    if width > inputs.shape[3]:
+        place = {"size": kernel, "stride": stride} if fused else {"size": 1}
+        net = conv_bn(net, width, names=names("expand"), activation_fn=activation_fn, **place)
+    if not fused:
+        depthwise, norm = names("depthwise")
+        net = layers.depthwise_conv2d(net, kernel, stride=stride, rate=rate, scope=depthwise)
+        net = layers.batch_norm(net, scope=norm, activation_fn=activation_fn)
+    inner = net
+    net = conv_bn(squeeze(net) if squeeze else net, depth, 1, names("project"), activation_fn=None)
+    if residual and stride == 1 and net.shape[3] == inputs.shape[3]:
+        net += inputs
+    return net, inner
 
 
 def mobilenet_v2(
@@ -88,31 +145,14 @@ def mobilenet_v2(
     def channels(count: float):
         return divisible(count * depth_multiplier, 8 if depth_multiplier == 1 else style.divisor)
 
-    def conv_bn(
-        inputs: tf.Tensor,
-        depth: int,
-        size: int,
-        names: tuple[str, str],
-        activation_fn: Callable[[tf.Tensor], tf.Tensor] | None = tf.nn.relu6,
-        **options,
-    ):
-        outputs = layers.conv2d(inputs, depth, size, scope=names[0], **options)
-        return layers.batch_norm(outputs, scope=names[1], activation_fn=activation_fn)
-
     net = conv_bn(images, channels(32), 3, style.names(None, ""), stride=2)
     end_points, table = {}, UNITS[:units]
     dense = dense_strides((stride for _, _, stride in table), ROOT_STRIDE, output_stride)
     for i, ((expansion, count, _), (stride, rate)) in enumerate(zip(table, dense, strict=True)):
-        name, inputs = f"expanded_conv_{i}" if i else "expanded_conv", net
+        name = f"expanded_conv_{i}" if i else "expanded_conv"
         width = divisible(int(net.shape[3]) * expansion, 8 if expansion > 1 else 1)
-        if width > net.shape[3]:
-            net = conv_bn(net, width, 1, style.names(i, "expand"))
-        depthwise, norm = style.names(i, "depthwise")
-        net = layers.depthwise_conv2d(net, 3, stride=stride, rate=rate, scope=depthwise)
-        net = layers.batch_norm(net, scope=norm, activation_fn=tf.nn.relu6)
-        end_points[f"{name}/depthwise"] = net
-        net = conv_bn(net, channels(count), 1, style.names(i, "project"), activation_fn=None)
-        if stride == 1 and net.shape[3] == inputs.shape[3]:
-            net += inputs
+        net, end_points[f"{name}/depthwise"] = inverted_residual(
+            net, width, channels(count), partial(style.names, i), stride=stride, rate=rate
+        )
         end_points[name] = net
     return net, end_points

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.nets.backbones import mobilenet_v2, resnet_v1, xception
+from common.nets.backbones import mobilenet_v2, mobilenet_v3, resnet_v1, xception
 from common.nets.backbones.units import LITE_UNITS, UNITS
 from common.tf1 import tf
 
@@ -18,6 +18,7 @@ class Options(Protocol):
     depth_multiplier: float
     residual_gamma: float
     bounded_activation: bool
+    last_layer_filters: int
 
 
 Features = tuple[tf.Tensor, Mapping[int, tf.Tensor]]
@@ -71,6 +72,12 @@ def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
     return net, {stride: end_points[name] for stride, name in mobilenet_v2.LOW_LEVEL.items()}
 
 
+def _mobilenet_v3(name: str, images: tf.Tensor, recipe: Options) -> Features:
+    return mobilenet_v3.mobilenet_v3(
+        images, mobilenet_v3.NETWORKS[name], recipe.output_stride, recipe.depth_multiplier, recipe.last_layer_filters
+    )
+
+
 BACKBONES = {
     **{name: Backbone(partial(_xception, name), 1e-3, 0.9997) for name in xception.BLOCKS},
     **{
@@ -79,4 +86,5 @@ BACKBONES = {
         for beta in (False, True)
     },
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),
+    **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in mobilenet_v3.NETWORKS},
 }
