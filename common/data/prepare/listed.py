@@ -1,4 +1,4 @@
-"""Sets of which each picture has an annotation that becomes a mask, and whose splits become lists."""
+"""Data sets in which each picture has an annotation that becomes a mask, and whose splits become lists."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +24,8 @@ def prepare(
 ) -> PreparedSet:
     """Make the masks of all pictures, and the list of each split, in the card's folders below `folder`.
 
-    Args:
-      splits: the ids of each split's pictures.
-      annotations: what `label_of` reads, by the picture's id; it must be possible to pickle both.
-      label_of: gives class ids, uint8 [h, w]; it may raise UserError.
+    `splits` has the ids of each split's pictures, and `annotations`, by these ids, what `label_of` makes class ids of,
+    uint8 [h, w]. Both can be pickled.
 
     Raises UserError as `Job.expect`, `Job.check` and `label_of`.
     """
