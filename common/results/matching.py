@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.lists import card_by_name
+from common.data.sets.cards import CARDS
 from common.data.split import NAMES, SOURCES, Split, divide
 from common.downloads.origin import origin_of
 from common.export.cache import LEAST_AGREEMENT
@@ -210,9 +211,14 @@ def what_it_needs(row: PublishedRow) -> str:
 
 
 def _data_arguments(row: PublishedRow) -> str:
-    dataset = row.table.data.lower()
+    dataset = next(card.name for card in CARDS.values() if card.title == row.table.data)
     default = Recipe.dataset == dataset and row.table.split == "val"
-    return f"DATA={row.table.data}" + ("" if default else f" DATASET={dataset} SPLIT={row.table.split}")
+    return f"DATA={_folder(row)}" + ("" if default else f" DATASET={dataset} SPLIT={row.table.split}")
+
+
+def _folder(row: PublishedRow) -> str:
+    """The title of a row's data set as one word, which stands for its folder in commands."""
+    return row.table.data.replace(" ", "-")
 
 
 def _start(row: PublishedRow) -> tuple[list[str], str]:
@@ -227,7 +233,7 @@ def _start(row: PublishedRow) -> tuple[list[str], str]:
 
 def _commands(row: PublishedRow) -> list[str]:
     """The commands that train as a row says, and the command that evaluates it."""
-    name, data = row.table.reproduction, row.table.data
+    name, data = row.table.reproduction, _folder(row)
     (first, start), (recipe, changes) = _start(row), recipe_for(row)
     settings = " ".join([f"variant={recipe.variant}", *_settings(changes)])
     words = (slug(text) for text in (*_settings(changes), row.trained.init))  # other weights begin another run

@@ -13,8 +13,6 @@ from common.results.protocol import Protocol
 from common.training.seen import suite_manifest
 
 OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
-# Data sets that others evaluated on and that nothing here reads, with their classes.
-OTHER_DATA = {"PASCAL-Context": 60, "PASCAL-Person-Part": 7, "COCO-Stuff 10k": 182, "COCO-Stuff 164k": 182}
 
 # What training starts from, besides the weights that `make weights` knows: in words, and for Keras' own files the call
 # that fetches them.
@@ -54,13 +52,11 @@ def is_published(name: str) -> bool:
 def data_fault(data: str, split: str, classes: int) -> str:
     """Say what is wrong with a table's data set, split or classes, as the end of a sentence; empty where nothing is."""
     cards = {card.title: card for card in CARDS.values()}
-    if data not in cards and data not in OTHER_DATA:
-        return f"data is {quoted(data)}; there are {', '.join([*cards, *OTHER_DATA])}"
-    card = cards.get(data)
-    splits = _splits(card.name) if card else OFFICIAL_SPLITS
-    if split not in splits:
+    if data not in cards:
+        return f"data is {quoted(data)}; there are {', '.join(cards)}"
+    if split not in (splits := _splits(cards[data].name)):
         return f"split is {quoted(split)}; {data} has {', '.join(splits)}"
-    count = len(card.classes) if card else OTHER_DATA[data]
+    count = len(cards[data].classes)
     if classes not in (count, count - 1):  # some leave the background out
         return f"classes is {classes}; {data} has {count}, or {count - 1} without the background"
     return ""

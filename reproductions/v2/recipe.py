@@ -140,6 +140,53 @@ VARIANTS = {
 }
 
 
+# Tables 6 and 7 (PASCAL-Context, PASCAL-Person-Part), by what their rows add. Sections 4.2 and 4.3 tell no schedule:
+# it is table 4's here. On persons' parts, LargeFOV and ASPP brought nothing.
+TABLES_6_AND_7 = {
+    "pascal_context": (
+        {"dataset": "pascal_context", "num_classes": 60, "train_split": "train"},
+        {
+            "_base": TABLE4["base"],
+            "_msc": TABLE4["msc"],
+            "_coco": TABLE4["augmentation"],
+            "_largefov": TABLE4["largefov"],
+            "": MSC,
+        },
+    ),
+    "pascal_person_part": (
+        {"dataset": "pascal_person_part", "num_classes": 7, "train_split": "train"},
+        {"_base": TABLE4["base"], "_msc": TABLE4["msc"], "": TABLE4["augmentation"]},
+    ),
+}
+
+# kazuto1011/deeplab-pytorch, configs/cocostuff10k.yaml and cocostuff164k.yaml, from COCO weights. There the rate falls
+# at every tenth step, and 10k's pictures and masks are warped to 513x513 first.
+COCOSTUFF = {
+    "num_classes": 182,
+    "train_split": "train",
+    "pixel_mean": (104.008, 116.669, 122.675),
+    "batch_norm_epsilon": 1e-5,
+    "align_corners": True,
+    "msc_scales": MSC["msc_scales"],
+    "batch_size": 5,
+    "grad_update_every": 2,
+    "scale_step": 0.25,
+}
+
+VARIANTS |= {
+    recipe.variant: recipe
+    for recipe in (
+        *(
+            DEEPLAB.derive(variant=name + addition, **data | how)
+            for name, (data, rows) in TABLES_6_AND_7.items()
+            for addition, how in rows.items()
+        ),
+        DEEPLAB.derive(variant="cocostuff10k", dataset="cocostuff10k", **COCOSTUFF),
+        DEEPLAB.derive(variant="cocostuff164k", dataset="cocostuff164k", **COCOSTUFF, num_steps=100_000),
+    )
+}
+
+
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """The recipe fields that follow from the names in a weight file: encoder, preprocessing, smoothing, classes."""
     encoder = next((e for e, name in ENCODER_MARKS.items() if any(n.startswith(name) for n in shapes)), None)

@@ -539,5 +539,8 @@ def test_what_the_readme_shows(tmp_path):
 
 
 def test_known_cards_are_as_they_were():
-    assert list(CARDS) == ["voc2012", "cityscapes", "coco", "ade20k"]
+    assert list(CARDS) == [
+        "voc2012", "cityscapes", "coco", "ade20k", "pascal_context", "pascal_person_part", "cocostuff10k",
+        "cocostuff164k",
+    ]  # fmt: skip
     assert not any(card.splits or card.source or card.raw_labels.values for card in CARDS.values())

@@ -16,14 +16,13 @@ from PIL import Image
 
 from common import parallel
 from common.data.lists import card_by_name, read_split
-from common.data.prepare import __main__ as prepare
 from common.data.prepare import job, sbd, voc
 from tests.conftest import ROOT, files_no_larger_than
 from tests.helpers import archive_sets as sets
-from tests.helpers.file_server import breaks_after, names, serving
+from tests.helpers.file_server import breaks_after, names
+from tests.helpers.preparing import BY_HAND, error, put_by_hand
 
 LISTS = "data/VOC2012/ImageSets/Segmentation"
-BY_HAND = ("gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip")
 EXTRA = ("leftImg8bit_trainextra.zip", "gtCoarse.zip")
 # name: (what is asked of the server, the folder to train on)
 SETS = {
@@ -33,49 +32,14 @@ SETS = {
     "ade20k": (["ADEChallengeData2016.zip"], "data/ade20k/ADEChallengeData2016"),
     "cityscapes": ([], "data/cityscapes"),
     "coco": (["train2017.zip", "val2017.zip", "annotations_trainval2017.zip"], "data/coco"),
+    "pascal-context": (["VOCtrainval_03-May-2010.tar", "pascal_context/trainval.tar.gz"], "data/VOC2010"),
+    "pascal-person-part": (["VOCtrainval_03-May-2010.tar", "pascal_person_part.zip"], "data/VOC2010"),
+    "cocostuff10k": (["cocostuff-10k-v1.1.zip"], "data/cocostuff10k/cocostuff-10k-v1.1"),
+    "cocostuff164k": (
+        ["train2017.zip", "val2017.zip", "annotations_trainval2017.zip", "stuffthingmaps_trainval2017.zip"],
+        "data/coco",
+    ),
 }
-
-
-@pytest.fixture(scope="session")
-def archives():
-    return sets.archives()
-
-
-@pytest.fixture
-def server(monkeypatch, archives):
-    with serving(monkeypatch) as server:
-        server.files = dict(archives)
-        yield server
-
-
-@pytest.fixture
-def manifest(server, tmp_path, archives):
-    return sets.write_manifest(tmp_path / "manifest.yaml", archives, server.url)
-
-
-@pytest.fixture
-def run(tmp_path, manifest, monkeypatch, capsys, archives):
-    """Run the command in `tmp_path`; status, stdout, stderr. Cityscapes' zips lie where a person puts them."""
-
-    def run(*arguments, partial=True):
-        try:
-            code = prepare.main([*map(str, arguments), "--manifest", str(manifest), *["--allow-partial"] * partial])
-        except SystemExit as stop:
-            code = stop.code
-        out = capsys.readouterr()
-        assert "Traceback" not in out.err
-        assert "unforeseen" not in out.err
-        return code, out.out, out.err
-
-    monkeypatch.chdir(tmp_path)
-    put_by_hand(tmp_path, archives)
-    return run
-
-
-def put_by_hand(folder, archives, wanted=BY_HAND):
-    (folder / "data/cityscapes").mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        (folder / "data/cityscapes" / name).write_bytes(archives[name])
 
 
 def content(folder):
@@ -88,16 +52,6 @@ def content(folder):
 
 def digests(path):
     return {name: record["sha256"] for name, record in json.loads(path.read_text()).items()}
-
-
-def error(result):
-    """The one sentence of a run that failed."""
-    code, _, err = result
-    sentences = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 2
-    assert len(sentences) == 1
-    assert err.splitlines()[-1] == sentences[0]
-    return sentences[0]
 
 
 def asked(server):
@@ -124,7 +78,7 @@ def test_each_set_from_an_empty_folder_and_then_again(run, server, tmp_path, nam
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing was even written anew
 
     for archive in files:  # gigabytes that nobody needs any more
-        next((tmp_path / "data").rglob(archive)).unlink()
+        next((tmp_path / "data").rglob(Path(archive).name)).unlink()
     assert run(name, "--quiet") == (0, out, "")
     assert asked(server) == files
 
@@ -338,6 +292,10 @@ def test_official_sizes_are_asserted(run, monkeypatch, tmp_path):
     assert "train has 2 pictures instead of 20,210" in error(run("ade20k", partial=False))
     assert "train_fine has 1 pictures instead of 2,975" in error(run("cityscapes", partial=False))
     assert "train2017 has 3 pictures instead of 118,287" in error(run("coco", partial=False))
+    assert "train has 2 pictures instead of 4,998" in error(run("pascal-context", partial=False))
+    assert "train has 1 pictures instead of 1,716" in error(run("pascal-person-part", partial=False))
+    assert "train has 2 pictures instead of 9,000" in error(run("cocostuff10k", partial=False))
+    assert "train has 3 pictures instead of 118,287" in error(run("cocostuff164k", partial=False))
     monkeypatch.setattr(voc, "SIZES", {"train": 2, "val": 2, "trainval": 4, "test": 2, "train_aug": 4})
     assert run("voc-aug", partial=False)[0] == 0
     monkeypatch.setitem(voc.SIZES, "train_aug", 10582)
@@ -470,6 +428,9 @@ MASKS = {
     "voc-aug": "SegmentationClassAug/*.png",
     "cityscapes": "*_labelTrainIds.png",
     "coco": "SegmentationVOC/*/*.png",
+    "pascal-context": "SegmentationClassContext/*.png",
+    "pascal-person-part": "SegmentationPersonPart/*.png",
+    "cocostuff10k": "masks/*.png",
 }
 FULL = [(name, phase) for name in SETS for phase in ("download", "unpack", "masks")]
 FULL = [case for case in FULL if case != ("cityscapes", "download") and (case[1] != "masks" or case[0] in MASKS)]
@@ -487,7 +448,7 @@ def test_a_full_disk(run, tmp_path, name, phase, archives):
         if name == "voc-aug":
             (tmp_path / "data/VOC2012/SegmentationClassAug").rmdir()
     else:
-        kept = [file for file in whole if file.endswith((".zip", ".tar", ".tgz", "digests.json"))]
+        kept = [file for file in whole if file.endswith((".zip", ".tar", ".tgz", ".tar.gz", "digests.json"))]
         kept = {file: (tmp_path / "data" / file).read_bytes() for file in kept if phase == "unpack"}
         subprocess.run(["rm", "-r", "data"], check=True)
         put_by_hand(tmp_path, archives)
@@ -507,9 +468,9 @@ def test_a_full_disk(run, tmp_path, name, phase, archives):
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_second_process_at_work(run, server, tmp_path, name):
-    folder = {"ade20k": "data/ade20k", "cityscapes": "data/cityscapes", "coco": "data/coco", "sbd": "data/sbd"}.get(
-        name, "data"
-    )
+    own = {"ade20k": "ade20k", "cityscapes": "cityscapes", "coco": "coco", "sbd": "sbd", "cocostuff164k": "coco",
+           "cocostuff10k": "cocostuff10k"}  # fmt: skip
+    folder = f"data/{own[name]}" if name in own else "data"
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     with (tmp_path / folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -555,6 +516,9 @@ DEATHS = [
     ("cityscapes", "mask", 2),
     ("coco", "download", 3),
     ("coco", "mask", 2),
+    ("pascal-context", "mask", 2),
+    ("pascal-person-part", "mask", 1),
+    ("cocostuff10k", "mask", 3),
     # an archive's state, the archive, its digest; a mask; a list
     *(("voc-aug", "rename", count) for count in (1, 2, 3, 10, 16, 17)),
     *(("coco", "rename", count) for count in (10, 11)),
@@ -615,6 +579,8 @@ def test_wrong_arguments(run, manifest):
         ([], "give either a NAME or --list"),
         (["sbd", "--list"], "give either a NAME or --list"),
         (["voc2012", "--from", "sbd"], "--from is for voc-aug"),
+        (["--list", "--from", "sbd"], "--from is for voc-aug"),
+        (["pascal-context", "--from", "sbd"], "sbd is no source of pascal-context, which has labels and json"),
         (["voc2012", "--workers", "0"], "0 is not a whole number of at least 1"),
     ):
         assert text in error(run(*arguments))

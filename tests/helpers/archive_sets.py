@@ -13,11 +13,15 @@ import yaml
 from PIL import Image
 
 from common.data.masks import save_label_png
+from common.data.sets.pascal_context import LABELS
 from common.data.sets.voc import VOC2012
 from common.downloads.manifest import MANIFEST
 
 SIZE = (12, 10)  # width, height
-ENTRIES = ("voc2012", "voc2012_aug", "voc2012_lists", "sbd", "ade20k", "cityscapes", "cityscapes_extra", "coco2017")
+ENTRIES = (
+    "voc2012", "voc2012_aug", "voc2012_lists", "sbd", "ade20k", "cityscapes", "cityscapes_extra", "coco2017",
+    "voc2010", "pascal_context", "pascal_detail", "pascal_person_part", "pascal_part", "cocostuff", "cocostuff10k",
+)  # fmt: skip
 
 # VOC2012: the lists of its archive, and a picture that none of them names.
 VOC_TRAIN = ["2007_000032", "2008_000015"]
@@ -84,8 +88,12 @@ def mat(struct: str, segmentation: np.ndarray) -> bytes:
         boundaries[i, 0] = scipy.sparse.csc_matrix(segmentation == i + 1)
     categories = np.setdiff1d(segmentation, [0])[:, None]
     content = {"Boundaries": boundaries, "Segmentation": segmentation, "CategoriesPresent": categories}
+    return mat_file({struct: content})
+
+
+def mat_file(variables: dict) -> bytes:
     file = io.BytesIO()
-    scipy.io.savemat(file, {struct: content}, do_compression=True)
+    scipy.io.savemat(file, variables, do_compression=True)
     return file.getvalue()
 
 
@@ -211,8 +219,142 @@ def annotations_zip() -> bytes:
     return a_zip(members)
 
 
+# VOC 2010: the detection lists, and what is to be seen in its pictures: labels of PASCAL-Context by column (347 is a
+# sheep, 3 an air conditioner, which is none of the 59 classes), and parts of a person.
+VOC2010 = {"train": ["2008_000008", "2008_000015"], "val": ["2008_000002"]}
+CONTEXT = {"2008_000008": [2, 284, 458, 3, 0], "2008_000015": [347, 187, 187, 360, 360], "2008_000002": [427, 440] * 3}
+# By hand: the labels' places among the card's 59.
+CONTEXT_CLASSES = {"2008_000008": [1, 37, 59, 0, 0], "2008_000015": [43, 29, 29, 47, 47], "2008_000002": [55, 56] * 3}
+PARTS = {"2008_000008": ["hair", "neck", "ruarm", "lhand", "luleg", "rfoot"], "2008_000002": ["torso", "nose"]}
+PART_CLASSES = {"2008_000008": [1, 2, 3, 4, 5, 6], "2008_000002": [2, 1]}
+
+
+def columns(values, dtype=np.uint8) -> np.ndarray:
+    """A map of SIZE that holds the values in its first columns, and 0 in the others."""
+    labels = np.zeros(SIZE[::-1], dtype)
+    labels[:, : len(values)] = values
+    return labels
+
+
+def voc2010_tar() -> bytes:
+    top = "VOCdevkit/VOC2010"
+    members = {f"{top}/ImageSets/Main/{split}.txt": lines(stems) for split, stems in VOC2010.items()}
+    members[f"{top}/ImageSets/Segmentation/train.txt"] = lines(VOC2010["train"][:1])
+    for stem in [*VOC2010["train"], *VOC2010["val"], *OTHERS]:
+        members[f"{top}/JPEGImages/{stem}.jpg"] = jpeg(stem)
+    return a_tar(members)
+
+
+def context_labels() -> bytes:
+    """labels.txt: numbers and names of 459 labels, of which only those of the card have their right name."""
+    return lines(f"{i}: {LABELS.get(i, f'thing {i}')}" for i in range(1, 460))
+
+
+def context_tar() -> bytes:
+    members = {"labels.txt": context_labels()}
+    for stem, values in CONTEXT.items():
+        members[f"trainval/{stem}.mat"] = mat_file({"LabelMap": columns(values, np.uint16)})
+    return a_tar(members, "gz")
+
+
+def detail_json() -> bytes:
+    """trainval_merged.json: COCO's compressed regions under the numbers of labels.txt; only the 59 are listed."""
+    from pycocotools import mask as coco_mask
+
+    images, annotations = [], []
+    for phase, stems in VOC2010.items():
+        for stem in stems:
+            number = int(stem.replace("_", ""))
+            image = {"image_id": number, "file_name": f"{stem}.jpg", "height": SIZE[1], "width": SIZE[0]}
+            images.append(image | {"phase": phase, "date_captured": ""})
+            for label in set(CONTEXT[stem]) & set(LABELS):
+                inside = np.asfortranarray(columns(CONTEXT[stem], np.uint16) == label, np.uint8)
+                region = coco_mask.encode(inside)
+                annotations.append({
+                    "id": len(annotations), "image_id": number, "category_id": label, "iscrowd": 0,
+                    "segmentation": {"size": list(SIZE[::-1]), "counts": region["counts"].decode()}, "parts": [],
+                })  # fmt: skip
+    categories = [{"category_id": label, "name": name, "onlysemantic": 1} for label, name in LABELS.items()]
+    content = {"info": {}, "images": images, "annos_segmentation": annotations, "categories": categories, "parts": []}
+    return json.dumps(content).encode()
+
+
+def part_mat(stem: str) -> bytes:
+    """A file of PASCAL-Part: a person with parts, if it has any, and a boat without."""
+
+    def structs(items: list[dict]) -> np.ndarray:
+        if not items:
+            return np.zeros((0, 0))
+        array = np.empty((1, len(items)), [(name, object) for name in items[0]])
+        for i, item in enumerate(items):
+            array[0, i] = tuple(item.values())
+        return array
+
+    names = PARTS.get(stem, [])
+    parts = [{"part_name": name, "mask": columns(np.eye(len(names))[i])} for i, name in enumerate(names)]
+    whole = {"bbox": np.array([[1.0, 1.0, 2.0, 2.0]]), "mask": columns([1] * max(1, len(names)))}
+    objects = [{"class": "boat", "class_ind": 4.0, **whole, "parts": structs([])}]
+    if names:
+        objects.append({"class": "person", "class_ind": 15.0, **whole, "parts": structs(parts)})
+    return mat_file({"anno": {"imname": stem, "objects": structs(objects)}})
+
+
+def part_tar() -> bytes:
+    members = {"part2ind.m": b"function pimap = part2ind()\n"}
+    members |= {f"Annotations_Part/{stem}.mat": part_mat(stem) for stem in CONTEXT}
+    return a_tar(members, "gz")
+
+
+def person_part_zip() -> bytes:
+    top = "pascal_person_part"
+    members = {"__MACOSX/pascal_person_part/._x.png": b"Mac OS X        "}
+    for split, stems in VOC2010.items():
+        shown = [stem for stem in stems if stem in PARTS]
+        pairs = [f"/JPEGImages/{stem}.jpg /pascal_person_part_gt/{stem}.png" for stem in shown]
+        members[f"{top}/{top}_trainval_list/{split}.txt"] = lines(pairs)
+        members[f"{top}/{top}_trainval_list/{split}_id.txt"] = lines(shown)
+        for stem in shown:
+            members[f"{top}/{top}_gt/{stem}.png"] = encoded(columns(PART_CLASSES[stem]))
+    return a_zip(members)
+
+
+# COCO-Stuff 10k: its numbers by column (0 is unlabelled), and the class ids that they stand for.
+STUFF = {
+    "train": ["COCO_train2014_000000000077", "COCO_train2014_000000000109"],
+    "test": ["COCO_train2014_000000000110"],
+}
+STUFF_NUMBERS, STUFF_CLASSES = [0, 1, 91, 92, 182], [255, 0, 90, 91, 181]
+
+
+def stuff_zip() -> bytes:
+    stems = [stem for names in STUFF.values() for stem in names]
+    members = {f"imageLists/{split}.txt": lines(names) for split, names in STUFF.items()}
+    members |= {
+        "imageLists/all.txt": lines(stems),
+        "cocostuff-labels.txt": b"0: unlabeled\n",
+        "cocostuff-readme.txt": b"",
+    }
+    for stem in stems:
+        labels = columns(STUFF_NUMBERS, np.int16)
+        labels[:, len(STUFF_NUMBERS) :] = 182
+        content = {"S": labels, "names": np.array([["unlabeled"]], object), "captions": np.array([["A."]], object)}
+        members |= {f"images/{stem}.jpg": jpeg(stem), f"annotations/{stem}.mat": mat_file(content)}
+    return a_zip(members)
+
+
+def stuff_maps_zip() -> bytes:
+    """stuffthingmaps: grey PNGs of class ids, in a folder for each split."""
+    members = {}
+    for split, stems in COCO.items():
+        for stem in stems:
+            labels = np.full(COCO_SIZE[::-1], 181, np.uint8)
+            labels[:, : len(STUFF_CLASSES)] = STUFF_CLASSES
+            members[f"{split}/{stem}.png"] = encoded(labels)
+    return a_zip(members)
+
+
 def archives() -> dict[str, bytes]:
-    """All of them, by the names in the manifest."""
+    """All of them, by the names in the manifest, behind the entry's where two have the same."""
     return {
         "VOCtrainval_11-May-2012.tar": voc2012_tar(),
         "SegmentationClassAug.zip": augmented_zip(),
@@ -226,6 +368,13 @@ def archives() -> dict[str, bytes]:
         "train2017.zip": coco_zip("train2017"),
         "val2017.zip": coco_zip("val2017"),
         "annotations_trainval2017.zip": annotations_zip(),
+        "VOCtrainval_03-May-2010.tar": voc2010_tar(),
+        "pascal_context/trainval.tar.gz": context_tar(),
+        "trainval_merged.json": detail_json(),
+        "pascal_person_part.zip": person_part_zip(),
+        "pascal_part/trainval.tar.gz": part_tar(),
+        "cocostuff-10k-v1.1.zip": stuff_zip(),
+        "stuffthingmaps_trainval2017.zip": stuff_maps_zip(),
     }
 
 
@@ -233,14 +382,15 @@ def write_manifest(path: Path, files: dict[str, bytes], url) -> Path:
     """The suite's own manifest with these files' sizes and digests; each that has sources is at url(name)."""
     content = yaml.safe_load(MANIFEST.read_text())
     content["entries"] = {name: content["entries"][name] for name in ENTRIES}
-    for entry in content["entries"].values():
+    for name, entry in content["entries"].items():
         for file in entry["files"]:
+            key = next((key for key in (f"{name}/{file['name']}", file["name"]) if key in files), file["name"])
             if "sources" in file:
-                file["sources"] = [url(file["name"])]
+                file["sources"] = [url(key)]
             if "size" in file:
-                file["size"] = len(files[file["name"]])
+                file["size"] = len(files[key])
             if "digests" in file:
-                file["digests"] = {"sha256": hashlib.sha256(files[file["name"]]).hexdigest()}
+                file["digests"] = {"sha256": hashlib.sha256(files[key]).hexdigest()}
     path.write_text(yaml.safe_dump(content))
     return path
 

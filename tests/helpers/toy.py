@@ -117,7 +117,7 @@ TOY = DatasetCard(
 ''',
     "common/data/sets/cards.py": each(
         put("from common.data.sets.toy import TOY\n", before="from common.data.sets.voc"),
-        lambda text: text.replace("COCO, ADE20K)}", "COCO, ADE20K, TOY)}", 1),
+        put("        TOY,\n", before="    )\n}\n"),
     ),
     "common/data/README.md": put("| `toy` | `data/toy` | train 2, val 1 | 1 kB |\n", before="| `coco` |"),
     "tests/data/test_toy.py": '''import numpy as np

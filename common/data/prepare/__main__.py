@@ -11,11 +11,12 @@ from pathlib import Path
 
 from common import program
 from common.console import show
-from common.data.prepare import voc
 from common.data.prepare.datasets import DATA, PREPARATIONS, prepare
 from common.data.prepare.job import PreparedSet
 from common.downloads.manifest import MANIFEST, read_manifest
 from common.errors import UserError
+
+SOURCES = {name: preparation.sources for name, preparation in PREPARATIONS.items() if preparation.sources}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,8 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", choices=PREPARATIONS, metavar="NAME", help=", ".join(PREPARATIONS))
     parser.add_argument("--out", type=Path, default=DATA, metavar="DIR",
                         help="the folder that the data sets lie in (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--from", dest="source", choices=voc.SOURCES,
-                        help="for voc-aug: the source of its masks (default: the first, else SBD)")  # fmt: skip
+    choices = "; ".join(f"{name}: {' or '.join(sources)}" for name, sources in SOURCES.items())
+    parser.add_argument("--from", dest="source", choices=sum(SOURCES.values(), ()),
+                        help=f"the source of the masks (default: the first that can be had); {choices}")  # fmt: skip
     parser.add_argument("--allow-partial", action="store_true", help="accept splits that are not of the official size")
     parser.add_argument("--workers", type=program.whole_number(1, program.MOST_WORKERS), default=os.cpu_count(),
                         metavar="N",
@@ -40,15 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if bool(args.name) == args.list:
         parser.error("give either a NAME or --list")
-    if args.source and args.name != "voc-aug":
-        parser.error("--from is for voc-aug")
+    if args.source and args.name not in SOURCES:
+        parser.error(f"--from is for {', '.join(SOURCES)}")
+    if args.source and args.source not in SOURCES[args.name]:
+        parser.error(f"--from {args.source} is no source of {args.name}, which has {' and '.join(SOURCES[args.name])}")
     return program.run(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:
     if args.list:
         for name, preparation in PREPARATIONS.items():
-            show(f"{name:12} {preparation.about}")
+            show(f"{name:18} {preparation.about}")
         return
     prepared = prepare(
         args.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.data.prepare import matlab
 from common.data.prepare.job import Job, PreparedSet, Problem
 from common.data.sets.voc import VOC2012
 from common.data.stems import list_lines
@@ -45,13 +46,8 @@ def read_ids(path: Path) -> list[str]:
 
 def read_segmentation(path: Path) -> np.ndarray:
     """Read the class ids, uint8 [h, w], of a .mat file in `cls`. Raises UserError when it is no mask of SBD."""
-    import scipy.io
-
-    try:
-        label = scipy.io.loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
-        label = np.ascontiguousarray(label, np.uint8)
-    except Exception as error:  # scipy's reader raises whatever it meets
-        raise UserError(f"{path}: cannot be read as a mask of SBD ({error})") from None
+    with matlab.opened(path, "GTcls", "a mask of SBD") as struct:
+        label = np.ascontiguousarray(struct["Segmentation"][0, 0], np.uint8)
     if label.ndim != 2 or label.max(initial=0) >= len(VOC2012.classes):
         raise UserError(f"{path}: holds no mask of VOC's classes, but {label.shape} up to {label.max(initial=0)}")
     return label

@@ -17,6 +17,7 @@ from common.data.lists import read_split
 from common.data.masks import read_mask, save_label_png
 from common.data.prepare import sbd
 from common.data.prepare.job import Job, PreparedSet, made_pair_problem, pair_problem, write_list
+from common.data.prepare.origin import note_of, origin_of
 from common.data.sets.voc import VOC2012
 from common.downloads.archives import BadArchive
 from common.downloads.download import CannotFetch
@@ -28,7 +29,7 @@ FOLDER, LISTS = "VOC2012", "ImageSets/Segmentation"
 OWN, AUGMENTED = "SegmentationClass", "SegmentationClassAug"
 UNFINISHED = f".{AUGMENTED}"  # while it is built
 SOURCES = ("segmentation-class-aug", "sbd")
-ORIGIN = f"{AUGMENTED}.origin"  # the one of SOURCES that the masks are from
+ORIGIN = note_of(Path(AUGMENTED)).name  # holds the one of SOURCES that the masks are from
 SIZES = VOC2012.split_sizes
 TEST_PICTURES = (
     "test: {count} of its pictures are here; they come, after a registration, as VOC2012test.tar from the evaluation "
@@ -63,12 +64,7 @@ def _bring_masks(job: Job, folder: Path, splits: dict[str, list[str]], source: s
     The source is written down first, so that a killed process leaves no masks of unknown origin.
     """
     masks, note = folder / AUGMENTED, folder / ORIGIN
-    is_there = masks.is_dir()
-    origin = read_text(note).strip() if is_there and note.is_file() else ""
-    if origin and source and origin != source:
-        raise UserError(
-            f"{masks}: is from {origin}, not from {source}; delete it and run this again, or leave out --from"
-        )
+    is_there, origin = masks.is_dir(), origin_of(masks, source)
     if source != "sbd" and origin != "sbd":
         if not is_there:
             write_text(note, f"{SOURCES[0]}\n")
