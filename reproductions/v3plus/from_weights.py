@@ -51,9 +51,16 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         root = shapes.get("MobilenetV2/Conv/weights", (3, 3, 3, 32))[3] / 32
         last = shapes.get("MobilenetV2/expanded_conv_16/project/weights")
         return {"backbone": "mobilenet_v2", "depth_multiplier": last[3] / 320 if last else root}
+    for scope, multiple in NAS_DEPTHS.items():
+        if first := shapes.get(f"{scope}/cell_0/1x1/weights"):
+            head = {"nas_classification_head": f"{scope}/classification_head_conv/weights" in shapes}
+            return {"backbone": f"nas_{scope}", "nas_stem_filters": first[3] // multiple, **head}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:50|101))/", name):
             return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}
     return {}
+
+
+NAS_DEPTHS = {"pnasnet": 2, "hnasnet": 1}  # channels of the first cell for each of `nas_stem_filters`

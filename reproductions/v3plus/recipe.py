@@ -24,6 +24,8 @@ Backbone = Literal[
     "resnet_v1_50_beta",
     "resnet_v1_101_beta",
     "mobilenet_v2",
+    "nas_pnasnet",
+    "nas_hnasnet",
 ]
 
 # The seed's name of a backbone that is another's network with weights of its own: (backbone, archive of the weights).
