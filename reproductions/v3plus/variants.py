@@ -1,5 +1,6 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
+from reproductions.v3plus.auto_deeplab import AUTO_DEEPLAB
 from reproductions.v3plus.recipe import V3PlusRecipe
 from reproductions.v3plus.zoo import ADE20K, ZOO, ZOO_MODELS
 
@@ -84,6 +85,7 @@ VARIANTS = {
             for name, how in STRATEGIES.items()
         ),
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
+        *(PASCAL.derive(variant=name, **model) for name, model in AUTO_DEEPLAB.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.
