@@ -252,6 +252,7 @@ def dropout(
     scope: str,
     seed: tf.Tensor | None = None,
     whole_pictures: bool = False,
+    reached_at: int = 0,
     replicas: Replicas = ALONE,
 ) -> tf.Tensor:
     """Dropout whose mask is a function of (seed, scope), so that a resumed run repeats it.
@@ -262,10 +263,13 @@ def dropout(
       scope: tells one layer's mask from another's.
       seed: int64 [2], set by `common.nets.network.build` in training; None is inference: nothing is dropped.
       whole_pictures: drop all values [n, ...] of a picture or none (stochastic depth, arXiv 1603.09382).
+      reached_at: the step up to which `keep_prob` falls from 1, linearly; with 0 it is the same at all steps.
       replicas: each one has its part of the whole batch's mask.
     """
     if seed is None or keep_prob >= 1:
         return inputs
+    if reached_at:
+        keep_prob = 1 - (1 - keep_prob) * tf.minimum(tf.cast(seed[1], tf.float32) / reached_at, 1.0)
     seed = seed + tf.constant([0, zlib.crc32(scope.encode()) << 24], tf.int64)
 
     def dropped(values: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,8 @@ KERAS_FILES = {
     "xception_weights_tf_dim_ordering_tf_kernels_notop.h5": "Xception",
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5": "MobileNetV2",
 }
-COCO_STARTS = {"v3": "resnet_v1_101"}  # what a reproduction's training on COCO starts from, where it has one
+# What a reproduction's training on COCO starts from, where it has one.
+COCO_STARTS = {"v3": "resnet_v1_101", "v3plus": "random"}
 
 
 def inits_text() -> str:

@@ -134,12 +134,19 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     for backbone, told in MOBILENETS.items():
         if f"{told.network}/expanded_conv_{max(told.units)}/project/weights" in shapes:
             return {"backbone": backbone, **_widths(shapes, told)}
+    for scope, multiple in NAS_DEPTHS.items():
+        if first := shapes.get(f"{scope}/cell_0/1x1/weights"):
+            head = {"nas_classification_head": f"{scope}/classification_head_conv/weights" in shapes}
+            return {"backbone": f"nas_{scope}", "nas_stem_filters": first[3] // multiple, **head}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:18|50|101))/", name):
             return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}
     return {}
+
+
+NAS_DEPTHS = {"pnasnet": 2, "hnasnet": 1}  # channels of the first cell for each of `nas_stem_filters`
 
 
 def _widths(shapes: Mapping[str, tuple[int, ...]], told: Told) -> dict[str, Any]:

@@ -30,6 +30,8 @@ Backbone = Literal[
     "mobilenet_v3_large_seg",
     "mobilenet_v3_small_seg",
     "mobilenet_edgetpu",
+    "nas_pnasnet",
+    "nas_hnasnet",
 ]
 
 # The seed's name of a backbone that is another's network with weights of its own: (backbone, archive of the weights).
@@ -131,12 +133,13 @@ class V3PlusRecipe(EncoderRecipe):
     image_pyramid: tuple[float, ...] = ()  # factors of the inputs that the network merges; () is one input
     merge_method: Literal["max", "avg"] = "max"
     bounded_activation: bool = False  # at most 6, in Xception, ASPP and decoder, for 8 bit networks
-    nas_stem_filters: int = 20
-    nas_classification_head: bool = False
-    nas_remove_os32_stride: bool = False
-    drop_path_keep_prob: float = 1.0
     # Of MobileNetV3's and MobileNet-EdgeTPU's last convolution, whatever depth_multiplier; 0 multiplies them too.
     last_layer_filters: int = 0
+    # Of nas_pnasnet and nas_hnasnet (Auto-DeepLab), whose output stride without the classification head is always 8.
+    nas_stem_filters: int = 20  # a sum of a cell at stride 4 has as many channels
+    nas_classification_head: bool = False  # with the layers of an ImageNet network
+    nas_remove_os32_stride: bool = False  # cells of stride 32 lie at 16
+    drop_path_keep_prob: float = 1.0  # of the last cell's operations, at the end of training
 
     channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
     pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]
@@ -162,6 +165,9 @@ class V3PlusRecipe(EncoderRecipe):
             object.__setattr__(self, "backbone", _started(self.backbone))
         object.__setattr__(self, "dense_prediction_cell", given_cell(self.dense_prediction_cell))
         super().__post_init__()
+        if self.backbone == "nas_hnasnet" and not self.nas_classification_head:  # its path ends there
+            object.__setattr__(self, "output_stride", 8)
+            object.__setattr__(self, "eval_output_stride", 8)
 
     def validate(self) -> None:
         super().validate()

@@ -1,5 +1,6 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
+from reproductions.v3plus.auto_deeplab import AUTO_DEEPLAB
 from reproductions.v3plus.recipe import V3PlusRecipe
 from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, MOBILENET_V3, ZOO, ZOO_MODELS
 
@@ -118,6 +119,7 @@ VARIANTS = {
         ),
         *(PASCAL.derive(variant=name, **PAPER | RESNET | decoder) for name, decoder in DECODERS.items()),
         *(PASCAL.derive(variant=name, **PAPER | TABLE_7 | model) for name, model in CITIES.items()),
+        *(PASCAL.derive(variant=name, **model) for name, model in AUTO_DEEPLAB.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.

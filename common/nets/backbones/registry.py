@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.nets.backbones import mobilenet_v2, mobilenet_v3, resnet_v1, xception
+from common.nets.backbones import mobilenet_v2, mobilenet_v3, nas_networks, resnet_v1, xception
+from common.nets.backbones.nas_cells import DropPath
 from common.nets.backbones.units import LITE_UNITS, UNITS
-from common.tf1 import tf
+from common.nets.layers import conv2d, depthwise_conv2d
+from common.tf1 import slim, tf
 
 
 class Options(Protocol):
@@ -19,6 +21,12 @@ class Options(Protocol):
     residual_gamma: float
     bounded_activation: bool
     last_layer_filters: int
+    initializer: str
+    num_steps: int
+    drop_path_keep_prob: float
+    nas_stem_filters: int
+    nas_classification_head: bool
+    nas_remove_os32_stride: bool
 
 
 Features = tuple[tf.Tensor, Mapping[int, tf.Tensor]]
@@ -78,6 +86,22 @@ def _mobilenet_v3(name: str, images: tf.Tensor, recipe: Options) -> Features:
     )
 
 
+def _nas(name: str, images: tf.Tensor, recipe: Options) -> Features:
+    """Its convolutions start as the original's, where the recipe keeps the originals' initializer."""
+    fan_in = tf.initializers.variance_scaling(1 / 3, mode="fan_in", distribution="uniform")
+    started = {"weights_initializer": fan_in} if recipe.initializer == "truncated_normal" else {}
+    with slim.arg_scope([conv2d, depthwise_conv2d], **started):
+        return nas_networks.nas_network(
+            images,
+            nas_networks.PLANS[name],
+            output_stride=recipe.output_stride,
+            stem_filters=recipe.nas_stem_filters,
+            classification_head=recipe.nas_classification_head,
+            remove_os32_stride=recipe.nas_remove_os32_stride,
+            drop_path=DropPath(recipe.drop_path_keep_prob, recipe.num_steps),
+        )
+
+
 BACKBONES = {
     **{name: Backbone(partial(_xception, name), 1e-3, 0.9997) for name in xception.BLOCKS},
     **{
@@ -87,4 +111,5 @@ BACKBONES = {
     },
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),
     **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in mobilenet_v3.NETWORKS},
+    **{name: Backbone(partial(_nas, name), 1e-3, 0.9997) for name in nas_networks.PLANS},
 }
