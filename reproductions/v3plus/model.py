@@ -1,6 +1,6 @@
 """DeepLab v3+: an atrous backbone, ASPP of separable convolutions with image pooling, and a decoder."""
 
-from common.nets import heads, layers
+from common.nets import heads, layers, pyramid
 from common.nets.backbones.registry import BACKBONES
 from common.nets.heads import build_cell
 from common.nets.network import Outputs
@@ -10,11 +10,25 @@ from reproductions.v3plus.recipe import V3PlusRecipe
 
 
 def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = False) -> Outputs:
-    """Scores of preprocessed `images` [n, h, w, 3] (paper, figure 2).
+    """Scores of preprocessed `images` [n, h, w, 3] (paper, figure 2), or of a pyramid of them, merged.
 
     Returns:
-      [n, ceil(h / 4), ceil(w / 4), num_classes] with the decoder, [n, ceil(h / os), ceil(w / os), ...] without.
+      [n, ceil(h / 4), ceil(w / 4), num_classes] with the decoder, [n, ceil(h / os), ceil(w / os), ...] without; and
+      with several inputs the scores of each, at the merged ones' size (see `common.nets.pyramid`).
     """
+    if not recipe.image_pyramid:
+        return Outputs(one_input(images, recipe, batch_statistics))
+    return pyramid.image_pyramid(
+        lambda scaled, factor: one_input(scaled, recipe.at_factor(factor), batch_statistics),
+        images,
+        recipe.image_pyramid,
+        recipe.merge_method,
+        recipe.scores_stride,
+    )
+
+
+def one_input(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool) -> tf.Tensor:
+    """The scores of one size of the pictures, as `network` gives them without a pyramid."""
     backbone, names = BACKBONES[recipe.backbone], NAMES[recipe.names]
 
     def batch_norm(epsilon: float, decay: float, **options):
@@ -47,7 +61,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
                     separable=recipe.decoder_separable,
                     depth=recipe.aspp_depth,
                 )
-    return Outputs(layers.conv2d(net, recipe.num_classes, 1, bias=True, scope=names.logits))
+    return layers.conv2d(net, recipe.num_classes, 1, bias=True, scope=names.logits)
 
 
 def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
