@@ -1,6 +1,6 @@
 """Training batches by tf.data: decode, scale, mirror, crop, preprocess, batch, prefetch.
 
-Example e of a run (e = step * batch + position) is picture `order(e)` under augmentation
+Example e of a run (e = step * batch + position) is picture `order(e)` (see `common.training.order`) under augmentation
 `numbers(e)`. Both depend on (seed, e) alone, so a resumed run reads the same batches as a run that never stopped.
 """
 
@@ -17,14 +17,7 @@ from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
 from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
-
-
-def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
-    """The picture indices, 0..count-1, of the examples first..last-1; each epoch is another permutation."""
-    epochs = range(first // count, -(-last // count))
-    order = [np.random.RandomState([seed, epoch]).permutation(count) for epoch in epochs]
-    start = first - epochs.start * count
-    return np.concatenate([*order, np.zeros(0, int)])[start : start + last - first].astype(np.int64)
+from common.training.order import picture_order
 
 
 class TrainingBatches:
@@ -54,7 +47,7 @@ class TrainingBatches:
         part = recipe.batch_size // replicas.count
         numbers, order = (
             examples.reshape(-1, recipe.batch_size)[:, part * replicas.index :][:, :part].ravel()
-            for examples in (np.arange(first, last), example_order(recipe.seed, len(split.pairs), first, last))
+            for examples in (np.arange(first, last), picture_order(split, recipe, first, last))
         )
         # A graph and session of its own: see common.tf1.session.
         with tf.Graph().as_default() as graph:

@@ -15,7 +15,8 @@ from common.data.sets.cityscapes import CITYSCAPES
 from common.data.sets.voc import VOC2012, voc_palette
 from common.errors import UserError
 from common.tf1 import tf
-from common.training.batches import TrainingBatches, augment, example_order
+from common.training.batches import TrainingBatches, augment
+from common.training.order import example_order
 from tests.bench import parts
 from tests.helpers.tiny import SMALL
 

@@ -52,6 +52,10 @@ class RecordSplit(Split):
             raise UserError(f"{where} holds {name} instead: index and shards are from different builds; {MEND}")
         return read_pair(Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where)), self.card)
 
+    def mask_places(self) -> Iterator[tuple[Path, str]]:
+        """The shard that holds each mask, and its record's offset."""
+        return ((path, str(offset)) for path, offset in self.places)
+
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""
         return replace(super().take(places), places=self.places[places])
