@@ -1,5 +1,6 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
+from reproductions.v3plus.official import TRAINING, gradient_multipliers
 from reproductions.v3plus.recipe import V3PlusRecipe
 from reproductions.v3plus.zoo import ADE20K, ZOO, ZOO_MODELS
 
@@ -36,6 +37,19 @@ PAPER = {**ZOO, "train_split": "train_aug", "learning_rate": 0.007, "batch_size"
 PLAIN = {"aspp_separable": False, "decoder_separable": False}  # before the paper takes separable convolutions
 RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4, **PLAIN}
 XCEPTION = {"no_decoder": {**PLAIN, "decoder": False}, "decoder": PLAIN, "separable": {}}
+
+# Both phases of the paper's training for the test server, after one on COCO. The first is table 5's on train_aug at
+# output stride 16; the second goes on from its checkpoint at output stride 8, batch norm frozen, at .001 (1706.05587,
+# section 4.1, whose protocol the paper takes). `train` leaves val to be measured on; table 6 takes trainval.
+COCO = {"dataset": "coco", "train_split": "train2017"}
+PHASE2 = {
+    "train_split": "train",
+    "learning_rate": 0.001,
+    "output_stride": 8,
+    "eval_output_stride": 8,
+    "freeze_bn": True,
+    "init_not_loaded": (),
+}
 
 # No trained weights: live batch norm with statistics that follow within a short run.
 SCRATCH = {
@@ -84,6 +98,16 @@ VARIANTS = {
             for name, how in STRATEGIES.items()
         ),
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
+        PASCAL.derive(variant="coco", **PAPER | COCO),
+        PASCAL.derive(variant="phase2", **PAPER | PHASE2),
+        PASCAL.derive(
+            variant="table6_test", **PAPER | PHASE2 | STRATEGIES["os8_ms_flip"] | {"train_split": "trainval"}
+        ),
+        # research/deeplab's own train.py, and its classifier and head learning ten times as fast.
+        PASCAL.derive(variant="official", **PAPER | TRAINING),
+        PASCAL.derive(
+            variant="official_last_layers", **PAPER | TRAINING | {"lr_multipliers": gradient_multipliers(10.0)}
+        ),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.
