@@ -6,7 +6,8 @@ import pytest
 from common.errors import UserError
 from common.nets import layers, pyramid
 from common.nets.network import build
-from common.tf1 import tf
+from common.nets.replicas import ALONE
+from common.tf1 import session, tf
 from common.training.step import train_step
 from reproductions.v3plus.variants import PASCAL
 from tests.helpers import tiny
@@ -111,3 +112,25 @@ def test_factors_that_make_no_pyramid_are_refused():
         PASCAL.derive(image_pyramid=(1.0, 1.0))
     with pytest.raises(UserError, match="image_pyramid=0.0: must be from 0.1 to 4"):
         PASCAL.derive(image_pyramid=(0.0,))
+
+
+def test_two_devices_train_as_one():
+    """Statistics of the whole batch, stored once: no device waits for updates of another that are never run."""
+    found = []
+    for devices in ((), ("/cpu:0", "/cpu:1")):
+        with tf.Graph().as_default() as graph:
+            recipe = LIVE.derive(activation="elu")
+            batch = tf.constant(PICTURES), tf.constant(LABELS)
+            step = train_step(over((0.75, 1.0)), *batch, recipe, ALONE, devices)
+            values = {v.op.name: v for v in tf.model_variables()}
+            with session(graph, "fp32", devices) as sess:
+                sess.run(tf.global_variables_initializer())
+                fill = np.random.RandomState(1)
+                for name, variable in sorted(values.items()):
+                    if name.endswith("weights"):
+                        variable.load(fill.normal(0, 0.1, variable.shape).astype(np.float32), sess)
+                losses = [sess.run((step.loss, step.update))[0] for _ in range(3)]
+                found.append((losses, sess.run(values)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    for name, value in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
