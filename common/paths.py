@@ -1,5 +1,6 @@
-"""Where this checkout lies, and names that come from files before they become paths."""
+"""Where this checkout and its caches lie, and names that come from files before they become paths."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LONGEST_PLAIN_NAME = 120  # bytes; file systems take 255, and endings and numbers are put behind a name
 _SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
+
+
+def cache_folder() -> Path:
+    """The folder that DEEPLAB_CACHE names, or `deeplab` in the folder of caches."""
+    if given := os.environ.get("DEEPLAB_CACHE"):
+        return Path(given)
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "deeplab"
 
 
 def plain_name(text: str, what: str) -> str:

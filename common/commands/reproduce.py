@@ -38,6 +38,7 @@ from common.results.tables import write_results
 from common.training import run_folder
 from common.training.curve import plot_training_curve
 from common.training.hosts import Hosts
+from common.training.order import listed_pictures
 from common.training.start import with_data_fields
 from common.weights.checkpoint_files import delete, newest_checkpoint
 from common.weights.weights import Weights
@@ -156,7 +157,7 @@ def _reproduce(
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir, ids[:1])
-    plot_training_curve(run_dir, recipe, len(train_split.pairs), ids)
+    plot_training_curve(run_dir, recipe, len(listed_pictures(train_split, recipe)), ids)
     if shown:
         _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)
     else:

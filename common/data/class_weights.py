@@ -7,13 +7,13 @@ the class's pixels by it.
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from common import program
-from common.console import Progress, show
+from common.console import show
+from common.data.class_pixels import class_pixels
 from common.data.lists import open_data
 from common.data.own import black_and_white_hint
 from common.data.split import Split
@@ -30,17 +30,7 @@ def class_shares(split: Split, recipe: Recipe, *, quiet: bool = False) -> np.nda
     Void pixels count as class 0 where `recipe.void_pixels` is `background`. Raises UserError when fewer than
     two classes occur.
     """
-    classes = len(split.card.classes)
-
-    def count(index: int) -> np.ndarray:
-        mask = recipe.class_ids(split.read(index)[1])
-        return np.bincount(mask[mask < classes], minlength=classes)
-
-    pixels = np.zeros(classes, np.int64)
-    with ThreadPoolExecutor(2) as pool, Progress("counting classes", len(split.pairs), quiet=quiet) as progress:
-        for counts in pool.map(count, range(len(split.pairs))):
-            pixels += counts
-            progress.advance()
+    pixels = class_pixels(split, recipe, quiet=quiet).sum(axis=0)
     if not pixels.sum():
         raise UserError(f"{split.title}: no pixel has a class; class weights need labelled pixels")
     if np.count_nonzero(pixels) == 1:

@@ -47,6 +47,10 @@ class Split:
         """Picture [h, w, 3] and mask [h, w] of pair `index`, both uint8. Raises UserError as `masks.read_pair`."""
         return masks.read_pair(*self.pairs[index], self.card, self.channels)
 
+    def mask_places(self) -> Iterator[tuple[Path, str]]:
+        """The file that holds each mask, and where in it."""
+        return ((Path(mask), "") for _, mask in self.pairs)
+
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""
         return replace(self, pairs=self.pairs[places])

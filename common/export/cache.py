@@ -22,7 +22,7 @@ from common.engines.interface import LABELS, PROBABILITIES, SCORES
 from common.engines.programs import PROGRAMS
 from common.errors import UserError
 from common.files import check_writable, locked, read_json, write_json
-from common.paths import ROOT
+from common.paths import ROOT, cache_folder
 from common.weights.checkpoint_files import digest as digest_of_weights
 from common.weights.checkpoint_files import find_checkpoint
 
@@ -39,14 +39,6 @@ PATIENCE = 300.0  # seconds to wait for another process that prepares the same n
 CODE = ("nets", "recipe", "weights", "engines", "inference", "export")
 CODE_FILES = ("tf1.py", "reproduction.py")
 LEAST_AGREEMENT = {"fp32": 0.9999, "bf16": 0.97}  # share of the pixels with the label of TensorFlow in fp32
-
-
-def cache_folder() -> Path:
-    """The folder that DEEPLAB_CACHE names, or `deeplab` in the folder of caches."""
-    if given := os.environ.get("DEEPLAB_CACHE"):
-        return Path(given)
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "deeplab"
 
 
 @dataclass(frozen=True)

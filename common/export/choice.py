@@ -21,6 +21,7 @@ from common.export import cache
 from common.export.cache import LEAST_AGREEMENT, CachedNetwork, Entry, Request, Trial
 from common.inference.base import BaseSegmenter, Picture, pixels_of
 from common.inference.engine_segmenter import EngineSegmenter, fits
+from common.paths import cache_folder
 from common.recipe.recipe import Recipe
 from common.text_table import percent
 from common.weights.weights import Weights
@@ -168,7 +169,7 @@ class Choice:
                 self._prepare(pictures, quiet)
             except (UserError, OSError) as error:
                 is_disk = isinstance(error, OSError)
-                self._why = f"{cache.TITLE.format(cache.cache_folder())}: {error.strerror}" if is_disk else str(error)
+                self._why = f"{cache.TITLE.format(cache_folder())}: {error.strerror}" if is_disk else str(error)
                 if self._wanted != AUTO:
                     raise UserError(self._why) from None
             self._is_told = False

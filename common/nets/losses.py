@@ -56,8 +56,8 @@ def mean_loss(
     Args:
       logits: float32 [n, h, w, num_classes].
       labels: integer [n, H, W, 1]; a label of num_classes or above (the ignore label) has no loss.
-      recipe: `loss_size` `logits` brings the labels to [h, w] by nearest neighbour, `labels` the
-        scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
+      recipe: `loss_size` `logits` brings the labels to [h, w] by nearest neighbour (`labels_align_corners`), `labels`
+        the scores to [H, W] bilinearly; `void_pixels` `masked` leaves pixels without a class out of the
         mean, `averaged` counts them in it, `constant` counts them with the loss of equal scores
         (`background` has given them a class already).
         `top_k_percent_pixels` below 1 averages over that share of all pixels, the ones with the greatest losses.
@@ -71,7 +71,7 @@ def mean_loss(
     if recipe.loss_size == "labels":
         logits = layers.resize_bilinear(logits, tf.shape(labels)[1:3], align_corners=recipe.align_corners)
     else:
-        labels = layers.resize_labels(labels, tf.shape(logits)[1:3])
+        labels = layers.resize_labels(labels, tf.shape(logits)[1:3], align_corners=recipe.labels_align_corners)
     labels = tf.cast(labels[..., 0], tf.int32)
     counted = labels < recipe.num_classes
     losses = LOSSES[recipe.loss](logits, tf.where(counted, labels, tf.zeros_like(labels)), recipe)

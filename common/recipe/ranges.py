@@ -29,6 +29,10 @@ _AMOUNTS = (
     "hard_example_mining_step",
     "gradient_clip",
     "resize_factor",
+    "slow_start_step",
+    "slow_start_learning_rate",
+    "end_learning_rate",
+    "decay_steps",
 )
 MOST_OF_ANY = 10**12
 LARGEST_FLOAT = 1e30  # networks compute in float32, whose largest is 3.4e38
@@ -47,6 +51,8 @@ RANGES = {
     "ignore_label": (0, 255),
     "grad_update_every": (1, 10_000),
     "calibration_batches": (0, 10_000),
+    "repeat_count": (1, 1000),
+    "image_pyramid": (0.1, 4),
     **dict.fromkeys(("min_scale", "max_scale"), (0.01, 32)),
     "scale_step": (0, 32),
     **dict.fromkeys(("eval_tile", "eval_overlap"), (0, 100_000)),

@@ -7,8 +7,6 @@ key=value` derives another one. A record stores the whole recipe, so its run can
 import dataclasses
 import functools
 import json
-import math
-import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import numpy as np
 
 from common.errors import UserError, brief
 from common.paths import plain_name
+from common.recipe import checks
 from common.recipe.cell import Branch
 from common.recipe.ranges import EPOCH, INTERVALS, check_range
 from common.recipe.values import checked, format_value
@@ -41,8 +40,6 @@ METRIC = (
 )
 
 STRIDE_UNTOLD = "output stride not told"  # ends the words on a network's file that does not tell it
-
-MOST_GIGABYTES = 64  # of the pictures that a step, or an evaluation, has in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +75,14 @@ class Recipe:
     LATER_FIELDS: ClassVar[tuple[str, ...]] = (
         "precision",
         "update",
+        "labels_align_corners",
+        "slow_start_step",
+        "slow_start_learning_rate",
+        "end_learning_rate",
+        "decay_steps",
+        "repeated_classes",
+        "repeat_count",
+        "sampling",
         "engine",
         "network_file",
         "input_node",
@@ -108,6 +113,11 @@ class Recipe:
     dataset: str = "voc2012"
     train_split: str = "train_aug"
     val_split: str = "val"
+    # Pictures with one of these classes (names or ids) stand `repeat_count` times in the list to train on.
+    repeated_classes: tuple[str, ...] = ()
+    repeat_count: int = 2
+    # Each epoch has every picture once, or each example draws a class, then a picture that has it.
+    sampling: Literal["uniform", "class_balanced"] = "uniform"
 
     # Pictures and masks are first resized into a range: (least short side, greatest long side), or () for none. With
     # a factor f, sides become multiples of f plus 1; for the rules, of which `square` gives up the aspect, see
@@ -143,6 +153,7 @@ class Recipe:
     # (constant), or are class 0, in evaluation too (background).
     void_pixels: Literal["masked", "averaged", "constant", "background"] = "masked"
     loss_size: Literal["logits", "labels"] = "logits"  # labels are brought to the scores' size, or scores to labels'
+    labels_align_corners: bool = False  # when labels are brought to the scores' size, as research/deeplab does
 
     # Hard pixels: the loss is the mean of this share of the greatest losses; the share falls to it linearly from 1 over
     # so many updates (0: at once).
@@ -160,6 +171,11 @@ class Recipe:
     learning_rate: float = 2.5e-4
     schedule: Literal["poly", "step", "constant", "plateau"] = "poly"
     power: float = 0.9
+    end_learning_rate: float = 0.0  # where poly ends
+    decay_steps: int = 0  # updates of poly's way there; 0 is all of them
+    # A constant rate for so many updates first; the schedule begins after them.
+    slow_start_step: int = 0
+    slow_start_learning_rate: float = 1e-4
     step_size: int = 2000
     step_factor: float = 0.1
     # plateau: the learning rate takes the next factor after `patience` windows of updates in a row whose mean pixel
@@ -227,22 +243,20 @@ class Recipe:
         plain_name(self.variant, "variant")  # it becomes part of folders' and records' names
         for field in dataclasses.fields(self):
             check_range(field.name, getattr(self, field.name))
-        patterns = [self.weight_decay_on, *self.init_not_loaded]
-        patterns += [pattern for pattern, _ in (*self.lr_multipliers, *self.weight_decay_fixed)]
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise UserError(f"'{brief(pattern)}': is not a regular expression ({brief(str(error))})") from None
+        checks.check_patterns(
+            [self.weight_decay_on, *self.init_not_loaded]
+            + [pattern for pattern, _ in (*self.lr_multipliers, *self.weight_decay_fixed)]
+        )
         if min(self.plateau_factors, default=1) <= 0:
             raise UserError(f"plateau_factors={brief(format_value(self.plateau_factors))}: needs factors above 0")
         if not all(0 <= beta < 1 for beta in self.adam_betas):
             raise UserError(f"adam_betas={brief(format_value(self.adam_betas))}: must be at least 0 and below 1")
-        self._check_class_weights()
+        checks.check_class_weights(self.class_weights, self.num_classes, self.loss)
+        checks.check_schedule(self.schedule, self.num_steps, self.slow_start_step, self.epochs)
         if not 0 < self.top_k_percent_pixels <= 1:
             raise UserError(f"top_k_percent_pixels={self.top_k_percent_pixels}: is a share, above 0 and at most 1")
         if self.resize_range:
-            self._check_resize_range()
+            checks.check_resize_range(self.resize_range, self.resize_factor)
         if 0 < self.scale_step < (self.max_scale - self.min_scale) / 1000:
             raise UserError(f"scale_step={self.scale_step}: makes more than a thousand factors; 0 draws any between")
         if self.max_scale < self.min_scale:
@@ -261,48 +275,7 @@ class Recipe:
             raise UserError(f"eval_tile={self.eval_tile}: is for pictures that are not resized; add eval_size=native")
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
-        self._check_memory()
-
-    def _check_memory(self) -> None:
-        """Raise UserError for sizes whose pictures alone, float32 with three channels, take too much memory."""
-        height, width = self.crop_size
-        eval_size = self.eval_size if isinstance(self.eval_size, int) else 0
-        pixels = {
-            ("crop_size", "batch_size"): height * width * self.batch_size,
-            ("eval_size", "eval_scales"): (eval_size * max(self.eval_scales)) ** 2,
-            ("resize_range",): self.resize_range[0] ** 2 if self.resize_range else 0,  # the least, for short sides
-        }
-        for names, count in pixels.items():
-            gigabytes = 12 * count / 1e9
-            if gigabytes > MOST_GIGABYTES:
-                said = " and ".join(f"{name}={brief(format_value(getattr(self, name)))}" for name in names)
-                raise UserError(
-                    f"{said}: the pictures alone need {gigabytes:,.0f} GB of memory; take less than {MOST_GIGABYTES} GB"
-                )
-
-    def _check_class_weights(self) -> None:
-        weights = self.class_weights
-        if weights == "auto":
-            return
-        shown = f"class_weights={brief(format_value(weights))}"
-        if self.loss == "class_balanced" and not weights:
-            raise UserError("loss=class_balanced: needs class_weights, one per class from 0 to 1, or 'auto'")
-        if weights and len(weights) != self.num_classes:
-            raise UserError(f"{shown}: {len(weights)} weights for {self.num_classes} classes; 'auto' measures them")
-        if weights and not 0 <= min(weights) <= max(weights) <= (1 if self.loss == "class_balanced" else math.inf):
-            raise UserError(f"{shown}: must be at least 0, and with loss=class_balanced at most 1")
-
-    def _check_resize_range(self) -> None:
-        if len(self.resize_range) != 2 or not 0 < self.resize_range[0] <= self.resize_range[1]:
-            raise UserError(
-                f"resize_range={brief(format_value(self.resize_range))}: needs the least short side and the greatest "
-                f"long side, such as 513,513"
-            )
-        if self.resize_factor >= self.resize_range[1]:
-            raise UserError(
-                f"resize_factor={self.resize_factor}: must be below the greatest side of "
-                f"resize_range={format_value(self.resize_range)}"
-            )
+        checks.check_memory(self.crop_size, self.batch_size, self.eval_size, self.eval_scales, self.resize_range)
 
     @property
     def resize_align_corners(self) -> bool:

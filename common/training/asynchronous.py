@@ -35,6 +35,7 @@ from common.training.batches import TrainingBatches
 from common.training.cluster import LOST
 from common.training.curve import plot_training_curve
 from common.training.keeper import Keeper
+from common.training.order import listed_pictures
 from common.training.servers import CLOSED, SIGNALLED, Board, ParameterServers, over
 from common.training.start import Start, begin_folder, find_start, refuse_nothing_to_learn
 from common.training.train import Trained
@@ -90,7 +91,7 @@ def train_asynchronously(
             beginning = (network, run_dir, init, resume, val_unseen, command, stop)
             lead = _Chief(recipe, split, placement, trainer, board, own_facts, quiet, *beginning)
             trained = placement.go_on(graph, recipe.precision, lead, stop)
-    plot_training_curve(run_dir, recipe, len(split.pairs))
+    plot_training_curve(run_dir, recipe, len(listed_pictures(split, recipe)))
     return trained
 
 

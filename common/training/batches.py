@@ -1,6 +1,6 @@
 """Training batches by tf.data: decode, scale, mirror, crop, preprocess, batch, prefetch.
 
-Example e of a run (e = step * batch + position) is picture `order(e)` under augmentation
+Example e of a run (e = step * batch + position) is picture `order(e)` (see `common.training.order`) under augmentation
 `numbers(e)`. Both depend on (seed, e) alone, so a resumed run reads the same batches as a run that never stopped.
 """
 
@@ -17,14 +17,7 @@ from common.nets.pictures import bring_into_range, pad, padding_to, preprocess
 from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
-
-
-def example_order(seed: int, count: int, first: int, last: int) -> np.ndarray:
-    """The picture indices, 0..count-1, of the examples first..last-1; each epoch is another permutation."""
-    epochs = range(first // count, -(-last // count))
-    order = [np.random.RandomState([seed, epoch]).permutation(count) for epoch in epochs]
-    start = first - epochs.start * count
-    return np.concatenate([*order, np.zeros(0, int)])[start : start + last - first].astype(np.int64)
+from common.training.order import picture_order
 
 
 class TrainingBatches:
@@ -54,7 +47,7 @@ class TrainingBatches:
         part = recipe.batch_size // replicas.count
         numbers, order = (
             examples.reshape(-1, recipe.batch_size)[:, part * replicas.index :][:, :part].ravel()
-            for examples in (np.arange(first, last), example_order(recipe.seed, len(split.pairs), first, last))
+            for examples in (np.arange(first, last), picture_order(split, recipe, first, last))
         )
         # A graph and session of its own: see common.tf1.session.
         with tf.Graph().as_default() as graph:
@@ -144,20 +137,24 @@ def augment(image: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, recipe: Reci
         sides = layers.scaled_size(tf.shape(image)[:2], scale)
         image = layers.resize_bilinear(image[None], sides, align_corners=recipe.align_corners)[0]
         label = layers.resize_labels(label[None], sides, align_corners=recipe.align_corners)[0]
-    if recipe.random_mirror:
-        mirror = numbers[1] < 0.5
-        image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
-        label = tf.cond(mirror, lambda: tf.reverse(label, [1]), lambda: label)
-    crop = tf.constant(recipe.crop_size)
-    centred = recipe.crop_position == "centre"
-    padding = padding_to(tf.shape(image)[:2], crop, around=centred)
+    # The crop comes first: a picture of Cityscapes is ten times as large as what is left of it.
+    crop, sides, centred = tf.constant(recipe.crop_size), tf.shape(image)[:2], recipe.crop_position == "centre"
+    spare, kept = tf.maximum(sides - crop, 0), tf.minimum(sides, crop)
+    corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
+    mirror = numbers[1] < 0.5 if recipe.random_mirror else tf.constant(False)
+    corner = tf.stack([corner[0], tf.where(mirror, spare[1] - corner[1], corner[1])])  # the mirrored picture's
+    image, label = (_cut(each, corner, kept, mirror) for each in (image, label))
+    padding = padding_to(sides, crop, around=centred)
     image = pad(image, padding, recipe)
     class_id = 0 if recipe.crop_padding == "background" else recipe.ignore_label
     label = tf.pad(label, padding, constant_values=class_id)
-    spare = tf.shape(image)[:2] - crop
-    corner = spare // 2 if centred else tf.cast(numbers[2:] * tf.cast(spare + 1, tf.float32), tf.int32)
-    corner = tf.pad(corner, [[0, 1]])
-    return tf.slice(image, corner, [*recipe.crop_size, 3]), tf.slice(label, corner, [*recipe.crop_size, 1])
+    return tf.ensure_shape(image, [*recipe.crop_size, 3]), tf.ensure_shape(label, [*recipe.crop_size, 1])
+
+
+def _cut(image: tf.Tensor, corner: tf.Tensor, size: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
+    """The part of a picture [h, w, c] from `corner` on, int32 [2], of `size`; mirrored where that is true."""
+    part = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([size, tf.shape(image)[2:]], axis=0))
+    return tf.cond(mirror, lambda: tf.reverse(part, [1]), lambda: part)
 
 
 def _resized_mask(masks: tf.Tensor, sides: tf.Tensor, recipe: Recipe) -> tf.Tensor:

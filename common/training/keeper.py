@@ -10,6 +10,7 @@ from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training.epochs import steps_per_epoch
 from common.training.log import RunLog
+from common.training.order import listed_pictures
 from common.training.start import Start
 from common.training.trainer import Trainer, Update
 from common.training.validation import Validation
@@ -36,7 +37,7 @@ class Keeper:
         recipe, start = self._recipe, self._start
         graph = None if start.checkpoint else self._session.graph
         with contextlib.ExitStack() as opened:
-            per_epoch = steps_per_epoch(recipe, len(self._split.pairs))
+            per_epoch = steps_per_epoch(recipe, len(listed_pictures(self._split, recipe)))
             self._log = opened.enter_context(RunLog(self._run_dir, graph, per_epoch))
             progress = Progress("training", recipe.num_steps, start.step, self._quiet, at_once=True)
             self._progress = opened.enter_context(progress)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.class_pixels import class_pixels
 from common.data.class_weights import class_shares
 from common.data.lists import no_class_error
 from common.data.own import DATASET_FILE
@@ -15,6 +16,7 @@ from common.files import read_text, write_json, write_text
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import with_newer_fields
 from common.training import run_folder
+from common.training.order import listed_pictures
 from common.training.seen import origin, trained_on
 from common.weights.checkpoint_files import newest_checkpoint, step_of
 from common.weights.weights import Weights
@@ -23,7 +25,10 @@ from common.weights.weights import Weights
 def with_data_fields(recipe: Recipe, split: Split, quiet: bool = False) -> Recipe:
     """The recipe with the fields that the training pictures decide: steps of an epoch, 'auto' class weights."""
     changes: dict[str, Any] = {}
-    steps = math.ceil(len(split.pairs) / (recipe.batch_size * recipe.grad_update_every))
+    pictures = len(listed_pictures(split, recipe, quiet=quiet))
+    if recipe.sampling == "class_balanced":
+        class_pixels(split, recipe, quiet=quiet)  # now, with its progress; the batches ask for it again
+    steps = math.ceil(pictures / (recipe.batch_size * recipe.grad_update_every))
     for name in recipe.fields_set_by_data() - {"class_weights"}:
         changes[name] = recipe.epochs * steps if name == "num_steps" else steps
     if recipe.class_weights == "auto":

@@ -52,19 +52,29 @@ class TrainStep:
 def learning_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
     """The learning rate of update number `step` (from 0).
 
-    poly is base * (1 - step / num_steps) ** power; step multiplies by step_factor every step_size updates.
+    The first `slow_start_step` updates have `slow_start_learning_rate`, and the schedule counts from the one after
+    them. poly is end + (base - end) * (1 - step / steps) ** power, with as many steps as `decay_steps` says or as there
+    are left. step multiplies by step_factor every step_size updates. (research/deeplab's get_model_learning_rate.)
 
     Raises ValueError for another schedule: plateau follows the losses, not the step (see `common.training.plateau`).
     """
     if recipe.schedule not in ("constant", "step", "poly"):
         raise ValueError(f"schedule {recipe.schedule}: is no function of the step")
+    slow = recipe.slow_start_step
+    rate = _scheduled_rate(recipe, tf.maximum(step - slow, 0) if slow else step)
+    return tf.where(step < slow, tf.constant(recipe.slow_start_learning_rate), rate) if slow else rate
+
+
+def _scheduled_rate(recipe: Recipe, step: tf.Tensor) -> tf.Tensor:
+    """The learning rate after `step` updates of the schedule alone."""
     base = tf.constant(recipe.learning_rate)
     if recipe.schedule == "constant":
         return base
     if recipe.schedule == "step":
         return base * recipe.step_factor ** tf.cast(step // recipe.step_size, tf.float32)
-    progress = tf.minimum(tf.cast(step, tf.float32) / recipe.num_steps, 1.0)
-    return base * (1.0 - progress) ** recipe.power
+    steps, end = recipe.decay_steps or recipe.num_steps - recipe.slow_start_step, recipe.end_learning_rate
+    progress = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+    return (base - end) * (1.0 - progress) ** recipe.power + end
 
 
 def multiplier(recipe: Recipe, name: str) -> float:

@@ -16,6 +16,7 @@ from common.training.agreement import refuse_unlike
 from common.training.batches import TrainingBatches
 from common.training.curve import plot_training_curve
 from common.training.keeper import Keeper, NoKeeper
+from common.training.order import listed_pictures
 from common.training.placement import HERE, Placement
 from common.training.start import Start, begin_folder, find_start, refuse_nothing_to_learn
 from common.training.trainer import Trainer
@@ -119,5 +120,5 @@ def train(
                     stopped_by = update.stopped_by if is_shared else stop.received
                 keeper.end(done)
     if is_chief:
-        plot_training_curve(run_dir, recipe, len(split.pairs))
+        plot_training_curve(run_dir, recipe, len(listed_pictures(split, recipe)))
     return Trained(keeper.checkpoint, done, stopped_by if done < recipe.num_steps else None)

@@ -1,6 +1,6 @@
 """DeepLab v2: a dilated ResNet, ASPP as a sum, and multi-scale inputs fused by the maximum."""
 
-from common.nets import heads, layers
+from common.nets import heads, layers, pyramid
 from common.nets.backbones import resnet_v1 as resnet
 from common.nets.backbones.units import UNITS
 from common.nets.network import Outputs
@@ -41,12 +41,11 @@ def network(images: tf.Tensor, recipe: V2Recipe, batch_statistics: bool = False)
     batch_norm = {"epsilon": recipe.batch_norm_epsilon, "batch_statistics": batch_statistics}
     # Scale 1 alone is calibrated on: each variable then has one update.
     scales = recipe.msc_scales[:1] if batch_statistics else recipe.msc_scales
-    with slim.arg_scope([layers.batch_norm], **batch_norm), tf.variable_scope("", reuse=tf.AUTO_REUSE):
-        scores = [deeplab_v2(layers.rescale(images, s, align_corners=recipe.align_corners), recipe) for s in scales]
+    with slim.arg_scope([layers.batch_norm], **batch_norm):
+        inputs = [(layers.rescale(images, s, align_corners=recipe.align_corners), recipe) for s in scales]
+        scores = pyramid.each_input(deeplab_v2, inputs)
     if len(scores) == 1:
         return Outputs(scores[0])
     size = tf.shape(scores[0])[1:3]
     resized = [layers.resize_bilinear(s, size, align_corners=recipe.align_corners) for s in scores[1:]]
-    fused = tf.reduce_max(tf.stack([scores[0], *resized]), axis=0)
-    fused.set_shape(scores[0].shape)
-    return Outputs(fused, tuple(scores))
+    return Outputs(pyramid.merged([scores[0], *resized], "max"), tuple(scores))

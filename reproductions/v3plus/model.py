@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from common.errors import UserError
-from common.nets import heads, layers
+from common.nets import heads, layers, pyramid
 from common.nets.backbones.mobilenet_v3 import hard_sigmoid
 from common.nets.backbones.registry import BACKBONES
 from common.nets.heads import build_cell
@@ -16,12 +16,26 @@ from reproductions.v3plus.recipe import V3PlusRecipe
 
 
 def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = False) -> Outputs:
-    """Scores of preprocessed `images` [n, h, w, 3] (paper, figure 2).
+    """Scores of preprocessed `images` [n, h, w, 3] (paper, figure 2), or of a pyramid of them, merged.
 
     Returns:
       [n, ceil(h / s), ceil(w / s), num_classes]; s is the stride of the decoder's last stage, 4 in the paper, and the
-      output stride without a decoder.
+      output stride without a decoder. With several inputs also the scores of each, at the merged ones' size (see
+      `common.nets.pyramid`).
     """
+    if not recipe.image_pyramid:
+        return Outputs(one_input(images, recipe, batch_statistics))
+    return pyramid.image_pyramid(
+        lambda scaled, factor: one_input(scaled, recipe.at_factor(factor), batch_statistics),
+        images,
+        recipe.image_pyramid,
+        recipe.merge_method,
+        recipe.scores_stride,
+    )
+
+
+def one_input(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool) -> tf.Tensor:
+    """The scores of one size of the pictures, as `network` gives them without a pyramid."""
     backbone = BACKBONES[recipe.backbone]
 
     def batch_norm(epsilon: float, decay: float, **options):
@@ -49,7 +63,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
         if recipe.decoder:
             with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.decoder_batch_norm):
                 net = (decode_by_sum if recipe.decoder_sum_merge else decode)(net, low_level, recipe)
-    return Outputs(net if recipe.decoder_output_is_logits else score(net, recipe))
+    return net if recipe.decoder_output_is_logits else score(net, recipe)
 
 
 def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:

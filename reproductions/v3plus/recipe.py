@@ -6,7 +6,7 @@ research/deeplab and its model zoo; arXiv 1802.02611.
 
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from common.console import say
 from common.errors import UserError, brief
@@ -178,6 +178,8 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
         if len(self.image_pooling_crop_size) not in (0, 2):
             raise UserError("image_pooling_crop_size: needs a height and a width, or none")
+        if len(set(self.image_pyramid)) < len(self.image_pyramid):
+            raise UserError(f"image_pyramid={format_value(self.image_pyramid)}: the factors must differ")
         self._check_decoder()
         self._check_scores()
         if self.logits_kernel_size > 1 and (self.aspp_batch_norm or not self.atrous_rates or self.cell):
@@ -218,6 +220,16 @@ class V3PlusRecipe(EncoderRecipe):
     @property
     def scores_stride(self) -> int:
         return self.decoder_output_stride[-1] if self.decoder else self.output_stride
+
+    def at_evaluation(self) -> Self:
+        """Several scales or mirrored pictures take the place of the pyramid, as in research/deeplab."""
+        recipe = super().at_evaluation()
+        return recipe if recipe.is_single_pass else recipe.derive(image_pyramid=())
+
+    def at_factor(self, factor: float) -> Self:
+        """The recipe of the network on one input of the pyramid: a pooling window grows and shrinks with the input."""
+        window = tuple(int((side - 1) * factor + 1) for side in self.image_pooling_crop_size)
+        return self.derive(image_pyramid=(), image_pooling_crop_size=window)
 
 
 @functools.cache  # said once a process

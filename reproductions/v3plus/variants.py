@@ -1,6 +1,7 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
 from reproductions.v3plus.auto_deeplab import AUTO_DEEPLAB
+from reproductions.v3plus.official import TRAINING, gradient_multipliers
 from reproductions.v3plus.recipe import V3PlusRecipe
 from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, MOBILENET_V3, ZOO, ZOO_MODELS
 
@@ -53,6 +54,18 @@ CITIES = {
     "table7_decoder": {},
     "table7_no_image_pooling": {"image_pooling": False},
     "table7_xception71": {"backbone": "xception_71", "image_pooling": False},
+}
+# Both phases of the paper's training for the test server, after one on COCO. The first is table 5's on train_aug at
+# output stride 16; the second goes on from its checkpoint at output stride 8, batch norm frozen, at .001 (1706.05587,
+# section 4.1, whose protocol the paper takes). `train` leaves val to be measured on; table 6 takes trainval.
+COCO = {"dataset": "coco", "train_split": "train2017"}
+PHASE2 = {
+    "train_split": "train",
+    "learning_rate": 0.001,
+    "output_stride": 8,
+    "eval_output_stride": 8,
+    "freeze_bn": True,
+    "init_not_loaded": (),
 }
 
 # No trained weights: live batch norm with statistics that follow within a short run.
@@ -120,6 +133,16 @@ VARIANTS = {
         *(PASCAL.derive(variant=name, **PAPER | RESNET | decoder) for name, decoder in DECODERS.items()),
         *(PASCAL.derive(variant=name, **PAPER | TABLE_7 | model) for name, model in CITIES.items()),
         *(PASCAL.derive(variant=name, **model) for name, model in AUTO_DEEPLAB.items()),
+        PASCAL.derive(variant="coco", **PAPER | COCO),
+        PASCAL.derive(variant="phase2", **PAPER | PHASE2),
+        PASCAL.derive(
+            variant="table6_test", **PAPER | PHASE2 | STRATEGIES["os8_ms_flip"] | {"train_split": "trainval"}
+        ),
+        # research/deeplab's own train.py, and its classifier and head learning ten times as fast.
+        PASCAL.derive(variant="official", **PAPER | TRAINING),
+        PASCAL.derive(
+            variant="official_last_layers", **PAPER | TRAINING | {"lr_multipliers": gradient_multipliers(10.0)}
+        ),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.

@@ -15,7 +15,8 @@ from common.data.sets.cityscapes import CITYSCAPES
 from common.data.sets.voc import VOC2012, voc_palette
 from common.errors import UserError
 from common.tf1 import tf
-from common.training.batches import TrainingBatches, augment, example_order
+from common.training.batches import TrainingBatches, augment
+from common.training.order import example_order
 from tests.bench import parts
 from tests.helpers.tiny import SMALL
 
@@ -276,6 +277,31 @@ def test_centred_crop_with_black_background_as_the_lfov_original():
         expected_mask = session.run(tf.image.resize_image_with_crop_or_pad(np.full((3, 5, 1), 7, np.uint8), 6, 3))
     assert np.array_equal(out + 5, expected)
     assert np.array_equal(mask, expected_mask)
+
+
+@pytest.mark.parametrize("size", [(3, 9), (9, 4), (11, 12), (4, 5)])
+@pytest.mark.parametrize("position", ["random", "centre"])
+@pytest.mark.parametrize("mirror", [0.4, 0.6])
+def test_crops_are_those_of_the_mirrored_and_padded_picture(size, position, mirror):
+    """The crop is cut before the picture is mirrored and padded, which takes less memory, and is the same."""
+    crop, place = (5, 6), np.array([0.7, 0.3])
+    recipe = SMALL.derive(crop_size=crop, random_scale=False, crop_position=position, padding_pixel=(3.0, 200.0, 7.0))
+    image = np.random.RandomState(1).uniform(-1, 1, [*size, 3]).astype(np.float32)
+    label = np.arange(image[..., :1].size, dtype=np.uint8).reshape(*size, 1)
+    out, mask = run_augment(image, label, [0, mirror, *place], recipe)
+    missing = np.maximum(np.array(crop) - size, 0)
+    before = missing // 2 if position == "centre" else np.zeros(2, int)
+    colour = (np.float32([3, 200, 7]) - 110) * np.float32(0.02)
+    whole = np.tile(colour, (*np.maximum(size, crop), 1))
+    whole_label = np.full([*np.maximum(size, crop), 1], 255, np.uint8)
+    inside = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
+    turn = slice(None, None, -1) if mirror < 0.5 else slice(None)
+    whole[inside], whole_label[inside] = image[:, turn], label[:, turn]
+    spare = np.array(whole.shape[:2]) - crop
+    corner = spare // 2 if position == "centre" else (place * (spare + 1)).astype(int)
+    there = tuple(slice(c, c + s) for c, s in zip(corner, crop, strict=True))
+    np.testing.assert_allclose(out, whole[there], atol=1e-5)
+    assert np.array_equal(mask, whole_label[there])
 
 
 def test_scale_mirror_and_crop_move_picture_and_label_together():

@@ -100,22 +100,27 @@ class Cases:
             weights = Weights(Path(folder) / "x.npz")
             told = self.recipe(case).to_json()
             chosen = REPRODUCTION.recipe_to_run([f"{k}={format_value(told[k])}" for k in TOLD], weights)
-            with Segmenter(network, chosen, weights) as segmenter:
-                return self._segmented(case, segmenter)
+            found = self._segmented(case, chosen, weights)
+            if "multiscale_flip_prediction" in self.cases[case]:
+                found += self._fused(case, chosen.derive(eval_scales=(0.5, 1.0, 1.25), eval_flip=True), weights)
+            return found
 
-    def _segmented(self, case: str, segmenter: Segmenter) -> list[Measurement]:
+    def _segmented(self, case: str, recipe: Recipe, weights: Weights) -> list[Measurement]:
         image, golden = self.inputs(case)[0][0], self.cases[case]
-        found = [
-            by_largest(case, "logits", segmenter.logits(image), golden["logits"][0], detail="from a weight file"),
-            by_pixel(case, segmenter.label(image), golden["prediction"][0], detail="from a weight file"),
+        with Segmenter(network, recipe, weights) as segmenter:
+            logits, label = segmenter.logits(image), segmenter.label(image)
+        return [
+            by_largest(case, "logits", logits, golden["logits"][0], detail="from a weight file"),
+            by_pixel(case, label, golden["prediction"][0], detail="from a weight file"),
         ]
-        if "multiscale_flip_prediction" in golden:
-            segmenter.recipe = segmenter.recipe.derive(eval_scales=(0.5, 1.0, 1.25), eval_flip=True)
-            fused = segmenter.label(image)
-            theirs = golden["multiscale_flip_prediction"][0]
-            found.append(by_pixel(case, fused, theirs, detail="scales 0.5, 1, 1.25 with mirror"))
-        if (probabilities := golden.get(EIGHTH)) is not None:
-            ours = segmenter.fused(image)[::8, ::8]
-            detail = "mean probabilities of scales 0.5, 1, 1.25 with mirror"
-            found.append(by_largest(case, "logits", ours, probabilities[0], detail=detail))
+
+    def _fused(self, case: str, recipe: Recipe, weights: Weights) -> list[Measurement]:
+        """Label map, and where the original's answers have them the probabilities, fused over scales and mirrored."""
+        image, golden = self.inputs(case)[0][0], self.cases[case]
+        how = "scales 0.5, 1, 1.25 with mirror"
+        with Segmenter(network, recipe, weights) as segmenter:
+            label, fused = segmenter.label(image), segmenter.probabilities(image)
+        found = [by_pixel(case, label, golden["multiscale_flip_prediction"][0], detail=how)]
+        if EIGHTH in golden:
+            found.append(by_largest(case, "logits", fused[::8, ::8], golden[EIGHTH][0], detail=f"probabilities, {how}"))
         return found

@@ -5,9 +5,10 @@ import pytest
 from common.downloads.fetch import fetch
 from common.errors import UserError
 from common.weights.weights import Weights
-from tests.parity import v3plus_seed, v3plus_zoo
+from tests.parity import v3plus_seed, v3plus_train, v3plus_zoo
 from tests.parity.measurement import check
 from tests.parity.v3plus_seed import SEEDS
+from tests.parity.v3plus_train import TRAINED
 from tests.parity.v3plus_zoo import ZOO
 
 EACH = [(original, case) for original in (SEEDS, ZOO) for case in original.cases]
@@ -16,6 +17,7 @@ each_case = pytest.mark.parametrize(("original", "case"), EACH, ids=[case for _,
 
 def test_cases_are_there():
     assert EACH, "neither v3plus.npz nor zoo.npz in GOLDEN_DIR"
+    assert TRAINED.cases, "no train_official.npz in GOLDEN_DIR"
 
 
 @pytest.mark.parametrize("case", ZOO.cases)
@@ -43,6 +45,19 @@ def test_losses_and_gradients(case):
     unit in the last place move them by up to 2e-3. One of a few such roundings must meet them all within 1e-3.
     """
     check(v3plus_seed.losses_and_gradients(case))
+
+
+@pytest.mark.parametrize("case", TRAINED.cases)
+def test_training(case):
+    """The official train graph, dropout off: variables, losses, gradients and their multipliers, momentum steps."""
+    check(TRAINED.variables(case))
+    check(v3plus_train.losses_gradients_and_training(case))
+
+
+@pytest.mark.parametrize("case", TRAINED.cases)
+def test_losses_with_other_flags(case):
+    """Hard pixels, labels at the scores' size, class weights, an image pyramid."""
+    check(v3plus_train.loss_variants(case))
 
 
 @each_case

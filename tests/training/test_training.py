@@ -363,6 +363,40 @@ def test_step_schedule():
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.01], rtol=1e-6)
 
 
+@pytest.mark.parametrize("changes", [
+    {},
+    {"slow_start_step": 5},
+    {"slow_start_step": 5, "slow_start_learning_rate": 0.3, "end_learning_rate": 0.1},
+    {"decay_steps": 12, "end_learning_rate": 0.2},
+    {"decay_steps": 40, "slow_start_step": 3},
+    {"schedule": "step", "step_size": 4, "slow_start_step": 3},
+])  # fmt: skip
+def test_schedules_of_the_official_training(changes):
+    """Against TensorFlow's decays, put together as research/deeplab's get_model_learning_rate puts them."""
+    recipe = SMALL.derive(learning_rate=1.0, num_steps=20, power=0.9, slow_start_learning_rate=1e-4).derive(**changes)
+    slow = recipe.slow_start_step
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        after = tf.maximum(step - slow, 0)
+        if recipe.schedule == "step":
+            decayed = tf.train.exponential_decay(1.0, after, recipe.step_size, recipe.step_factor, staircase=True)
+        else:
+            steps = recipe.decay_steps or recipe.num_steps - slow
+            decayed = tf.train.polynomial_decay(1.0, after, steps, recipe.end_learning_rate, recipe.power)
+        wanted = tf.where(step < slow, tf.constant(recipe.slow_start_learning_rate), decayed)
+        rates = [session.run((learning_rate(recipe, step), wanted), {step: s}) for s in range(recipe.num_steps + 2)]
+    np.testing.assert_allclose(*zip(*rates, strict=True), rtol=1e-6)
+
+
+def test_a_slow_start_needs_a_schedule_that_follows():
+    with pytest.raises(UserError, match="slow_start_step=3: a plateau schedule follows the losses"):
+        SMALL.derive(schedule="plateau", slow_start_step=3)
+    with pytest.raises(UserError, match="slow_start_step=8: must be below num_steps=8"):
+        SMALL.derive(slow_start_step=8)
+    with pytest.raises(UserError, match="decay_steps=-1: must be at least 0"):
+        SMALL.derive(decay_steps=-1)
+
+
 def test_plateau_is_no_function_of_the_step():
     with tf.Graph().as_default(), pytest.raises(ValueError, match="schedule plateau"):
         learning_rate(SMALL.derive(schedule="plateau"), tf.constant(0, tf.int64))

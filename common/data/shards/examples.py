@@ -53,6 +53,10 @@ class RecordSplit(Split):
         image, mask = Encoded(where, values[IMAGE]), Encoded(f"{where}, mask", _mask(values, where))
         return read_pair(image, mask, self.card, self.channels)
 
+    def mask_places(self) -> Iterator[tuple[Path, str]]:
+        """The shard that holds each mask, and its record's offset."""
+        return ((path, str(offset)) for path, offset in self.places)
+
     def take(self, places: slice) -> Self:
         """The same split with only the pairs at these places."""
         return replace(super().take(places), places=self.places[places])
