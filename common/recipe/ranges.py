@@ -51,6 +51,8 @@ RANGES = {
     "scale_step": (0, 32),
     **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier"), (1, 1000)),
     **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size"), (1, 10_000)),
+    "fc6_channels": (1, 10_000),
+    "fc6_kernel": (1, 31),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
 }
 ABOVE_ZERO = (

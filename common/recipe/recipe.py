@@ -52,6 +52,9 @@ class Recipe:
     # Fields that belong to the weights, not to the run that uses them: they stay when the variant changes.
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
 
+    # Of WEIGHT_FIELDS those that weights without their last layer, such as ImageNet's, leave to the recipe.
+    TRAINED_FIELDS: ClassVar[tuple[str, ...]] = ()
+
     # Fields that say how weights are evaluated: `variant=` changes these alone for weights with a stored recipe.
     EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
         "resize_range",

@@ -14,7 +14,7 @@ from common.export.cache import LEAST_AGREEMENT
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import with_newer_fields
-from common.results.possible import COCO_STARTS
+from common.results.possible import COCO_STARTS, FIRST_STAGES
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
 from common.results.records import PROTOCOL_FIELDS
@@ -213,13 +213,15 @@ def _data_arguments(row: PublishedRow) -> str:
 
 
 def _start(row: PublishedRow) -> tuple[list[str], str]:
-    """The commands that make a row's start, where it is a training on COCO, and the file or name of the start."""
-    if row.trained.init != "coco":
-        return [], row.trained.init
-    name = row.table.reproduction
-    steps = known_reproductions()[name].variants["coco"].num_steps
-    command = f"make reproduce-{name} DATA=data/coco INIT={COCO_STARTS[name]} SET=variant=coco RUN_DIR=runs/coco"
-    return [command], f"runs/coco/{PREFIX}-{steps}"  # the folder's name is the row's `init`
+    """The commands that make a row's start, where a run of another variant is one, and the start's file or name."""
+    name, init = row.table.reproduction, row.trained.init
+    first = COCO_STARTS[name] if init == "coco" else FIRST_STAGES.get((name, init))
+    if first is None:
+        return [], init
+    data = "data/coco" if init == "coco" else row.table.data
+    steps = known_reproductions()[name].variants[init].num_steps
+    command = f"make reproduce-{name} DATA={data} INIT={first} SET=variant={init} RUN_DIR=runs/{init}"
+    return [command], f"runs/{init}/{PREFIX}-{steps}"  # the folder's name is the row's `init`
 
 
 def _commands(row: PublishedRow) -> list[str]:
