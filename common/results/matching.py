@@ -94,8 +94,8 @@ def _has_recipe(found: Mapping[str, Any], recipe: Recipe, row: PublishedRow) -> 
     free |= {name for name in found if name.startswith("crf_")}  # compared where there is a CRF
     wanted, found = recipe.to_json(), with_newer_fields(found, recipe)
     # An evaluation may bring pictures to other sides than training does; its protocol states them.
-    ranges = (wanted["resize_range"], list(row.protocol.resize_range))
-    return found["resize_range"] in ranges and all(
+    ranges = (_plain(wanted["resize_range"]), row.protocol.resize_range)
+    return _plain(found["resize_range"]) in ranges and all(
         _plain(found[name]) == _plain(value) for name, value in wanted.items() if name not in free
     )
 

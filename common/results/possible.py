@@ -43,7 +43,8 @@ def inits_text() -> str:
     return (
         "`INIT` is the file of the weights of that name: `make weights` lists the names, and `make weights NAME=name` "
         "fetches and converts them (behind a slash stands which of several files). Names that end in `.h5` are files "
-        f"of Keras: {keras}. `random` is {WITHOUT_NAME['random']}. A row that starts from COCO trains there first."
+        f"of Keras: {keras}. `random` is {WITHOUT_NAME['random']}. A row that starts from COCO trains there first, and "
+        "one that starts from another variant's run makes that run first."
     )
 
 
