@@ -384,7 +384,7 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """`to_json` as it was before later fields: ids of records and names of run folders are made of it."""
         defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in self.LATER_FIELDS}
-        return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != value}
+        return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != getattr(self, name)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:

@@ -110,3 +110,9 @@ def test_the_picture_may_have_any_size():
                 logits = build(network, tf.ones([1, 40, 51, 3]), each).logits
                 sess.run(tf.global_variables_initializer())
                 assert np.isfinite(sess.run(logits)).all()
+
+
+def test_records_of_before_the_other_networks_keep_their_ids():
+    recipe = VARIANTS["paper"]
+    assert not {*type(recipe).FC6_FIELDS, *type(recipe).MSC_FIELDS} & recipe.identity().keys()
+    assert VARIANTS["aspp_l"].identity()["atrous_rates"] == [6, 12, 18, 24]
