@@ -206,9 +206,12 @@ class Reproduction:
     def _fields_from(self, weights: "Weights") -> dict[str, Any]:
         """The fields that weights settle: a stored recipe's, also another reproduction's, and those that names tell."""
         stored = weights.recipe() or {}
-        fields = self.variants[self.default_variant].WEIGHT_FIELDS
+        ours = self.variants[self.default_variant]
+        fields = ours.WEIGHT_FIELDS
         if self._strange_fields(stored):  # of another network's recipe only what belongs to the backbone's weights
             fields = (*Recipe.WEIGHT_FIELDS, "batch_norm_epsilon")
+        if not any(re.search(self.last_layer, name) for name in weights.shapes):
+            fields = tuple(name for name in fields if name not in ours.TRAINED_FIELDS)
         return self.fields_from_weights(weights.shapes) | {key: stored[key] for key in fields if key in stored}
 
 

@@ -12,12 +12,12 @@ from google.protobuf import text_format
 from common import program
 from common.console import say, show
 from common.errors import UserError, quoted
-from converters.caffe_blobs import read_blobs
+from converters.caffe_blobs import Blobs, read_blobs
 from converters.caffe_net import read_net, renamed
 from converters.caffe_schema import NetParameter
 from converters.caffe_to_onnx import add_stage
 from converters.caffe_to_onnx import convert as to_onnx
-from converters.deploy import MODELS
+from converters.deploy import MODELS, as_convolutions, recognised
 from converters.onnx_to_tf import (
     MAX_SIDE,
     SCORES,
@@ -71,7 +71,7 @@ def _without(prototxt: str, patterns: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(description="Convert a .caffemodel to a TensorFlow checkpoint.")
-    parser.add_argument("--model", required=True, choices=MODELS, help="which released net it is")
+    parser.add_argument("--model", choices=MODELS, help="which released net it is (default: its layers tell)")
     parser.add_argument(
         "--caffemodel", type=Path, required=True, metavar="M", help="its weights, .caffemodel or .caffemodel.h5"
     )
@@ -95,26 +95,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    reproduction, variant, _ = MODELS[args.model]
-    model = _to_onnx(args, SCORES[reproduction][1])
+    blobs = read_blobs(args.caffemodel)
+    model = args.model or recognised(blobs)
+    if model is None:
+        raise UserError(f"{args.caffemodel}: has the layers of no released net; if it is one, say which by --model")
+    reproduction, variant, _ = MODELS[model]
+    graph = _to_onnx(args, model, blobs, SCORES[reproduction][1])
     settings = [f"variant={variant}", *args.settings]
-    filled = convert(model, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
+    filled = convert(graph, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))
     show(write_checkpoint(filled, args.out))
 
 
-def _to_onnx(args: argparse.Namespace, scores: str) -> onnx.ModelProto:
+def _to_onnx(args: argparse.Namespace, name: str, blobs: Blobs, scores: str) -> onnx.ModelProto:
     """The ONNX graph of the net, its last layer called `scores`; notes go to stderr."""
-    deploy = MODELS[args.model][2]
+    deploy = MODELS[name][2]
     size = args.size if args.prototxt else args.size or 161
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise UserError(f"--size {size}: must be from 1 to {MAX_SIDE}")
-    blobs = read_blobs(args.caffemodel)
-    released = [layer.name for layer in text_format.Parse(deploy(1), NetParameter()).layer if layer.type in WEIGHTED]
+    layers = text_format.Parse(deploy(1), NetParameter()).layer
+    released = [layer.name for layer in layers if layer.type in WEIGHTED]
+    if args.prototxt is None:
+        kernels = {layer.name: layer.convolution_param.kernel_size for layer in layers}
+        blobs = as_convolutions(blobs, {name: sides[0] for name, sides in kernels.items() if sides})
     rename = dict(args.rename) or by_place(blobs, released, scores)
     heads = (values for name, values in blobs.items() if renamed(name, rename).startswith(scores))
     classes = next((len(values[0]) for values in heads if values), 21)
     with tempfile.TemporaryDirectory() as folder:
-        prototxt = args.prototxt or Path(folder) / f"built-in {args.model}.prototxt"
+        prototxt = args.prototxt or Path(folder) / f"built-in {name}.prototxt"
         if args.prototxt is None:
             prototxt.write_text(_without(deploy(size, classes), args.not_loaded))
         try:

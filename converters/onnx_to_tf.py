@@ -26,6 +26,7 @@ from common.errors import UserError, brief
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
 from common.words import NAMED, some
+from converters.deploy import variant_of
 from converters.formats import refuse_other_formats
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # reproduction: (default variant, the ONNX node that makes its scores)
 SCORES = {"v1": ("paper", "fc8_voc12"), "v2": ("caffe", "fc1_voc12")}
+FUSED = "fc_fusion"  # where a net has it, the node that adds scores of several layers to those
 MAX_SIDE = 2049  # of the picture that both graphs run on
 AGREEMENT = 1e-3  # of the largest score; float32 through a hundred layers gives about 1e-5
 
@@ -105,7 +107,8 @@ def convert(
     graph = _Onnx(model, source)
     default, scores = SCORES[reproduction.name]
     if not any(s.startswith("variant=") for s in settings):
-        settings = [f"variant={default}", *settings]
+        shapes = {name: tuple(tensor.dims) for name, tensor in graph.tensors.items()}
+        settings = [f"variant={variant_of(shapes, reproduction, default)}", *settings]
     epsilons = {graph.attributes(n)["epsilon"] for n in model.graph.node if n.op_type == "BatchNormalization"}
     chosen = [s for s in settings if s.startswith("batch_norm_epsilon=")]
     if epsilons and not chosen:
@@ -113,7 +116,7 @@ def convert(
     if classes := graph.depth(scores):
         settings = [f"num_classes={classes}", *settings]
     recipe = reproduction.recipe_to_train(list(settings))
-    return _fill(graph, reproduction, recipe, not_loaded, scores, source)
+    return _fill(graph, reproduction, recipe, not_loaded, FUSED if FUSED in graph.nodes else scores, source)
 
 
 class _Onnx:
@@ -171,7 +174,7 @@ def _fill(
     size = graph.size
     with tf.Graph().as_default() as tf_graph, session(tf_graph) as sess:
         images = tf.placeholder(tf.float32, [1, *size, 3])
-        logits = build(reproduction.load_network(), images, recipe).logits
+        logits = build(reproduction.load_network(), images, recipe.at_evaluation()).logits
         variables = {v.op.name: v for v in tf.model_variables()}
         values, used = _values(graph, variables)
         skip = [pattern(p) for p in not_loaded]

@@ -37,6 +37,7 @@ KERAS_SCORES, ZOO_SCORES = "^(custom_)?logits_semantic/bias$", "^logits/semantic
 ZOO_HEAD = "^(logits/semantic|decoder/)"
 TO_V3PLUS = "python -m converters.keras_to_tf --weights {path} --model v3plus --out CKPT"
 CAFFE = "python -m converters.caffe_to_tf --model {name} --caffemodel {{path}} --out CKPT"
+BY_LAYERS = "python -m converters.caffe_to_tf --caffemodel {path} --out CKPT"  # it tells the model itself
 
 # The first one whose marks all are there counts.
 ORIGINS = (
@@ -141,10 +142,18 @@ ORIGINS = (
             ("VGG-16", (r"^vgg_16/fc8/weights$",), r"^vgg_16/fc8/biases$", ""),
         )
     ),
+    Origin("Caffe", "DeepLab v2 with VGG-16 and ASPP", (r"^fc6_4/0$", r"^fc8_\w+_4/0$", r"^conv5_3/0$"),
+           r"^fc8_\w+_1/1$", CAFFE.format(name="deeplabv2_vgg16")),
+    Origin("Caffe", "DeepLab with features of several layers (MSc)", (r"^data_conv/0$", r"^pool4_ms/0$"),
+           r"^data_ms/1$", BY_LAYERS),
     Origin("Caffe", "DeepLab LargeFOV", (r"^fc8_voc12/0$", r"^conv5_3/0$"), r"^fc8_voc12/1$",
            CAFFE.format(name="deeplab_largefov")),
     Origin("Caffe", "DeepLab v2 with ResNet-101", (r"^fc1_voc12_c3/0$", r"^res5c_branch2c/0$"), r"^fc1_voc12_c0/1$",
            CAFFE.format(name="deeplabv2_resnet101")),
+    Origin("Caffe", "DeepLab with VGG-16", (r"^fc6/0$", r"^fc8_pascal/0$", r"^conv5_3/0$"), r"^fc8_pascal/1$",
+           BY_LAYERS),
+    Origin("Caffe", "VGG-16 for ImageNet, from which DeepLab is trained",
+           (r"^fc6(_4)?/0$", r"^fc7(_4)?/0$", r"^conv5_3/0$"), r"^fc8/1$", f"{BY_LAYERS} --not-loaded fc8"),
 )  # fmt: skip
 
 

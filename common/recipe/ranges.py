@@ -58,6 +58,8 @@ RANGES = {
     **dict.fromkeys(("eval_tile", "eval_overlap"), (0, 100_000)),
     **dict.fromkeys(("atrous_rate", "atrous_rates", "multi_grid", "conv_rate_multiplier", "channels"), (1, 1000)),
     **dict.fromkeys(("aspp_depth", "concat_channels", "reduction_size", "decoder_projection_filters"), (1, 10_000)),
+    "fc6_channels": (1, 10_000),
+    "fc6_kernel": (1, 31),
     "decoder_filters": (0, 10_000),
     **dict.fromkeys(("decoder_kernels", "logits_kernel_size"), (1, 100)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),

@@ -49,6 +49,9 @@ class Recipe:
     # Fields that belong to the weights, not to the run that uses them: they stay when the variant changes.
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ("num_classes", "channel_order", "pixel_mean", "pixel_scale")
 
+    # Of WEIGHT_FIELDS those that weights without their last layer, such as ImageNet's, leave to the recipe.
+    TRAINED_FIELDS: ClassVar[tuple[str, ...]] = ()
+
     # Fields that say how weights are evaluated: `variant=` changes these alone for weights with a stored recipe.
     EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
         "resize_range",
@@ -387,7 +390,7 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """`to_json` as it was before later fields: ids of records and names of run folders are made of it."""
         defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in self.LATER_FIELDS}
-        return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != value}
+        return {name: value for name, value in self.to_json().items() if defaults.get(name, ...) != getattr(self, name)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "the stored recipe") -> Self:

@@ -15,7 +15,7 @@ from common.export.cache import LEAST_AGREEMENT
 from common.paths import slug
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import with_newer_fields
-from common.results.possible import COCO_STARTS
+from common.results.possible import COCO_STARTS, FIRST_STAGES
 from common.results.protocol import Protocol
 from common.results.published import FOREIGN, PublishedRow, Training, known_reproductions
 from common.results.records import PROTOCOL_FIELDS
@@ -98,8 +98,8 @@ def _has_recipe(found: Mapping[str, Any], recipe: Recipe, row: PublishedRow) -> 
     free |= {name for name in found if name.startswith("crf_")}  # compared where there is a CRF
     wanted, found = recipe.to_json(), with_newer_fields(found, recipe)
     # An evaluation may bring pictures to other sides than training does; its protocol states them.
-    ranges = (wanted["resize_range"], list(row.protocol.resize_range))
-    return found["resize_range"] in ranges and all(
+    ranges = (_plain(wanted["resize_range"]), row.protocol.resize_range)
+    return _plain(found["resize_range"]) in ranges and all(
         _plain(found[name]) == _plain(value) for name, value in wanted.items() if name not in free
     )
 
@@ -222,13 +222,15 @@ def _folder(row: PublishedRow) -> str:
 
 
 def _start(row: PublishedRow) -> tuple[list[str], str]:
-    """The commands that make a row's start, where it is a training on COCO, and the file or name of the start."""
-    if row.trained.init != "coco":
-        return [], row.trained.init
-    name = row.table.reproduction
-    steps = known_reproductions()[name].variants["coco"].num_steps
-    command = f"make reproduce-{name} DATA=data/coco INIT={COCO_STARTS[name]} SET=variant=coco RUN_DIR=runs/coco"
-    return [command], f"runs/coco/{PREFIX}-{steps}"  # the folder's name is the row's `init`
+    """The commands that make a row's start, where a run of another variant is one, and the start's file or name."""
+    name, init = row.table.reproduction, row.trained.init
+    first = COCO_STARTS[name] if init == "coco" else FIRST_STAGES.get((name, init))
+    if first is None:
+        return [], init
+    data = "data/coco" if init == "coco" else row.table.data
+    steps = known_reproductions()[name].variants[init].num_steps
+    command = f"make reproduce-{name} DATA={data} INIT={first} SET=variant={init} RUN_DIR=runs/{init}"
+    return [command], f"runs/{init}/{PREFIX}-{steps}"  # the folder's name is the row's `init`
 
 
 def _commands(row: PublishedRow) -> list[str]:

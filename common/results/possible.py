@@ -26,7 +26,9 @@ KERAS_FILES = {
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5": "MobileNetV2",
 }
 # What a reproduction's training on COCO starts from, where it has one.
-COCO_STARTS = {"v3": "resnet_v1_101", "v3plus": "random"}
+COCO_STARTS = {"v1": "vgg16_20m", "v3": "resnet_v1_101", "v3plus": "random"}
+# By reproduction and variant: what a training starts from that another one starts from.
+FIRST_STAGES = {("v1", "deeplab"): "vgg16_128", ("v1", "paper"): "vgg16_20m"}
 
 
 def inits_text() -> str:
@@ -39,7 +41,8 @@ def inits_text() -> str:
     return (
         "`INIT` is the file of the weights of that name: `make weights` lists the names, and `make weights NAME=name` "
         "fetches and converts them (behind a slash stands which of several files). Names that end in `.h5` are files "
-        f"of Keras: {keras}. `random` is {WITHOUT_NAME['random']}. A row that starts from COCO trains there first."
+        f"of Keras: {keras}. `random` is {WITHOUT_NAME['random']}. A row that starts from COCO trains there first, and "
+        "one that starts from another variant's run makes that run first."
     )
 
 
@@ -121,6 +124,8 @@ def origin_faults(init: str, weights: str, ours: str) -> Iterator[str]:
     """Say what is wrong with the names of published weights; `ours` is the reproduction whose recipe trains, if any."""
     if weights and not is_published(weights):
         yield f"weights is {quoted(weights)}, which the manifest does not have; `make weights` lists the names"
+    if init in (variant for name, variant in FIRST_STAGES if ours in ("", name)):
+        return
     if init and init not in WITHOUT_NAME and init not in KERAS_FILES and not is_published(init):
         kinds = ", ".join([*WITHOUT_NAME, *KERAS_FILES])
         yield f"init is {quoted(init)}, which is no name that `make weights` lists, and none of {kinds}"

@@ -57,7 +57,7 @@ def blobs_of(layer, depth, leaves):
 
 def write_caffemodel(folder, model, size):
     """The released net with golden weights: prototxt and binary caffemodel."""
-    _, _, leaves = CASES[model]
+    leaves = CASES[model][2] if model in CASES else ("w", "b")
     text = deploy.MODELS[model][2](size)
     net = text_format.Parse(text, NetParameter())
     depth = {"data": 3}

@@ -76,6 +76,10 @@ def test_networks_of_the_zoo_that_are_here_and_those_that_are_not(case):
         (["res2a_branch2a/kernel", "fc1000/kernel"], "Keras applications", "keras_to_tf --weights f --model res50"),
         (["conv5_3/0", "fc8_voc12/0"], "Caffe", "caffe_to_tf --model deeplab_largefov --caffemodel f --out CKPT"),
         (["res5c_branch2c/0", "fc1_voc12_c3/0"], "Caffe", "caffe_to_tf --model deeplabv2_resnet101 --caffemodel f"),
+        (["conv5_3/0", "fc6_4/0", "fc8_voc12_4/0"], "Caffe", "caffe_to_tf --model deeplabv2_vgg16 --caffemodel f"),
+        (["conv5_3/0", "data_conv/0", "pool4_ms/0", "fc8_voc12/0"], "Caffe", "caffe_to_tf --caffemodel f --out CKPT"),
+        (["conv5_3/0", "fc6/0", "fc8_pascal/0"], "Caffe", "caffe_to_tf --caffemodel f --out CKPT"),
+        (["conv5_3/0", "fc6/0", "fc7/0"], "Caffe", "caffe_to_tf --caffemodel f --out CKPT --not-loaded fc8"),
     ],
 )  # fmt: skip
 def test_other_programs(names, program, command):

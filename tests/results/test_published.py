@@ -15,7 +15,7 @@ from common.downloads.manifest import read_manifest
 from common.errors import UserError
 from common.recipe.settings import apply_settings
 from common.reproduction import reproductions
-from common.results import matching
+from common.results import matching, possible
 from common.results.protocol import Protocol, protocol_text
 from common.results.published import PUBLISHED, read_published
 
@@ -472,7 +472,8 @@ def test_the_commands_that_a_missing_number_takes_are_understood(rows):
         if not row.is_ours or row.trained.weights or not found:
             continue
         *first, train, evaluate = (shlex.split(command) for command in found)
-        assert len(first) == (row.trained.init == "coco")
+        stages = {"coco", *(variant for name, variant in possible.FIRST_STAGES if name == row.table.reproduction)}
+        assert len(first) == (row.trained.init in stages)
         variants = reproductions()[row.table.reproduction].variants
         settings = next(word for word in train if word.startswith("SET=")).removeprefix("SET=").split()
         recipe = apply_settings(variants, next(iter(variants)), settings)
@@ -495,6 +496,18 @@ def test_a_start_on_coco_names_the_training_that_makes_it(rows):
     record = made_up(row)
     record["training"]["init"] = "runs/coco/model.ckpt-30000"
     assert matching.matches(row, record)
+
+
+def test_a_start_from_another_variants_run_names_its_training(rows):
+    row = named(rows, "arXiv 1412.7062 table 1", 61.30)
+    first, train, _ = re.findall(r"`([^`]*)`", matching.what_it_needs(row))
+    assert first == "make reproduce-v1 DATA=VOC2012 INIT=vgg16_128 SET=variant=deeplab RUN_DIR=runs/deeplab"
+    assert "INIT=runs/deeplab/model.ckpt-6000 " in train
+    record = made_up(row)
+    record["training"]["init"] = "runs/deeplab/model.ckpt-6000"
+    assert matching.matches(row, record)
+    record["training"]["init"] = "runs/paper/model.ckpt-6000"
+    assert not matching.matches(row, record)
 
 
 def test_a_start_that_is_one_of_several_files_is_met_by_that_file(rows):

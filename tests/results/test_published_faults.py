@@ -131,7 +131,9 @@ def test_every_start_is_in_the_manifest_or_of_a_kind_that_the_text_explains():
             continue
         entry, _, file = init.partition("/")
         in_manifest = entry in entries and any(file in weights.path for weights in entries[entry].weights)
-        explained = {"random": "`random` is", "coco": "starts from COCO"}.get(init, f"~/.keras/models/{init}`")
+        stages = dict.fromkeys((variant for _, variant in possible.FIRST_STAGES), "starts from another variant's run")
+        named = {"random": "`random` is", "coco": "starts from COCO", **stages}
+        explained = named.get(init, f"~/.keras/models/{init}`")
         assert in_manifest or explained in text, init
 
 

@@ -29,16 +29,19 @@ LARGE_FOV = (
 )
 
 
-def vgg16(images: tf.Tensor, stages: tuple[Stage, ...], pooling: Pooling) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Build the convolutional stages of VGG-16 with 3x3 max pools, then DeepLab's average pool.
+def vgg16(
+    images: tf.Tensor, stages: tuple[Stage, ...], pooling: Pooling, average_pool: bool = True
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Build the convolutional stages of VGG-16 with 3x3 max pools, then LargeFOV's average pool.
 
     Args:
       images: float32 [n, h, w, 3], preprocessed.
       stages: the table.
       pooling: whose rules hold at the borders; for max pools they agree at sizes 8k + 1, for the average pool never.
+      average_pool: whether there is one.
 
     Returns:
-      Features [n, h / 8, w / 8, 512] and the end points `conv1_1`, ..., `pool5`, `pool5a`.
+      Features [n, h / 8, w / 8, 512] and the end points `conv1_1`, ..., `pool5`, and `pool5a` by the average pool.
     """
     net, end_points = images, {}
     for i, stage in enumerate(stages, 1):
@@ -47,5 +50,6 @@ def vgg16(images: tf.Tensor, stages: tuple[Stage, ...], pooling: Pooling) -> tup
             net = layers.conv2d(net, stage.depth, 3, rate=stage.rate, bias=True, scope=name)
             net = end_points[name] = tf.nn.relu(net)
         net = end_points[f"pool{i}"] = layers.max_pool(net, 3, stage.stride, rule=pooling)
-    net = end_points["pool5a"] = layers.average_pool(net, 3, rule=pooling)
+    if average_pool:
+        net = end_points["pool5a"] = layers.average_pool(net, 3, rule=pooling)
     return net, end_points
