@@ -79,6 +79,7 @@ def decoder(
     separable: bool = True,
     depth: int = 256,
     low_level_depth: int = 48,
+    align_corners: bool = True,
 ) -> tf.Tensor:
     """Refine features by low-level ones: DeepLab v3+'s decoder (arXiv 1802.02611, figure 2).
 
@@ -90,12 +91,13 @@ def decoder(
       separable: whether those are separable.
       depth: channels of each of them.
       low_level_depth: channels that `low_level` is reduced to.
+      align_corners: of the resize of `features`.
 
     Returns:
       [n, H, W, depth].
     """
     low_level = layers.conv_bn_relu(low_level, low_level_depth, 1, scope=projection_scope)
-    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
+    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=align_corners)
     enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
     net = tf.concat([enlarged, low_level], axis=3)
     for scope in scopes:

@@ -22,7 +22,7 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         return settled
     names = NAMES[family]
     cell = any(n.startswith("meta_architecture/") for n in shapes)
-    fused = shapes.get("meta_architecture/concat_projection/weights" if cell else "concat_projection/weights")
+    fused = shapes.get("meta_architecture/concat_projection/weights" if cell else f"{names.fusion}/weights")
     settled |= {
         "names": family,
         "decoder": any(n.startswith("decoder/") for n in shapes),
@@ -33,12 +33,14 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         settled["num_classes"] = biases[0]
     if fused:
         settled["aspp_depth"] = fused[3]
+    if family == "rishizek":
+        settled["align_corners"] = False
     if cell:
         return settled | {"dense_prediction_cell": DPC}
     branch = re.compile(names.aspp.format(r"(\d+)") + "(_depthwise)?/")
     branches = {int(m[1]) for n in shapes if (m := branch.match(n))}
     settled["aspp_separable"] = f"{names.aspp.format(1)}/weights" not in shapes
-    settled["aspp_batch_norm"] = f"{names.aspp.format(0)}/biases" not in shapes
+    settled["aspp_batch_norm"] = f"{names.branch(0)}/biases" not in shapes
     settled["decoder_batch_norm"] = f"{names.projection}/biases" not in shapes
     if max(branches, default=0) == 0:  # the rates of three branches are the recipe's
         settled["atrous_rates"] = ()
@@ -53,6 +55,8 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         return {"backbone": "mobilenet_v2", "depth_multiplier": last[3] / 320 if last else root}
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
+            return {"backbone": match[1]}
+        if match := re.match(r"(resnet_v2_(?:50|101))/", name):
             return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:50|101))/", name):
             return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}

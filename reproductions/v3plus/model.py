@@ -46,6 +46,7 @@ def network(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool = Fa
                     scopes=names.decoder if recipe.decoder_separable else names.plain_decoder,
                     separable=recipe.decoder_separable,
                     depth=recipe.aspp_depth,
+                    align_corners=recipe.align_corners,
                 )
     return Outputs(layers.conv2d(net, recipe.num_classes, 1, bias=True, scope=names.logits))
 
@@ -58,14 +59,14 @@ def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
     net = heads.aspp(
         features,
         recipe.rates(),
-        scopes=[names.aspp.format(i) for i in range(len(recipe.atrous_rates) + 1)],
+        scopes=[names.branch(i) for i in range(len(recipe.atrous_rates) + 1)],
         image_pooling_scope=names.image_pooling if recipe.image_pooling else None,
-        image_pooling_first=True,
-        fusion_scope="concat_projection",
+        image_pooling_first=names.image_pooling_first,
+        fusion_scope=names.fusion,
         separable=recipe.aspp_separable,
         depth=recipe.aspp_depth,
     )
-    return layers.dropout(net, 0.9, scope="concat_projection_dropout")
+    return layers.dropout(net, names.keep_prob, scope="concat_projection_dropout")
 
 
 # How the originals start the head, but for the 0.01 of the scores.

@@ -13,6 +13,14 @@ class Names:
     decoder: tuple[str, str]
     plain_decoder: tuple[str, str]  # when its convolutions are not separable
     logits: str
+    fusion: str = "concat_projection"
+    first: str = ""  # of ASPP's 1x1 convolution, where it does not have the number 0
+    image_pooling_first: bool = True  # of what is concatenated, or the last
+    keep_prob: float = 0.9  # of the dropout behind ASPP
+
+    def branch(self, number: int) -> str:
+        """The scope of ASPP's branch of that number; 0 is the 1x1 convolution."""
+        return self.first if self.first and not number else self.aspp.format(number)
 
 
 NAMES = {
@@ -32,6 +40,18 @@ NAMES = {
         plain_decoder=("decoder/layer_0/decoder_conv_0", "decoder/layer_0/decoder_conv_1"),
         logits="logits/conv",
     ),
+    "rishizek": Names(
+        image_pooling="aspp/image_level_features/conv_1x1",
+        aspp="aspp/conv_3x3_{}",
+        projection="decoder/low_level_features/conv_1x1",
+        decoder=("decoder/upsampling_logits/conv_3x3_1", "decoder/upsampling_logits/conv_3x3_2"),
+        plain_decoder=("decoder/upsampling_logits/conv_3x3_1", "decoder/upsampling_logits/conv_3x3_2"),
+        logits="decoder/upsampling_logits/conv_1x1",
+        fusion="aspp/conv_1x1_concat",
+        first="aspp/conv_1x1",
+        image_pooling_first=False,
+        keep_prob=1.0,
+    ),
 }
 HEAD = "^(image_pooling|global_average_pooling|aspp|concat_projection|decoder|logits|meta_architecture)"
 
@@ -46,4 +66,5 @@ MARKS = {
         "meta_architecture/",
     ),
     "seed": ("logits/conv", "global_average_pooling/", "aspp_0/", "decoder/layer_0/"),
+    "rishizek": ("aspp/conv_", "aspp/image_level_features/", "decoder/low_level_features/", "decoder/upsampling_"),
 }

@@ -12,6 +12,7 @@ from common.console import say
 from common.errors import UserError
 from common.recipe.cell import Branch, given_cell, read_cell
 from common.recipe.encoder import EncoderRecipe
+from common.recipe.recipe import SLIM_PREPROCESSING
 from reproductions.v3plus.names import HEAD
 
 Backbone = Literal[
@@ -23,6 +24,8 @@ Backbone = Literal[
     "resnet_v1_101",
     "resnet_v1_50_beta",
     "resnet_v1_101_beta",
+    "resnet_v2_50",
+    "resnet_v2_101",
     "mobilenet_v2",
 ]
 
@@ -35,6 +38,8 @@ IMAGENET_MEAN = {"channel_order": "rgb", "pixel_mean": (123.15, 115.90, 103.06),
 
 
 def preprocessing(backbone: str) -> dict[str, Any]:
+    if backbone.startswith("resnet_v2"):
+        return SLIM_PREPROCESSING
     return IMAGENET_MEAN if backbone in ("resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
 
 
@@ -88,10 +93,10 @@ class V3PlusRecipe(EncoderRecipe):
 
     LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, *HEAD_OPTIONS, "drop_path_keep_prob")
 
-    # The last layers of slim's MobileNetV2 for ImageNet; DeepLab's head begins before them.
-    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
+    # The last layers of slim's MobileNetV2 and ResNet v2 for ImageNet; DeepLab's head begins before them.
+    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/", "^resnet_v2_[0-9]+/logits/")
 
-    names: Literal["seed", "zoo"] = "seed"  # of the head's variables
+    names: Literal["seed", "zoo", "rishizek"] = "seed"  # of the head's variables
     backbone: Backbone = "xception_65"
     depth_multiplier: float = 1.0  # of MobileNetV2's channels
     multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's three rates
