@@ -266,6 +266,8 @@ def test_what_a_missing_number_takes(rows):
     assert needs[76.98].startswith("its own program: NanqingD/")
     assert needs[79.74] == ("a recipe: none of ours is Auto-DeepLab-S")
     assert needs[72] == "another evaluation than ours, which takes whole pictures"
+    # Another program's rows say so, whatever else is said of them.
+    assert needs[78.1] == "its own program: detectron2 projects/DeepLab"
     manifest = read_manifest()
     for row in rows:
         if row.trained.weights:
