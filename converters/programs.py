@@ -110,10 +110,11 @@ ORIGINS = (
     Origin(
         "rishizek/tensorflow-deeplab-v3-plus", "DeepLab v3+ with ResNet v2",
         (r"^resnet_v2_\d+/", r"^decoder/low_level_features/"), r"^decoder/upsampling_logits/conv_1x1/biases$",
+        takes="v3plus",
     ),
     Origin(
         "rishizek/tensorflow-deeplab-v3", "DeepLab v3 with ResNet v2",
-        (r"^resnet_v2_\d+/", r"^aspp/conv_3x3_1/"), r"^upsampling_logits/conv_1x1/biases$",
+        (r"^resnet_v2_\d+/", r"^aspp/conv_3x3_1/"), r"^upsampling_logits/conv_1x1/biases$", takes="v3",
     ),
     Origin(
         "tonandr/deeplabv3plus_keras", "its simplified DeepLab v3+",
@@ -137,6 +138,7 @@ ORIGINS = (
         Origin(SLIM, f"{network} for ImageNet", marks, scores, starts=name)
         for network, marks, scores, name in (
             ("ResNet", (r"^resnet_v1_\d+/logits/weights$",), r"^resnet_v1_\d+/logits/biases$", "v3"),
+            ("ResNet v2", (r"^resnet_v2_\d+/logits/weights$",), r"^resnet_v2_\d+/logits/biases$", "v3"),
             ("Xception", (r"^xception_\d+/logits/weights$",), r"^xception_\d+/logits/biases$", "v3plus"),
             ("MobileNetV2", (r"^MobilenetV2/Logits/",), r"^MobilenetV2/Logits/Conv2d_1c_1x1/biases$", "v3plus"),
             ("VGG-16", (r"^vgg_16/fc8/weights$",), r"^vgg_16/fc8/biases$", ""),

@@ -112,6 +112,7 @@ def decoder(
     low_level_depth: int = 48,
     kernels: Sequence[int] = (3, 3),
     reduction: int = 1,
+    align_corners: bool = True,
 ) -> tf.Tensor:
     """Refine features by low-level ones: a stage of DeepLab v3+'s decoder (arXiv 1802.02611, figure 2).
 
@@ -123,6 +124,7 @@ def decoder(
       separable: whether those are separable.
       depth: channels of each of them.
       low_level_depth: channels that `low_level` is reduced to.
+      align_corners: of the resize of `features`.
       kernels: sides of those convolutions' kernels.
       reduction: how many times the decoder's stride exceeds that of `low_level`, which a dense backbone may have.
 
@@ -132,7 +134,7 @@ def decoder(
     low_level = layers.conv_bn_relu(low_level, low_level_depth, 1, scope=projection_scope)
     if reduction > 1:
         low_level = layers.resize_bilinear(low_level, -(-tf.shape(low_level)[1:3] // reduction), align_corners=True)
-    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=True)
+    enlarged = layers.resize_bilinear(features, tf.shape(low_level)[1:3], align_corners=align_corners)
     enlarged.set_shape([*low_level.shape[:3], features.shape[3]])
     net = tf.concat([enlarged, low_level], axis=3)
     for kernel, scope in zip(kernels, scopes, strict=True):

@@ -33,7 +33,7 @@ def _networks(row: Row) -> list[str]:
     named += [ENCODERS.get(fields["encoder"], "")] if "encoder" in fields else []
     named += [f"resnet{fields['depth']}"] if "depth" in fields else []
     named += ["vgg16"] if row.table.reproduction == "v1" else []
-    return [re.sub(r"_v1|_beta|_(large|small)_seg|_", "", name) for name in named]
+    return [re.sub(r"(?<=resnet)_v\d|_beta|_(large|small)_seg|_", "", name) for name in named]
 
 
 ENCODERS = {"deeplab": "resnet101", "res101": "resnet101", "res50": "resnet50"}

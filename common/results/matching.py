@@ -196,12 +196,9 @@ def what_it_needs(row: PublishedRow) -> str:
     table, trained = row.table, row.trained
     if table.split == "test":
         return "the test server: the labels are not public"
-    if trained.private:
-        return f"{trained.private}, which is not public"
-    if trained.network:
-        return f"a recipe: none of ours is {trained.network}"
-    if trained.program:
-        return f"its own program: {trained.program}"
+    if trained.foreign:
+        name, reason = next(iter(trained.foreign.items()))
+        return FOREIGN[name].format(reason)
     if not row.protocol.is_ours:
         return "another evaluation than ours, which takes whole pictures"
     if trained.weights:

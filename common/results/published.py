@@ -46,11 +46,16 @@ class Training:
 
     @property
     def foreign(self) -> dict[str, str]:
-        """The reasons why no recipe of ours can reach a row, by name: `program`, `network`, `private`."""
+        """The reasons why no recipe of ours can reach a row, by the names of FOREIGN."""
         return {name: getattr(self, name) for name in FOREIGN if getattr(self, name)}
 
 
-FOREIGN = ("program", "network", "private")
+# What says that no recipe of ours can reach a row, and how a missing number's line says it; the first that is there.
+FOREIGN = {
+    "program": "its own program: {}",
+    "private": "{}, which is not public",
+    "network": "a recipe: none of ours is {}",
+}
 ORIGINS = ("init", "weights", *FOREIGN)
 
 

@@ -97,6 +97,17 @@ TABLE4 = {
     "largefov": {**MSC, "atrous_rates": (12,)},
 }
 
+# The paper's table 9, without multi-scale inputs: what is added to a ResNet-101 from ImageNet on full-size Cityscapes
+# pictures. The first classifier and the updates are not told: rate 1, and as on VOC.
+CITYSCAPES = {"dataset": "cityscapes", "num_classes": 19, "train_split": "train_fine"}
+TABLE9 = {
+    "base": {"random_scale": False, "atrous_rates": (1,)},
+    "largefov": {"random_scale": False, "atrous_rates": (12,)},
+    "aspp": {"random_scale": False},
+    "augmentation": {},
+    "crf": {"crf": True},
+}
+
 # No trained weights: He initialisation, residual branches that start small (as in arXiv 1706.02677),
 # batch norm calibrated on training pictures. Says that training works; no published number is near it.
 SCRATCH = {"initializer": "he_normal", "residual_gamma": 0.2, "calibration_batches": 6, "batch_size": 4}
@@ -114,16 +125,25 @@ VARIANTS = {
         DEEPLAB.derive(variant="res50", encoder="res50", **SLIM),
         DEEPLAB.derive(variant="res50_msc", encoder="res50", **SLIM, **MSC),
         DEEPLAB.derive(variant="decompose", dilated_type="decompose", learning_rate=SMOOTHED_RATE),
-        # arXiv 1808.08931: from COCO, and from ImageNet alone.
+        # arXiv 1808.08931: from COCO, and from ImageNet alone; with ASPP (tables 1 and 2), and LargeFOV (3 and 4).
         *(
             DEEPLAB.derive(
                 variant=(prefix + name).strip("_") or "deeplab_kdd18", learning_rate=SMOOTHED_RATE, **start | how
             )
-            for prefix, start in (("", {}), ("res101_kdd18", {"encoder": "res101", **SLIM}))
+            for prefix, start in (
+                ("", {}),
+                ("res101_kdd18", {"encoder": "res101", **SLIM}),
+                ("largefov_kdd18", {"atrous_rates": (12,)}),
+                ("res101_largefov_kdd18", {"encoder": "res101", **SLIM, "atrous_rates": (12,)}),
+            )
             for name, how in SMOOTHED.items()
         ),
         *(DEEPLAB.derive(variant=f"table4_{name}", **how) for name, how in TABLE4.items()),
-        DEEPLAB.derive(variant="cityscapes", dataset="cityscapes", num_classes=19, train_split="train_fine"),
+        DEEPLAB.derive(variant="cityscapes", **CITYSCAPES),
+        *(
+            DEEPLAB.derive(variant=f"table9_{name}", encoder="res101", **SLIM, **CITYSCAPES, **how)
+            for name, how in TABLE9.items()
+        ),
         # A new classifier with 73,728 inputs per class is unstable at ten times the rate: one rate for all layers.
         DEEPLAB.derive(variant="scratch", **SCRATCH, lr_multipliers=()),
         # The drawn sample set: 0.89 mIoU after 4 minutes on 2 cores (make reproduce-v2).

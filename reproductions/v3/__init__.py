@@ -10,7 +10,7 @@ REPRODUCTION = Reproduction(
     sample_variants=("sample",),
     scratch_variant="scratch",
     module="reproductions.v3.model",
-    last_layer="/logits/Conv/",
+    last_layer="/logits/Conv/|^upsampling_logits/",
     fields_from_weights=fields_from_weights,
     protocols=(
         {"eval_output_stride": 8},

@@ -1,7 +1,7 @@
-"""DeepLab v3's recipes: the original's settings, and every row of the paper's tables 3 to 6 and 8 to 10.
+"""DeepLab v3's recipes: the original's settings, every row of the paper's tables on val, and rishizek's network.
 
-Source: NanqingD/DeepLabV3-Tensorflow, config.py and train_voc12.py; arXiv 1706.05587. Times of the
-originals are for one GPU (the repository: two days on a GTX 1080 Ti).
+Source: NanqingD/DeepLabV3-Tensorflow, config.py and train_voc12.py; arXiv 1706.05587; rishizek/tensorflow-deeplab-v3.
+Times of the originals are for one GPU (the repository: two days on a GTX 1080 Ti).
 """
 
 import re
@@ -13,6 +13,8 @@ from common.errors import UserError
 from common.nets.backbones.units import UNITS
 from common.recipe.encoder import EncoderRecipe
 from common.recipe.recipe import CAFFE_PREPROCESSING, SLIM_PREPROCESSING, format_value
+
+CascadeStride = Literal[8, 16, 32, 64, 128, 256]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,24 @@ class V3Recipe(EncoderRecipe):
         "short_block2",
         "aspp",
         "last_block",
+        "backbone",
     )
 
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, "backbone")
+
+    # The classifier of slim's ResNet v2, which no network here has.
+    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^resnet_v2_[0-9]+/logits/",)
+
+    # ResNet v2 (preactivation) is rishizek's, and the head then has its names.
+    backbone: Literal["resnet_v1", "resnet_v2"] = "resnet_v1"
     depth: Literal[50, 101, 152] = 101
     short_block2: bool = False  # the original's block 2 has 4 units at every depth; ResNet-152's has 8
     aspp: bool = True
     last_block: Literal[4, 5, 6, 7] = 4  # 5 to 7: the cascade of the paper's figure 3
+
+    # Above 32 in cascades only, which halve the features in each block but the last (figure 3a).
+    output_stride: CascadeStride = 16
+    eval_output_stride: CascadeStride = 16
 
     channel_order: Literal["rgb", "bgr"] = SLIM_PREPROCESSING["channel_order"]
     pixel_mean: tuple[float, float, float] = SLIM_PREPROCESSING["pixel_mean"]
@@ -63,6 +77,10 @@ class V3Recipe(EncoderRecipe):
             )
         if len(self.multi_grid) != 3:
             raise UserError(f"multi_grid={','.join(map(str, self.multi_grid))}: needs a factor for each of 3 units")
+        greatest = 2 ** (self.last_block + 1)
+        for name in ("output_stride", "eval_output_stride"):
+            if getattr(self, name) > greatest:
+                raise UserError(f"{name}={getattr(self, name)}: blocks 1 to {self.last_block} end at {greatest}")
 
     def units(self) -> tuple[int, ...]:
         """Units of the blocks 1 to 4."""
@@ -110,7 +128,37 @@ def _name(multi_grid: tuple[int, ...]) -> str:
     return "mg" + "".join(map(str, multi_grid))
 
 
+PLAIN_CASCADE = {**CASCADE, "multi_grid": (1, 1, 1), "depth": 50}
+
+# Cityscapes (section C): 90,000 updates on crops of 769, whole pictures, and three scales.
+CITYSCAPES = {
+    "dataset": "cityscapes",
+    "num_classes": 19,
+    "train_split": "train_fine",
+    "num_steps": 90000,
+    "crop_size": (769, 769),
+}
+CITY_STRATEGIES = {
+    name: {**how, "eval_scales": (0.75, 1.0, 1.25)} if "eval_scales" in how else how for name, how in STRATEGIES.items()
+}
+
+# rishizek: ResNet v2 at its plain rates, and weight decay of everything that is trained. Its README counts 46 epochs,
+# and its learning rate ends at 1e-6; ours ends at 0.
+RISHIZEK = {
+    "backbone": "resnet_v2",
+    "multi_grid": (1, 1, 1),
+    "weight_decay_on": ".",
+    "padding_pixel": (0.0, 0.0, 0.0),
+    "init_not_loaded": ("^(aspp|upsampling_logits)/|/block[567]/",),
+}
+
 TABLES = (
+    # Table 1: a cascade at every output stride, in training and evaluation; table 2: its last block.
+    *(
+        PAPER.derive(variant=f"table1_os{stride}", **PLAIN_CASCADE, output_stride=stride, eval_output_stride=stride)
+        for stride in (8, 16, 32, 64, 128, 256)
+    ),
+    *(PAPER.derive(variant=f"table2_block{last}", **PLAIN_CASCADE | {"last_block": last}) for last in (4, 5, 6, 7)),
     # Table 3: multi-grid in cascades of up to four extra-long blocks.
     *(
         PAPER.derive(
@@ -142,6 +190,8 @@ TABLES = (
         for train in (8, 16, 32)
         for test in (8, 16)
     ),
+    # Table 12: Cityscapes.
+    *(PAPER.derive(variant=f"table12_{name}", **CITYSCAPES, **how) for name, how in CITY_STRATEGIES.items()),
 )
 
 # No trained weights: live batch norm with statistics that follow within a short run.
@@ -160,6 +210,7 @@ VARIANTS = {
         PAPER.derive(variant="coco", **COCO),
         PAPER.derive(variant="bootstrapping", **PHASE2 | BOOTSTRAPPING),
         *TABLES,
+        PAPER.derive(variant="rishizek", **RISHIZEK),
         ASPP.derive(variant="scratch", **SCRATCH),
         # The drawn sample set.
         ASPP.derive(
@@ -192,9 +243,12 @@ VARIANTS = {
 
 def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """The recipe fields that follow from the names in a weight file: depth, head, preprocessing, classes."""
-    depth = next((d for d in UNITS if any(n.startswith(f"resnet_v1_{d}/") for n in shapes)), None)
-    if depth is None:
+    found = next((m for n in shapes if (m := re.match(r"(resnet_v[12])_(50|101|152)/", n))), None)
+    if found is None:
         return {}
+    depth = int(found[2])
+    if found[1] == "resnet_v2":
+        return _rishizek(shapes, depth)
     prefix = f"resnet_v1_{depth}"
     settled: dict[str, Any] = {"depth": depth}
     units = {int(m[1]) for n in shapes if (m := re.match(rf"{prefix}/block2/unit_(\d+)/", n))}
@@ -211,3 +265,12 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     if settled["aspp"]:
         return settled | {"atrous_rates": tuple(rates)}
     return settled | {"multi_grid": CASCADE["multi_grid"]}  # not in the names: what the original builds
+
+
+def _rishizek(shapes: Mapping[str, tuple[int, ...]], depth: int) -> dict[str, Any]:
+    """The fields of weights of ResNet v2: slim's own for ImageNet, or rishizek's of a whole network."""
+    settled = {"backbone": "resnet_v2", "depth": depth, **SLIM_PREPROCESSING}
+    classifier = shapes.get("upsampling_logits/conv_1x1/biases")
+    if classifier is None:
+        return settled | {"init_not_loaded": RISHIZEK["init_not_loaded"]}
+    return settled | {"num_classes": classifier[0], "multi_grid": RISHIZEK["multi_grid"]}

@@ -11,7 +11,7 @@ REPRODUCTION = Reproduction(
     sample_variants=(*(f"sample_{name}" for name in MODELS), "sample_mobilenet_v3"),
     scratch_variant="scratch",
     module="reproductions.v3plus.model",
-    last_layer="^logits/",
+    last_layer="^logits/|^decoder/upsampling_logits/conv_1x1/",
     fields_from_weights=fields_from_weights,
 )
 

@@ -53,14 +53,14 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         return settled
     names = NAMES[family]
     cell = any(n.startswith("meta_architecture/") for n in shapes)
-    fused = shapes.get("meta_architecture/concat_projection/weights" if cell else "concat_projection/weights")
+    fused = shapes.get("meta_architecture/concat_projection/weights" if cell else f"{names.fusion}/weights")
     settled |= {
         "names": family,
         "image_pooling": cell or any(n.startswith(names.image_pooling) for n in shapes),
     }
     if biases := shapes.get(f"{names.logits}/biases"):
         settled["num_classes"] = biases[0]
-    if fused or (fused := shapes.get(f"{names.aspp.format(0)}/weights")):
+    if fused or (fused := shapes.get(f"{names.branch(0)}/weights")):
         settled["aspp_depth"] = fused[3]
     options = _head_options(shapes, names, settled["backbone"])
     decoder = _decoder(shapes, names, settled)
@@ -70,12 +70,14 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     settled |= decoder | options
     if (kernel := shapes.get(f"{names.logits}/weights", (1,))[0]) > 1:  # in ASPP's place
         return settled | {"logits_kernel_size": kernel, "aspp_batch_norm": False}
+    if family == "rishizek":
+        settled["align_corners"] = False
     if cell:
         return settled | {"dense_prediction_cell": DPC}
     branch = re.compile(names.aspp.format(r"(\d+)") + "(_depthwise)?/")
     branches = {int(m[1]) for n in shapes if (m := branch.match(n))}
     settled["aspp_separable"] = f"{names.aspp.format(1)}/weights" not in shapes
-    settled["aspp_batch_norm"] = f"{names.aspp.format(0)}/biases" not in shapes
+    settled["aspp_batch_norm"] = f"{names.branch(0)}/biases" not in shapes
     if max(branches, default=0) == 0:  # the rates of three branches are the recipe's
         settled["atrous_rates"] = ()
     return settled
@@ -141,6 +143,8 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     for name in shapes:
         if match := re.match(r"(xception_(?:41|65|71))/", name):
             return {"backbone": match[1]}
+        if match := re.match(r"(resnet_v2_(?:50|101))/", name):
+            return {"backbone": match[1]}
         if match := re.match(r"(resnet_v1_(?:18|50|101))/", name):
             return {"backbone": match[1] + ("_beta" if any(n.startswith(f"{match[1]}/conv1_") for n in shapes) else "")}
     return {}
@@ -167,11 +171,11 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], told: Told) -> dict[str, Any]
 def _head_options(shapes: Mapping[str, tuple[int, ...]], names: Names, backbone: str) -> dict[str, Any]:
     """The options of research/deeplab's newer heads that a file tells."""
     plain, separable = (names.sum_in(0, separable) for separable in (False, True))
-    branch, projection = names.aspp.format(0), shapes.get(f"{names.projection_in(0)}/weights")
+    branch, projection = names.branch(0), shapes.get(f"{names.projection_in(0)}/weights")
     summed = f"{plain}/weights" in shapes or f"{separable}_depthwise/depthwise_weights" in shapes
     scores = summed and not any(n.startswith(f"{names.logits}/") for n in shapes)
     options: dict[str, Any] = {
-        "aspp_concat_projection": f"{branch}/weights" not in shapes or "concat_projection/weights" in shapes,
+        "aspp_concat_projection": f"{branch}/weights" not in shapes or f"{names.fusion}/weights" in shapes,
         "aspp_squeeze_and_excitation": (
             f"{names.image_pooling}/biases" in shapes and f"{branch}/BatchNorm/beta" in shapes
         ),

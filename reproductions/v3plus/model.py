@@ -82,16 +82,16 @@ def encode(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
         net = heads.aspp(
             features,
             recipe.rates(),
-            scopes=[names.aspp.format(i) for i in range(len(recipe.atrous_rates) + 1)],
+            scopes=[names.branch(i) for i in range(len(recipe.atrous_rates) + 1)],
             image_pooling_scope=names.image_pooling if recipe.image_pooling and not is_gate else None,
-            image_pooling_first=True,
+            image_pooling_first=names.image_pooling_first,
             image_pooling_windows=windows,
-            fusion_scope="concat_projection" if recipe.aspp_concat_projection else None,
+            fusion_scope=names.fusion if recipe.aspp_concat_projection else None,
             separable=recipe.aspp_separable,
             depth=recipe.aspp_depth,
         )
     if recipe.aspp_concat_projection:
-        net = layers.dropout(net, 0.9, scope="concat_projection_dropout")
+        net = layers.dropout(net, names.keep_prob, scope="concat_projection_dropout")
     if is_gate:
         gate = hard_sigmoid if recipe.image_se_uses_qsigmoid else tf.sigmoid
         net *= heads.image_pooling(features, recipe.aspp_depth, names.image_pooling, windows, gate)
@@ -145,6 +145,7 @@ def decode(features: tf.Tensor, low_level: Mapping[int, tf.Tensor], recipe: V3Pl
                 depth=recipe.decoder_filters or recipe.aspp_depth,
                 low_level_depth=recipe.decoder_projection_filters,
                 kernels=recipe.decoder_kernels,
+                align_corners=recipe.align_corners,
                 reduction=max(1, stride // recipe.output_stride),
             )
     return features

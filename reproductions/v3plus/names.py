@@ -18,6 +18,14 @@ class Names:
     plain_decoder: str  # when its convolutions are not separable
     sum_decoder: tuple[str, str]  # plain and separable, when it adds
     logits: str
+    fusion: str = "concat_projection"
+    first: str = ""  # of ASPP's 1x1 convolution, where it does not have the number 0
+    image_pooling_first: bool = True  # of what is concatenated, or the last
+    keep_prob: float = 0.9  # of the dropout behind ASPP
+
+    def branch(self, number: int) -> str:
+        """The scope of ASPP's branch of that number; 0 is the 1x1 convolution."""
+        return self.first if self.first and not number else self.aspp.format(number)
 
     def projection_in(self, stage: int) -> str:
         """The scope of the 1x1 convolution of a decoder's stage, from 0."""
@@ -55,6 +63,19 @@ NAMES = {
         sum_decoder=("decoder/layer_{stage}/decoder_sum_0", "decoder/layer_{stage}/decoder_separable_sum_0"),
         logits="logits/conv",
     ),
+    "rishizek": Names(
+        image_pooling="aspp/image_level_features/conv_1x1",
+        aspp="aspp/conv_3x3_{}",
+        projection="decoder/low_level_features/conv_1x1{suffix}",
+        decoder="decoder/upsampling_logits/conv_3x3_{n}{suffix}",
+        plain_decoder="decoder/upsampling_logits/conv_3x3_{n}{suffix}",
+        sum_decoder=("decoder/upsampling_logits/sum{suffix}", "decoder/upsampling_logits/separable_sum{suffix}"),
+        logits="decoder/upsampling_logits/conv_1x1",
+        fusion="aspp/conv_1x1_concat",
+        first="aspp/conv_1x1",
+        image_pooling_first=False,
+        keep_prob=1.0,
+    ),
 }
 HEAD = "^(image_pooling|global_average_pooling|aspp|concat_projection|decoder|logits|meta_architecture)"
 
@@ -69,4 +90,5 @@ MARKS = {
         "meta_architecture/",
     ),
     "seed": ("logits/conv", "global_average_pooling/", "aspp_0/", "decoder/layer_0/"),
+    "rishizek": ("aspp/conv_", "aspp/image_level_features/", "decoder/low_level_features/", "decoder/upsampling_"),
 }

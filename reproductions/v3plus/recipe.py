@@ -12,6 +12,7 @@ from common.console import say
 from common.errors import UserError, brief
 from common.recipe.cell import Branch, given_cell, read_cell
 from common.recipe.encoder import EncoderRecipe
+from common.recipe.recipe import SLIM_PREPROCESSING
 from common.recipe.values import format_value
 from reproductions.v3plus.names import HEAD
 
@@ -26,6 +27,8 @@ Backbone = Literal[
     "resnet_v1_18_beta",
     "resnet_v1_50_beta",
     "resnet_v1_101_beta",
+    "resnet_v2_50",
+    "resnet_v2_101",
     "mobilenet_v2",
     "mobilenet_v3_large_seg",
     "mobilenet_v3_small_seg",
@@ -43,6 +46,8 @@ IMAGENET_MEAN = {"channel_order": "rgb", "pixel_mean": (123.15, 115.90, 103.06),
 
 
 def preprocessing(backbone: str) -> dict[str, Any]:
+    if backbone.startswith("resnet_v2"):
+        return SLIM_PREPROCESSING
     return IMAGENET_MEAN if backbone in ("resnet_v1_18", "resnet_v1_50", "resnet_v1_101") else UNIT_RANGE
 
 
@@ -99,10 +104,10 @@ class V3PlusRecipe(EncoderRecipe):
 
     LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, *HEAD_OPTIONS, "drop_path_keep_prob")
 
-    # The last layers of slim's MobileNetV2 for ImageNet; DeepLab's head begins before them.
-    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
+    # The last layers of slim's MobileNetV2 and ResNet v2 for ImageNet; DeepLab's head begins before them.
+    NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/", "^resnet_v2_[0-9]+/logits/")
 
-    names: Literal["seed", "zoo"] = "seed"  # of the head's variables
+    names: Literal["seed", "zoo", "rishizek"] = "seed"  # of the head's variables
     backbone: Backbone = "xception_65"
     depth_multiplier: float = 1.0  # of the channels of MobileNets
     multi_grid: tuple[int, ...] = ()  # () or a factor for each of the last block's rates: two of ResNet-18, else three

@@ -1,5 +1,6 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
+from common.recipe.recipe import SLIM_PREPROCESSING
 from reproductions.v3plus.auto_deeplab import AUTO_DEEPLAB
 from reproductions.v3plus.official import TRAINING, gradient_multipliers
 from reproductions.v3plus.recipe import V3PlusRecipe
@@ -37,6 +38,25 @@ STRATEGIES = {
 PAPER = {**ZOO, "train_split": "train_aug", "learning_rate": 0.007, "batch_size": 16}
 PLAIN = {"aspp_separable": False, "decoder_separable": False}  # before the paper takes separable convolutions
 RESNET = {"backbone": "resnet_v1_101_beta", "multi_grid": (1, 2, 4), "weight_decay": 1e-4, **PLAIN}
+# rishizek's network and README: ResNet v2 at its plain rates, weight decay of everything that is trained, and no
+# resize with aligned corners. Its learning rate ends at 1e-6; ours ends at 0.
+RISHIZEK = {
+    **PLAIN,
+    **SLIM_PREPROCESSING,
+    "names": "rishizek",
+    "backbone": "resnet_v2_101",
+    "aspp_depth": 256,
+    "align_corners": False,
+    "initializer": "he_normal",
+    "scale_step": 0.0,
+    "padding_pixel": (0.0, 0.0, 0.0),
+    "train_split": "train_aug",
+    "learning_rate": 0.007,
+    "weight_decay": 2e-4,
+    "weight_decay_on": ".",
+    "batch_size": 15,
+    "eval_size": "native",
+}
 XCEPTION = {"no_decoder": {**PLAIN, "decoder": False}, "decoder": PLAIN, "separable": {}}
 
 # Tables 1 and 2: the channels of the decoder's 1x1 convolution, and the convolutions behind it, on ResNet-101.
@@ -143,6 +163,7 @@ VARIANTS = {
         PASCAL.derive(
             variant="official_last_layers", **PAPER | TRAINING | {"lr_multipliers": gradient_multipliers(10.0)}
         ),
+        PASCAL.derive(variant="rishizek", **RISHIZEK),
         PASCAL.derive(variant="scratch", **SCRATCH),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.

@@ -68,9 +68,10 @@ def test_networks_of_the_zoo_that_are_here_and_those_that_are_not(case):
     ("names", "program", "command"),
     [
         (["resnet_v2_101/conv1/weights", "aspp/conv_3x3_1/weights", "upsampling_logits/conv_1x1/biases"],
-         "rishizek/tensorflow-deeplab-v3", "nothing here reads it"),
+         "rishizek/tensorflow-deeplab-v3", "python -m reproductions.v3 "),
         (["resnet_v2_101/conv1/weights", "aspp/conv_3x3_1/weights", "decoder/low_level_features/conv_1x1/weights"],
-         "rishizek/tensorflow-deeplab-v3-plus", "nothing here reads it"),
+         "rishizek/tensorflow-deeplab-v3-plus", "python -m reproductions.v3plus "),
+        (["resnet_v2_101/conv1/weights", "resnet_v2_101/logits/weights"], "slim", "reproductions.v3 train --init"),
         (["resnet_v1_101/conv1/weights", "resnet_v1_101/logits/weights"], "slim", "reproductions.v3 train --init"),
         (["MobilenetV2/Conv/weights", "MobilenetV2/Logits/Conv2d_1c_1x1/weights"], "slim", "v3plus train --init"),
         (["res2a_branch2a/kernel", "fc1000/kernel"], "Keras applications", "keras_to_tf --weights f --model res50"),

@@ -52,7 +52,7 @@ def toy(images: tf.Tensor, output_stride: int) -> tuple[tf.Tensor, dict[int, tf.
             before="BACKBONES = {",
         ),
         put('    "toy": Backbone(_toy, 1e-3, 0.997),\n', before='    "mobilenet_v2": Backbone('),
-        lambda text: text.replace("mobilenet_v2, resnet_v1, xception", "mobilenet_v2, resnet_v1, toy, xception", 1),
+        lambda text: text.replace(", xception", ", toy, xception", 1),
     ),
     "reproductions/v3plus/recipe.py": put('    "toy",\n', before='    "xception_41",\n'),
     "reproductions/v3plus/from_weights.py": put(

@@ -88,6 +88,22 @@ def test_the_weights_do_not_depend_on_the_output_stride(stride):
     assert ASPP.derive(eval_output_stride=8).at_evaluation().output_stride == 8
 
 
+@pytest.mark.parametrize("last", [5, 6, 7])
+def test_a_cascade_has_every_output_stride_down_to_its_last_block(last):
+    """The paper's figure 3a: each block but the last halves the features, and nothing is atrous but by multi-grid."""
+    nominal = 2 ** (last + 1)
+    cascade = VARIANTS["table1_os256"].derive(last_block=last, output_stride=nominal, eval_output_stride=nominal)
+    assert {rate for block in rates(cascade) for rate in block} == {1}
+    assert [b.stride for b in blocks(cascade)] == [2] * (last - 1) + [1]
+    names, shape = variables(cascade, size=257)
+    assert shape == [2, 256 // nominal + 1, 256 // nominal + 1, 21]
+    # Strides become rates: the weights are the same, and what is computed at 256 is part of what 8 computes.
+    dense = cascade.derive(output_stride=8)
+    assert names.keys() == variables(dense)[0].keys()
+    assert [b.stride for b in blocks(dense)] == [2] + [1] * (last - 1)
+    assert [block[0] for block in rates(dense)] == [1, 1, *(2**i for i in range(1, last - 1))]
+
+
 def test_heads():
     def scopes(recipe):
         return {n.split("/")[1] for n in variables(recipe)[0]}
@@ -156,6 +172,8 @@ def test_live_batch_norm_at_batch_1_is_refused_with_the_reason(sample_set, tmp_p
         ({"multi_grid": (0, 1, 1)}, "multi_grid=0,1,1: must be from 1"),
         ({"batch_norm_decay": 1.0}, "below 1"),
         ({"output_stride": 4}, "output_stride=4: needs"),
+        ({"output_stride": 64}, "output_stride=64: blocks 1 to 4 end at 32"),
+        ({"eval_output_stride": 256, "last_block": 6}, "eval_output_stride=256: blocks 1 to 6 end at 128"),
         ({"plateau_factors": (0.0,)}, "plateau_factors"),
     ],
 )
@@ -167,7 +185,7 @@ def test_bad_options_are_refused(settings, message):
 def test_every_row_of_the_papers_tables_has_a_recipe():
     rows = [row for row in read_published() if row.table.source.startswith("arXiv 1706.05587 table")]
     assert len(rows) >= 60
-    for number in (3, 4, 5, 6, 8, 9, 10):
+    for number in (1, 2, 3, 4, 5, 6, 8, 9, 10, 12):
         table = [row for row in rows if row.table.source == f"arXiv 1706.05587 table {number}"]
         assert table, number
         assert all(recipe_for(row)[1] == {} for row in table), number  # a variant as it is
@@ -178,6 +196,11 @@ def test_every_row_of_the_papers_tables_has_a_recipe():
         "table5_mg124_rate24": {"atrous_rates", "image_pooling"},
         "table6_os8_ms_flip": {"eval_output_stride", "eval_scales", "eval_flip"},
         "table10_os8_os16": {"output_stride"},
+        "table1_os256": {
+            "depth", "aspp", "image_pooling", "last_block", "multi_grid", "output_stride", "eval_output_stride",
+        },
+        "table2_block5": {"depth", "aspp", "image_pooling", "last_block", "multi_grid"},
+        "table12_os16": {"dataset", "num_classes", "train_split", "num_steps", "crop_size"},
         "phase2": {
             "train_split", "learning_rate", "output_stride", "eval_output_stride", "freeze_bn", "init_not_loaded",
         },

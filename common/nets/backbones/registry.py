@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.nets.backbones import mobilenet_v2, mobilenet_v3, nas_networks, resnet_v1, xception
+from common.nets.backbones import mobilenet_v2, mobilenet_v3, nas_networks, resnet_v1, resnet_v2, xception
 from common.nets.backbones.nas_cells import DropPath
 from common.nets.backbones.units import LITE_UNITS, UNITS
 from common.nets.layers import conv2d, depthwise_conv2d
@@ -75,6 +75,12 @@ def _resnet(depth: int, beta: bool, images: tf.Tensor, recipe: Options) -> Featu
     return net, {4 * 2**i: end_points[f"block{i + 1}/unit_{units[i] - 1}/residual"] for i in range(3)}
 
 
+def _resnet_v2(depth: int, images: tf.Tensor, recipe: Options) -> Features:
+    blocks = resnet_v1.slim_blocks(UNITS[depth], recipe.output_stride, recipe.multi_grid)
+    _, end_points = resnet_v2.resnet_v2(images, blocks, f"resnet_v2_{depth}")
+    return end_points["block4"], {4: end_points["block1/unit_3/conv1"]}  # as rishizek's decoder takes them
+
+
 def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
     net, end_points = mobilenet_v2.mobilenet_v2(images, recipe.output_stride, recipe.depth_multiplier)
     return net, {stride: end_points[name] for stride, name in mobilenet_v2.LOW_LEVEL.items()}
@@ -109,6 +115,7 @@ BACKBONES = {
         for depth in (18, 50, 101)
         for beta in (False, True)
     },
+    **{f"resnet_v2_{depth}": Backbone(partial(_resnet_v2, depth), 1e-5, 0.9997) for depth in (50, 101)},
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),
     **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in mobilenet_v3.NETWORKS},
     **{name: Backbone(partial(_nas, name), 1e-3, 0.9997) for name in nas_networks.PLANS},
