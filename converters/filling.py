@@ -167,11 +167,11 @@ def structure(reproduction: Reproduction, recipe: Recipe) -> tuple[tuple[Layer, 
     from common.nets.network import build
     from common.tf1 import tf
 
-    def network() -> None:
+    def network(recipe: Recipe) -> None:
         build(reproduction.load_network(), tf.zeros([1, SIDE, SIDE, 3]), _one_scale(recipe))
 
     try:
-        return network_layers(network), variables_of(network)
+        return network_layers(lambda: network(recipe.in_floats())), variables_of(lambda: network(recipe))
     except ValueError as error:
         raise UserError(f"does not fit {_title(reproduction, recipe)} ({one_line(error)})") from None
 

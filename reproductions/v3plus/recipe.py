@@ -6,7 +6,7 @@ research/deeplab and its model zoo; arXiv 1802.02611.
 
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from common.console import say
 from common.errors import UserError
@@ -60,6 +60,10 @@ HEAD_OPTIONS = (
     "nas_remove_os32_stride",
 )
 
+# Of 8 bit networks.
+QUANTISATION = ("quantize_delay_step", "quantize_range_decay")
+QUANTISED_BACKBONES = ("mobilenet_v2",)  # whose residual sums have ranges
+
 
 @dataclass(frozen=True, kw_only=True)
 class V3PlusRecipe(EncoderRecipe):
@@ -86,7 +90,12 @@ class V3PlusRecipe(EncoderRecipe):
         *HEAD_OPTIONS,
     )
 
-    LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, *HEAD_OPTIONS, "drop_path_keep_prob")
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = (
+        *EncoderRecipe.LATER_FIELDS,
+        *HEAD_OPTIONS,
+        "drop_path_keep_prob",
+        *QUANTISATION,
+    )
 
     # The last layers of slim's MobileNetV2 for ImageNet; DeepLab's head begins before them.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/",)
@@ -125,6 +134,10 @@ class V3PlusRecipe(EncoderRecipe):
     nas_remove_os32_stride: bool = False
     drop_path_keep_prob: float = 1.0
 
+    # 8 bit networks: from which step training rounds weights and values; -1 is never. Evaluation then always does.
+    quantize_delay_step: int = -1
+    quantize_range_decay: float = 0.999  # of the moving averages of the values' ranges
+
     channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
     pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]
     pixel_scale: float = UNIT_RANGE["pixel_scale"]
@@ -156,10 +169,37 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError("multi_grid: needs a factor for each of 3 convolutions, or none")
         if self.cell and self.output_stride == 32:
             raise UserError("output_stride=32: a dense prediction cell has rates for 16 and 8 only")
+        if self.quantize_delay_step >= 0:
+            self._check_quantisation()
+
+    def _check_quantisation(self) -> None:
+        shown = f"quantize_delay_step={self.quantize_delay_step}"
+        if self.backbone not in QUANTISED_BACKBONES:
+            raise UserError(
+                f"{shown}: backbone={self.backbone} has no 8 bit form; take {' or '.join(QUANTISED_BACKBONES)}, or set "
+                f"quantize_delay_step=-1"
+            )
+        if self.precision != "fp32":
+            raise UserError(
+                f"{shown}: an 8 bit network is computed in float32; set precision=fp32, not {self.precision}"
+            )
+        if not 0 <= self.quantize_range_decay < 1:
+            raise UserError(f"quantize_range_decay={self.quantize_range_decay}: must be at least 0 and below 1")
 
     @property
     def cell(self) -> tuple[Branch, ...]:
         return read_cell(self.dense_prediction_cell) if self.dense_prediction_cell else ()
+
+    @property
+    def quantised_from(self) -> int | None:
+        return self.quantize_delay_step if self.quantize_delay_step >= 0 else None
+
+    @property
+    def range_decay(self) -> float:
+        return self.quantize_range_decay
+
+    def in_floats(self) -> Self:
+        return self.derive(quantize_delay_step=-1)
 
     @property
     def scores_stride(self) -> int:

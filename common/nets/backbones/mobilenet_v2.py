@@ -112,6 +112,6 @@ def mobilenet_v2(
         end_points[f"{name}/depthwise"] = net
         net = conv_bn(net, channels(count), 1, style.names(i, "project"), activation_fn=None)
         if stride == 1 and net.shape[3] == inputs.shape[3]:
-            net += inputs
+            net = layers.residual_sum(net, inputs, scope=f"{SCOPE}/{name}")
         end_points[name] = net
     return net, end_points
