@@ -1,6 +1,7 @@
 """Fill a reproduction's network from a file of another format: its recipe, its variables, its checkpoint."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -154,10 +155,16 @@ def fill(
 ) -> Filling:
     """Fill the network of `recipe` by `take`, which is given its layers and returns its variables.
 
+    Ranges of 8 bits are left out where the network has none.
+
     Raises UserError when a variable is missing, is not the network's, has another shape or is not finite.
     """
+    from common.nets.quantisation import RANGES
+
     layers, shapes = structure(reproduction, recipe)
     variables = take(layers)
+    if recipe.quantised_from is None:
+        variables = {name: value for name, value in variables.items() if not re.search(RANGES, name)}
     check_shapes(variables, shapes, _title(reproduction, recipe))
     return Filling(reproduction, {name: variables[name] for name in shapes}, recipe)
 

@@ -25,7 +25,6 @@ from common.export.interface import (
     LEAST_AGREEMENT,
     LEAST_BY_RANGES,
     LEAST_QUANTIZED,
-    RANGES,
     Options,
 )
 from common.export.pictures import CALIBRATION_PICTURES, pictures
@@ -105,10 +104,15 @@ class Exporter:
             "bytes": count,
             "size": list(size) if size else "any",
             "quantization": quantization or None,
-            "least_agreement": LEAST.get(quantization, LEAST_QUANTIZED),
+            "least_agreement": self._least_agreement(quantization),
             **found.to_json(),
             **self.note,
         }
+
+    def _least_agreement(self, quantization: str) -> float:
+        if self.recipe.quantised_from is not None:
+            return LEAST_BY_RANGES
+        return LEAST_QUANTIZED if quantization else LEAST_AGREEMENT
 
     def _write(self, name: str, quantization: str, path: Path) -> None:
         size = self.sizes[name]
@@ -119,9 +123,6 @@ class Exporter:
         if quantization == "int8":
             calibration = pictures(self.calibration, CALIBRATION_PICTURES, size)
         WRITERS[name](graph, path, Options(self.metadata, quantization, calibration))
-
-
-LEAST = {"": LEAST_AGREEMENT, RANGES: LEAST_BY_RANGES}  # by quantisation; else LEAST_QUANTIZED
 
 
 @contextmanager

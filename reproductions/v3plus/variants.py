@@ -1,7 +1,7 @@
 """DeepLab v3+'s variants: the seed's models, the paper's tables, the zoo's models, and the sample runs."""
 
 from reproductions.v3plus.recipe import V3PlusRecipe
-from reproductions.v3plus.zoo import ADE20K, ZOO, ZOO_MODELS
+from reproductions.v3plus.zoo import ADE20K, MOBILENET, ZOO, ZOO_MODELS
 
 PASCAL = V3PlusRecipe(variant="pascal")
 
@@ -55,6 +55,14 @@ SAMPLE = {
     "save_interval": 45,
     "eval_size": "native",
 }
+# MobileNetV2 with a decoder, rounded to 8 bits in its last third, with ranges that follow within a short run.
+EIGHT_BITS = {
+    **MOBILENET,
+    "names": "zoo",
+    "decoder": True,
+    "quantize_delay_step": 60,
+    "quantize_range_decay": 0.9,
+}
 
 VARIANTS = {
     recipe.variant: recipe
@@ -85,6 +93,7 @@ VARIANTS = {
         ),
         *(PASCAL.derive(variant=name, **PAPER | model) for name, model in ZOO_MODELS.items()),
         PASCAL.derive(variant="scratch", **SCRATCH),
+        PASCAL.derive(variant="sample_8bit", **SAMPLE | EIGHT_BITS, num_steps=90),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.
             PASCAL.derive(
