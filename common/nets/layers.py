@@ -357,5 +357,7 @@ def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align
     return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)
 
 
+# The layers that 8 bit networks round.
+QUANTISED = (conv2d, depthwise_conv2d, batch_norm, residual_sum)
 # How pictures are brought to a size, by what a recipe calls it.
 RESIZES = {"bilinear": resize_bilinear, "nearest": resize_labels}

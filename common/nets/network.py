@@ -66,10 +66,7 @@ def build(
         slim.arg_scope([layers.batch_norm], fold=recipe.precision == "bf16"),
         slim.arg_scope([layers.dropout], seed=seed),
         slim.arg_scope([layers.batch_norm, layers.dropout], replicas=replicas),
-        slim.arg_scope(
-            [layers.conv2d, layers.depthwise_conv2d, layers.batch_norm, layers.residual_sum],
-            quantisation=_quantisation(recipe, step),
-        ),
+        slim.arg_scope(layers.QUANTISED, quantisation=_quantisation(recipe, step)),
     ):
         return network(images, recipe, batch_statistics)
 

@@ -40,12 +40,14 @@ class Quantisation:
         average; the updates are put in UPDATE_OPS. Otherwise all are constants.
       is_on: bool scalar in training, whether values are rounded yet; None is yes.
       decay: of the moving averages.
+      by_parts: whether values are rounded by plain arithmetic, for programs that don't have TensorFlow's op.
       convolutions: result of a convolution, by name -> its kernel and the function that convolves with another one.
     """
 
     is_training: bool = False
     is_on: tf.Tensor | None = None
     decay: float = 0.999
+    by_parts: bool = False
     convolutions: dict[str, tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]] = field(default_factory=dict)
 
     def rounded(self, values: tf.Tensor, scope: str) -> tf.Tensor:
@@ -59,7 +61,8 @@ class Quantisation:
         least, most = self._followed(values, ends, 0.0 if kind == WEIGHTS else self.decay)
 
         def quantised() -> tf.Tensor:
-            return tf.quantization.fake_quant_with_min_max_vars(values, least, most, narrow_range=kind == WEIGHTS)
+            round_within = rounded_by_parts if self.by_parts else tf.quantization.fake_quant_with_min_max_vars
+            return round_within(values, least, most, narrow_range=kind == WEIGHTS)
 
         return quantised() if self.is_on is None else tf.cond(self.is_on, quantised, lambda: tf.identity(values))
 
@@ -109,6 +112,22 @@ class Quantisation:
 
     def _activated(self, net: tf.Tensor, layer: str, activation_fn: Activation) -> tf.Tensor:
         return self.rounded(activation_fn(net) if activation_fn else net, f"{layer}/{ACTIVATION}")
+
+
+def rounded_by_parts(values: tf.Tensor, least: tf.Tensor, most: tf.Tensor, narrow_range: bool) -> tf.Tensor:
+    """TensorFlow's FakeQuantWithMinMaxVars of 8 bits by other ops, without a gradient.
+
+    Args:
+      values: float32.
+      least, most: the range, which holds 0; its ends are moved so that 0 is one of the steps.
+      narrow_range: whether there are 254 steps, not 255.
+    """
+    first, last = float(narrow_range), 255.0
+    step = (most - least) / (last - first)
+    zero = tf.floor(tf.clip_by_value(first - tf.math.divide_no_nan(least, step), first, last) + 0.5)
+    low, high = (first - zero) * step, (last - zero) * step
+    inside = tf.minimum(tf.maximum(values, low), high)
+    return tf.floor(tf.math.divide_no_nan(1.0, step) * (inside - low) + (first - zero + 0.5)) * step
 
 
 def _read(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Tensor]:
