@@ -59,12 +59,9 @@ class Quantisation:
                 for name, value in zip(("min", "max"), INITIAL[kind], strict=True)
             ]
         least, most = self._followed(values, ends, 0.0 if kind == WEIGHTS else self.decay)
-
-        def quantised() -> tf.Tensor:
-            round_within = rounded_by_parts if self.by_parts else tf.quantization.fake_quant_with_min_max_vars
-            return round_within(values, least, most, narrow_range=kind == WEIGHTS)
-
-        return quantised() if self.is_on is None else tf.cond(self.is_on, quantised, lambda: tf.identity(values))
+        round_within = rounded_by_parts if self.by_parts else tf.quantization.fake_quant_with_min_max_vars
+        rounded = round_within(values, least, most, narrow_range=kind == WEIGHTS)
+        return rounded if self.is_on is None else tf.where_v2(self.is_on, rounded, values)
 
     def _followed(self, values: tf.Tensor, ends: list[tf.Variable], decay: float) -> list[tf.Tensor]:
         """The range for `values`: what the variables `ends` hold, in training after they moved towards the values'."""
