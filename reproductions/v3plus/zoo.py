@@ -39,9 +39,6 @@ _CITY_EVAL = {**CITYSCAPES, "eval_size": "native"}
 ZOO_MODELS = {
     "mnv2_dm05_pascal_trainaug": {**MOBILENET, "depth_multiplier": 0.5},
     "mnv2_dm05_pascal_trainval": {**MOBILENET, "depth_multiplier": 0.5, "eval_output_stride": 8},
-    # Of quantize.md beside it. They were trained on in floats first, then as the page's command line does.
-    "mnv2_dm05_coco_voc_trainaug_8bit": {**MOBILENET, **EIGHT_BITS, "depth_multiplier": 0.5},
-    "mnv2_coco_voc_trainaug_8bit": {**MOBILENET, **EIGHT_BITS},
     "mnv2_pascal_train_aug": MOBILENET,
     "mnv2_pascal_trainval": {**MOBILENET, "eval_output_stride": 8},
     "xception65_pascal_train_aug": {},
@@ -64,4 +61,7 @@ ZOO_MODELS = {
         "backbone": "mobilenet_v2",
         "atrous_rates": (),
     },
+    # Of quantize.md, trained in floats, then in 8 bits. They come last: a float file may tell no less of them.
+    "mnv2_dm05_coco_voc_trainaug_8bit": {**MOBILENET, **EIGHT_BITS, "depth_multiplier": 0.5},
+    "mnv2_coco_voc_trainaug_8bit": {**MOBILENET, **EIGHT_BITS},
 }
