@@ -1,4 +1,4 @@
-"""DeepLab v3+ in 8 bits: which recipes can be, their figures, the zoo's entries, and the ranges of TensorFlow Lite files."""
+"""DeepLab v3+ in 8 bits: its recipes, their figures, the zoo's entries, and ranges of TensorFlow Lite files."""
 
 import numpy as np
 import pytest
