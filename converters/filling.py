@@ -1,6 +1,7 @@
 """Fill a reproduction's network from a file of another format: its recipe, its variables, its checkpoint."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -154,10 +155,16 @@ def fill(
 ) -> Filling:
     """Fill the network of `recipe` by `take`, which is given its layers and returns its variables.
 
+    Ranges of 8 bits are left out where the network has none.
+
     Raises UserError when a variable is missing, is not the network's, has another shape or is not finite.
     """
+    from common.nets.quantisation import RANGES
+
     layers, shapes = structure(reproduction, recipe)
     variables = take(layers)
+    if recipe.quantised_from is None:
+        variables = {name: value for name, value in variables.items() if not re.search(RANGES, name)}
     check_shapes(variables, shapes, _title(reproduction, recipe))
     return Filling(reproduction, {name: variables[name] for name in shapes}, recipe)
 
@@ -167,11 +174,11 @@ def structure(reproduction: Reproduction, recipe: Recipe) -> tuple[tuple[Layer, 
     from common.nets.network import build
     from common.tf1 import tf
 
-    def network() -> None:
+    def network(recipe: Recipe) -> None:
         build(reproduction.load_network(), tf.zeros([1, SIDE, SIDE, 3]), _one_scale(recipe))
 
     try:
-        return network_layers(network), variables_of(network)
+        return network_layers(lambda: network(recipe.in_floats())), variables_of(lambda: network(recipe))
     except ValueError as error:
         raise UserError(f"does not fit {_title(reproduction, recipe)} ({one_line(error)})") from None
 

@@ -5,6 +5,7 @@ convolution `converters.folded` makes one that computes the same.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,8 +43,11 @@ def convert(
 
 
 def _variables(model: GraphModel, layers: tuple) -> dict[str, np.ndarray]:
+    from common.nets.quantisation import RANGES
+
+    ranges = {name: value for name, value in model.weights.items() if re.search(RANGES, name)}
     whole = [layer for layer in layers if all(name in model.weights for name in layer.names.values())]
-    taken = {name: model.weights[name] for layer in whole for name in layer.names.values()}
+    taken = ranges | {name: model.weights[name] for layer in whole for name in layer.names.values()}
     others = [layer for layer in layers if layer not in whole]
     rest = GraphModel(model.graph, {name: v for name, v in model.weights.items() if name not in taken})
     if others:
@@ -84,7 +88,8 @@ def _run(args: argparse.Namespace) -> None:
     with errors_of(args.graph):
         filling = convert(model, reproductions()[args.to], args.settings, exported_recipe(args.graph))
     write_checkpoint(args.out, filling)
-    if any(node.op.startswith(FAKE) for node in model.graph.node):
+    is_rounded = any(node.op.startswith(FAKE) for node in model.graph.node)
+    if is_rounded and filling.recipe.quantised_from is None:
         say(f"{args.graph}: its fake quantisation is left out: the checkpoint holds the weights in float32")
     if doubts := filling.doubts(args.graph):
         say(doubts)

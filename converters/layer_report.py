@@ -129,7 +129,7 @@ def _network_values(filling: Filling, picture: np.ndarray, has_activation: Mappi
     from common.nets.network import build
     from common.tf1 import session, tf
 
-    recipe = filling.recipe.at_evaluation()
+    recipe = filling.recipe.at_evaluation().in_floats()
     with tf.Graph().as_default() as graph, session(graph) as running:
         preprocessed = in_graph.preprocess(tf.constant(picture[None]), recipe)
         build(filling.reproduction.load_network(), preprocessed, recipe)

@@ -22,21 +22,30 @@ from converters.filling import Filling, Source, add_arguments, errors_of, fill_f
 from converters.folded import Layer, Parts, filled
 from converters.tflite import Model, read_tflite
 from converters.tflite_layers import Convolution, convolutions, fields_from_file, input_of, variable_shapes
+from converters.tflite_ranges import ranges_of
 
 LAYERS = ".layers.json"  # ends the name of the report beside the checkpoint
 KEY = "layers"
 
 
 def convert(
-    model: Model, reproduction: Reproduction, settings: list[str], stored: Mapping[str, Any] | None = None
+    model: Model,
+    reproduction: Reproduction,
+    settings: list[str],
+    stored: Mapping[str, Any] | None = None,
+    with_ranges: bool = False,
 ) -> Filling:
     """The variables of the reproduction's network, and the recipe that the file tells, or `stored` if it is given.
+
+    `with_ranges` makes it an 8 bit network, which rounds as the file does.
 
     Raises UserError when the file is not of a network of the reproduction.
     """
     layers = convolutions(model)
-    source = Source(variable_shapes(layers), fields_from_file(model, layers), stored)
-    return fill_from(reproduction, source, settings, lambda wanted: _variables(layers, wanted))
+    ranges = ranges_of(model, layers) if with_ranges else {}
+    shapes = variable_shapes(layers) | {name: value.shape for name, value in ranges.items()}
+    source = Source(shapes, fields_from_file(model, layers), stored)
+    return fill_from(reproduction, source, settings, lambda wanted: _variables(layers, wanted) | ranges)
 
 
 def _variables(layers: list[Convolution], wanted: tuple[Layer, ...]) -> dict[str, np.ndarray]:
@@ -55,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--report", type=Path, metavar="PICTURE", help="compare the layers on this picture (default: a drawn one)"
     )
     parser.add_argument("--no-report", action="store_true", help="do not run the file, and compare nothing")
+    parser.add_argument(
+        "--ranges", action="store_true", help="keep the ranges of a file of 8 bits: the network then rounds as it does"
+    )
     args = parser.parse_args(arguments)
     if args.report and args.no_report:
         parser.error("--report and --no-report: give one of them")
@@ -66,7 +78,7 @@ def _run(args: argparse.Namespace) -> None:
     files.refuse_foreign_json(report, f"--out {args.out}", KEY)
     model = read_tflite(args.file)
     with errors_of(args.file):
-        filling = convert(model, reproductions()[args.to], args.settings, exported_recipe(args.file))
+        filling = convert(model, reproductions()[args.to], args.settings, exported_recipe(args.file), args.ranges)
         rows = [] if args.no_report else list(_compared(args, model, filling))
     write_checkpoint(args.out, filling)
     if rows:

@@ -14,7 +14,7 @@ from common.engines.interface import CLASSES, RECIPE, Size
 from common.engines.network_file import SUMMARY
 from common.errors import UserError, brief
 from common.export.folder import refuse_foreign_files
-from common.export.interface import ANY_SIZE, FILES, FIXED_SIZE, QUANTIZATIONS
+from common.export.interface import ANY_SIZE, FILES, FIXED_SIZE, QUANTIZATIONS, RANGES
 from common.files import check_writable
 from common.recipe.recipe import Recipe
 from common.reproduction import Reproduction
@@ -92,7 +92,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
         weights=weights,
         metadata=_metadata(reproduction.title, dataset, recipe),
         sizes=_sizes(recipe, args),
-        quantization=args.quantize or "",
+        quantization=args.quantize or (RANGES if recipe.quantised_from is not None else ""),
         split=split,
         count=args.limit,
         calibration=calibration,
@@ -118,6 +118,8 @@ def _recipe(reproduction: Reproduction, weights: Weights, args: argparse.Namespa
     recipe = with_protocol(reproduction.recipe_to_run(args.settings, weights), args)
     if recipe.crf:
         raise UserError("crf=true: the CRF is no part of the network and cannot be exported; --set crf=false")
+    if recipe.quantised_from is not None and args.quantize:
+        raise UserError(f"--quantize {args.quantize}: the network has 8 bits and ranges of its own; leave this out")
     if recipe.precision != "fp32":
         say(f"precision={recipe.precision}: exported files compute in float32", args.quiet)
         recipe = recipe.derive(precision="fp32")

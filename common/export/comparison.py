@@ -48,7 +48,7 @@ def compare(engine: Engine, segmenter: Segmenter, pictures: Sequence[np.ndarray]
 
     def run(picture: np.ndarray) -> dict[str, np.ndarray]:
         answers = engine.run({INPUT: picture[None]}, OUTPUTS)
-        return {name: answer[0] for name, answer in zip(OUTPUTS, answers, strict=True)}
+        return {name: _real(engine, name, answer[0]) for name, answer in zip(OUTPUTS, answers, strict=True)}
 
     segmenter.label(pictures[0])  # each one's first run makes plans
     run(pictures[0])
@@ -64,6 +64,12 @@ def compare(engine: Engine, segmenter: Segmenter, pictures: Sequence[np.ndarray]
         compared = _difference(given[SCORES], scores), scores, _difference(given[PROBABILITIES], probabilities)
         differences.append([np.abs(values).max() for values in compared])
     return Comparison(len(pictures), equal / pixels, *_floats(differences, max), *_floats(seconds, min))
+
+
+def _real(engine: Engine, name: str, values: np.ndarray) -> np.ndarray:
+    """The numbers that an output means, which may be quantised."""
+    port = engine.port(name)
+    return port.to_real(values) if port and port.scale else values
 
 
 def _difference(given: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -18,7 +18,15 @@ from common.export.comparison import Comparison, compare
 from common.export.folder import publish, size_in_bytes
 from common.export.formats import ENGINES, WRITERS
 from common.export.graph import for_other_programs, for_tensorflow, frozen_graph
-from common.export.interface import BATCHES, FILES, FOR_TENSORFLOW, LEAST_AGREEMENT, LEAST_QUANTIZED, Options
+from common.export.interface import (
+    BATCHES,
+    FILES,
+    FOR_TENSORFLOW,
+    LEAST_AGREEMENT,
+    LEAST_BY_RANGES,
+    LEAST_QUANTIZED,
+    Options,
+)
 from common.export.pictures import CALIBRATION_PICTURES, pictures
 from common.files import WRITING, half_written, locked
 from common.inference.segmenter import Segmenter
@@ -36,7 +44,7 @@ class Exporter:
       network, recipe, weights: as `Segmenter` takes them.
       metadata: texts that formats with room for them hold.
       sizes: format -> the size of its pictures, [h, w], or None for any.
-      quantization: of tflite; one of interface.QUANTIZATIONS, or empty.
+      quantization: of tflite; one of interface.QUANTIZATIONS, interface.RANGES, or empty.
       split, count: the pictures that are compared: the first `count` of a split, or drawn ones.
       calibration: the split whose first pictures int8 is calibrated on.
       note: what else the summary says of each file.
@@ -96,10 +104,15 @@ class Exporter:
             "bytes": count,
             "size": list(size) if size else "any",
             "quantization": quantization or None,
-            "least_agreement": LEAST_QUANTIZED if quantization else LEAST_AGREEMENT,
+            "least_agreement": self._least_agreement(quantization),
             **found.to_json(),
             **self.note,
         }
+
+    def _least_agreement(self, quantization: str) -> float:
+        if self.recipe.quantised_from is not None:
+            return LEAST_BY_RANGES
+        return LEAST_QUANTIZED if quantization else LEAST_AGREEMENT
 
     def _write(self, name: str, quantization: str, path: Path) -> None:
         size = self.sizes[name]

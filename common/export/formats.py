@@ -12,7 +12,7 @@ from common.engines.programs import PROGRAMS
 from common.engines.tensorflow_graph import open_frozen, open_saved_model
 from common.engines.tensorflow_lite import TensorFlowLite
 from common.errors import UserError, one_line
-from common.export.interface import Options
+from common.export.interface import RANGES, Options
 from common.export.onnx_format import write_onnx
 from common.export.tflite_metadata import LABEL_FILE, with_metadata
 from common.files import plain_folder
@@ -41,7 +41,11 @@ def write_tflite(graph: tf.GraphDef, path: Path, options: Options) -> None:
     with _imported(graph) as running:
         tensors = [running.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, *OUTPUTS)]
         converter = tf.lite.TFLiteConverter.from_session(running, tensors[:1], tensors[1:])
-        if options.quantization:
+        if options.quantization == RANGES:
+            # Kernels have a zero of their own, which uint8 alone allows. Pixels are preprocessed in floats.
+            converter.inference_type = converter.inference_input_type = tf.uint8
+            converter.quantized_input_stats = {INPUT: (0.0, 1.0)}
+        elif options.quantization:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if options.quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]

@@ -10,6 +10,7 @@ from common.nets import layers
 from common.nets.dilation import ANY_EXTENT
 from common.nets.network import Network, Outputs, build
 from common.nets.pictures import canvas, pad, preprocess, size_in_evaluation
+from common.nets.quantisation import Quantisation
 from common.recipe.recipe import Recipe
 from common.tf1 import session, slim, tf
 from common.weights import checkpoints
@@ -55,13 +56,18 @@ def for_tensorflow(network: Network) -> Network:
 def for_other_programs(network: Network, fold: bool) -> Network:
     """The network with atrous ops of any rate, and with `fold` its batch norms within the convolutions before them.
 
-    What is left of a batch norm is computed from constants.
+    What is left of a batch norm is computed from constants. The rounding of an 8 bit network is plain arithmetic then:
+    ONNX has an op that rounds otherwise.
     """
+
+    def by_parts(recipe: Recipe) -> dict[str, Quantisation]:
+        return {"quantisation": Quantisation(by_parts=True)} if recipe.quantised_from is not None else {}
 
     def adapted(images: tf.Tensor, recipe: Recipe, batch_statistics: bool = False) -> Outputs:
         with (
             slim.arg_scope([layers.depthwise_conv2d], largest_native=ANY_EXTENT),
             slim.arg_scope([layers.batch_norm], fold=fold),
+            slim.arg_scope(layers.QUANTISED, **by_parts(recipe) if fold else {}),
         ):
             return network(images, recipe, batch_statistics)
 

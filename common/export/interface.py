@@ -15,7 +15,11 @@ ANY_SIZE = ("onnx",)  # whose files take any size, whatever is asked for: tf2onn
 FOR_TENSORFLOW = ("frozen", "savedmodel")
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
+RANGES = "ranges"  # integers by the ranges that an 8 bit network brings
 LEAST_AGREEMENT, LEAST_QUANTIZED = 0.999, 0.99  # share of the pixels with predict's label; below it no file appears
+# Of 8 bit networks: a sum in another order rounds to another step, and the next layers do so too. With random weights,
+# whose classes are seldom more than a step apart, labels agree on 94 to 97 %; the official converter's did on 96.9 %.
+LEAST_BY_RANGES = 0.9
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Options:
 
     Attributes:
       metadata: texts that formats with room for them hold: the names of the classes, the palette, the recipe.
-      quantization: of weights, and with int8 of values; one of QUANTIZATIONS, or empty.
+      quantization: of weights, and with int8 of values; one of QUANTIZATIONS, RANGES, or empty.
       calibration: pictures, uint8 [h, w, 3], from which int8 takes the values' ranges.
     """
 

@@ -18,7 +18,10 @@ BAND_PIXELS = 2**20  # about as many pixels has a band, with its margins
 MARGIN_COST = 8  # a margin of so many rows is as bad as one more value for each pixel
 LARGEST_MARGIN = 64  # rows; deeper, in Xception's middle flow, TensorFlow rounds differently for other heights
 
-POINTWISE = ("Add", "AddV2", "BiasAdd", "FusedBatchNormV3", "Identity", "Mul", "Pad", "PadV2", "Relu", "Relu6")
+POINTWISE = (
+    "Add", "AddV2", "BiasAdd", "FakeQuantWithMinMaxVars", "FusedBatchNormV3", "Identity", "Mul", "Pad", "PadV2", "Relu",
+    "Relu6",
+)  # fmt: skip
 
 Fetch = Callable[[tf.Tensor, dict[tf.Tensor, np.ndarray]], np.ndarray]
 

@@ -59,7 +59,7 @@ def size_in_evaluation(own: Size, recipe: Recipe) -> Size:
 
 
 def size_in_range(size: Size, limits: Sequence[int], factor: int, rule: str) -> Size:
-    """The size, scaled into a range by the rule and the arithmetic of `nets.layers.size_in_range`."""
+    """The size, scaled into a range by the rule and the arithmetic of `nets.sizes.size_in_range`."""
     original = rule == "original"
     shortest, longest = limits
     if rule == "fit":

@@ -68,12 +68,14 @@ class Figures:
 def measure(network: Network, recipe: Recipe, size: int) -> tuple[Figures, list[tf.Variable], tf.Tensor]:
     """Measure the network on one picture of `size` x `size`: its figures, its variables and its scores.
 
-    The network is built in the default graph, which must be empty. If the network ends by enlarging its scores, stride
+    The network is built in the default graph, which must be empty. Multiply-adds are those of its float form: the
+    rounding to 8 bits has none. If the network ends by enlarging its scores, stride
     and receptive field are those of the scores before.
     """
     images = tf.zeros([1, size, size, 3])
     scores = build(network, images, recipe.derive(precision="fp32")).logits
     small = scores.op.inputs[0] if scores.op.type == "ResizeBilinear" else scores
+    counted = images.graph if recipe.quantised_from is None else _float_graph(network, recipe, size)
     variables = tf.global_variables()
     counts = [int(np.prod(v.shape)) for v in variables]
     try:
@@ -83,13 +85,20 @@ def measure(network: Network, recipe: Recipe, size: int) -> tuple[Figures, list[
     figures = Figures(
         parameters=sum(counts),
         trained=sum(count for v, count in zip(variables, counts, strict=True) if v.trainable),
-        multiply_adds=multiply_adds(images.graph),
-        padded_multiply_adds=multiply_adds(images.graph, padded=True),
+        multiply_adds=multiply_adds(counted),
+        padded_multiply_adds=multiply_adds(counted, padded=True),
         output_stride=recipe.protocol().get("output_stride") or _stride(size, int(small.shape[1])),
         receptive_field=field,
         checkpoint_bytes=FLOAT_BYTES * sum(counts),
     )
     return figures, variables, scores
+
+
+def _float_graph(network: Network, recipe: Recipe, size: int) -> tf.Graph:
+    """An 8 bit network without its rounding, whose graph has each convolution once."""
+    with tf.Graph().as_default() as graph:
+        build(network, tf.zeros([1, size, size, 3]), recipe.in_floats())
+    return graph
 
 
 def _stride(size: int, rows: int) -> int:

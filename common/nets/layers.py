@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from common.nets.dilation import ATROUS, dilated_depthwise
 from common.nets.folding import folded
+from common.nets.gradients import FROZEN, RESIZE
+from common.nets.quantisation import BYPASS, Quantisation
 from common.nets.replicas import ALONE, Replicas
+from common.nets.replicated_norm import over_replicas
 from common.tf1 import slim, tf
 
 Padding = Literal["tensorflow", "even", "none"]
-ResizeRule = Literal["mended", "original", "fit", "square"]
 
 
 @slim.add_arg_scope
@@ -27,6 +29,7 @@ def conv2d(
     padding: Padding = "tensorflow",
     weights_initializer: Callable | None = None,
     names: tuple[str, str] = ("weights", "biases"),
+    quantisation: Quantisation | None = None,
 ) -> tf.Tensor:
     """SAME convolution without normalisation or activation.
 
@@ -44,6 +47,8 @@ def conv2d(
         convolution: output is [n, ceil((h - k + 1) / stride), ...].
       weights_initializer: None is TensorFlow's default, Glorot uniform; biases start at 0.
       names: the variables' last names, where a checkpoint has others.
+      quantisation: how kernels and results are rounded, set by `common.nets.network.build`. Without `bias` the layer's
+        batch norm does it.
     """
     if stride > 1 and rate > 1:
         raise ValueError(f"{scope}: stride {stride} and rate {rate} together")
@@ -53,14 +58,20 @@ def conv2d(
             [kernel_size, kernel_size, int(inputs.shape[3]), filters],
             initializer=weights_initializer,
         )
-        if rate > 1:
-            outputs = ATROUS[dilated_type](inputs, weights, rate)
-        else:
-            outputs = strided(tf.nn.conv2d, inputs, weights, stride, padding)
+
+        def convolve(kernels: tf.Tensor) -> tf.Tensor:
+            if rate > 1:
+                return ATROUS[dilated_type](inputs, kernels, rate)
+            return strided(tf.nn.conv2d, inputs, kernels, stride, padding)
+
+        outputs = convolve(weights)
+        if quantisation:
+            quantisation.convolutions[outputs.name] = weights, convolve
         if bias:
             biases = slim.model_variable(names[1], [filters], initializer=tf.initializers.zeros())
-            outputs = tf.nn.bias_add(outputs, biases)
-    return outputs
+            if not quantisation:
+                return tf.nn.bias_add(outputs, biases)
+    return quantisation.with_biases(outputs, biases, scope, None) if bias else outputs
 
 
 @slim.add_arg_scope
@@ -74,6 +85,7 @@ def depthwise_conv2d(
     padding: Padding = "tensorflow",
     weights_initializer: Callable | None = None,
     largest_native: float = 0,
+    quantisation: Quantisation | None = None,
 ) -> tf.Tensor:
     """SAME convolution of each channel by itself, as `conv2d`; it has `<scope>/depthwise_weights` [k, k, c, 1].
 
@@ -86,9 +98,16 @@ def depthwise_conv2d(
     with tf.variable_scope(scope):
         shape = [kernel_size, kernel_size, int(inputs.shape[3]), 1]
         weights = slim.model_variable("depthwise_weights", shape, initializer=weights_initializer)
-    if rates == (1, 1):
-        return strided(tf.nn.depthwise_conv2d, inputs, weights, stride, padding)
-    return dilated_depthwise(inputs, weights, rates, largest_native)
+
+    def convolve(kernels: tf.Tensor) -> tf.Tensor:
+        if rates == (1, 1):
+            return strided(tf.nn.depthwise_conv2d, inputs, kernels, stride, padding)
+        return dilated_depthwise(inputs, kernels, rates, largest_native)
+
+    outputs = convolve(weights)
+    if quantisation:
+        quantisation.convolutions[outputs.name] = weights, convolve
+    return outputs
 
 
 @slim.add_arg_scope
@@ -144,6 +163,7 @@ def batch_norm(
     biases_instead: bool = False,
     fold: bool = False,
     replicas: Replicas = ALONE,
+    quantisation: Quantisation | None = None,
 ) -> tf.Tensor:
     """Batch normalisation; the defaults are frozen: stored statistics, constant gamma and beta.
 
@@ -160,14 +180,23 @@ def batch_norm(
       biases_instead: add biases [c] instead of batch norm; their variable lies beside the layer's weights.
       fold: without `batch_statistics`, make it part of the layer before. It is set for bf16 and for ONNX.
       replicas: `batch_statistics` are those of the whole batch, of which each replica has an equal part.
+      quantisation: how the layer, which then is a convolution's result with this norm, is rounded; see `conv2d`.
     """
     if biases_instead:
-        with tf.variable_scope(scope.removesuffix("/BatchNorm")):
+        layer = scope.removesuffix("/BatchNorm")
+        with tf.variable_scope(layer):
             biases = slim.model_variable("biases", [int(inputs.shape[3])], initializer=tf.initializers.zeros())
+        if quantisation:
+            return quantisation.with_biases(inputs, biases, layer, activation_fn)
         outputs = tf.nn.bias_add(inputs, biases)
         return activation_fn(outputs) if activation_fn else outputs
+    if quantisation:
+        return quantisation.with_batch_norm(
+            inputs, scope, activation_fn, epsilon=epsilon, decay=decay, batch_statistics=batch_statistics,
+            trainable=trainable, scale=scale, gamma=gamma,
+        )  # fmt: skip
     if batch_statistics and replicas.count > 1:
-        outputs = _over_replicas(
+        outputs = over_replicas(
             inputs, scope, replicas, epsilon=epsilon, decay=decay, trainable=trainable, scale=scale, gamma=gamma
         )
         return activation_fn(outputs) if activation_fn else outputs
@@ -187,46 +216,13 @@ def batch_norm(
     return folded(normalised, activation_fn) if is_folded else normalised
 
 
-LEAST_EPSILON = 1.001e-5  # TensorFlow's fused op raises smaller ones to it
-
-
-def _over_replicas(
-    inputs: tf.Tensor, scope: str, replicas: Replicas, *, epsilon: float, decay: float | tf.Tensor, trainable: bool,
-    scale: bool, gamma: float,
-) -> tf.Tensor:  # fmt: skip
-    """`batch_norm` with the statistics of the whole batch; variables and their updates are those of slim.batch_norm."""
-    initial = {"beta": 0.0, "gamma": gamma, "moving_mean": 0.0, "moving_variance": 1.0}
-    with tf.variable_scope(scope):
-        variables = {
-            name: slim.model_variable(
-                name, [inputs.shape[3]], initializer=tf.initializers.constant(value),
-                trainable=trainable and not name.startswith("moving_"),
-            )
-            for name, value in initial.items() if scale or name != "gamma"
-        }  # fmt: skip
-    means, variances = tf.unstack(replicas.of_all(tf.stack(tf.nn.moments(inputs, axes=[0, 1, 2]))), axis=1)
-    mean = tf.reduce_mean(means, axis=0)
-    variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
-    size = tf.cast(replicas.count * tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
-    unbiased = variance * (size / tf.maximum(size - 1, 1.0))  # the fused op stores this one
-    for name, value in (("moving_mean", mean), ("moving_variance", unbiased)):
-        update = variables[name].assign_sub((variables[name].read_value() - value) * (1 - decay))
-        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-    epsilon = max(epsilon, LEAST_EPSILON)
-    return tf.nn.batch_normalization(inputs, mean, variance, variables["beta"], variables.get("gamma"), epsilon)
-
-
-FROZEN = "FrozenBatchNorm"
-
-
-@tf.RegisterGradient(FROZEN)
-def _frozen_batch_norm_gradient(op: tf.Operation, gradient: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
-    """The gradient where statistics, gamma and beta are constants: a factor for each channel.
-
-    TensorFlow's own computes gradients of gamma and beta too, and keeps the layer's inputs in memory for them.
-    """
-    _, gamma, _, _, variance = op.inputs
-    return [gradient * (gamma * tf.math.rsqrt(variance + op.get_attr("epsilon"))), None, None, None, None]
+@slim.add_arg_scope
+def residual_sum(
+    net: tf.Tensor, inputs: tf.Tensor, *, scope: str, quantisation: Quantisation | None = None
+) -> tf.Tensor:
+    """A residual and its block's inputs; the sum of an 8 bit network is rounded by a range of its own in `scope`."""
+    net += inputs
+    return quantisation.rounded(net, f"{scope}/{BYPASS}") if quantisation else net
 
 
 @slim.add_arg_scope
@@ -333,27 +329,6 @@ def resize_bilinear(
         )
 
 
-RESIZE = "ResizeByProducts"
-
-
-@tf.RegisterGradient(RESIZE)
-def _resize_gradient(op: tf.Operation, gradient: tf.Tensor) -> list[tf.Tensor | None]:
-    """The gradient as products with each side's matrix: TensorFlow's own runs on one core."""
-    (inputs, size), shape, channels = op.inputs, tf.shape(op.inputs[0]), op.inputs[0].shape[3]
-    rule = {name: op.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
-
-    def matrix(side: int) -> tf.Tensor:
-        unit = tf.eye(shape[side])[None, ..., None]
-        resized = tf.raw_ops.ResizeBilinear(images=unit, size=[size[side - 1], shape[side]], **rule)
-        return resized[0, ..., 0]
-
-    rows = tf.matmul(matrix(1)[None], tf.reshape(gradient, [shape[0], size[0], size[1] * channels]), transpose_a=True)
-    rows = tf.reshape(rows, [shape[0] * shape[1], size[1], channels])
-    both = tf.reshape(tf.matmul(matrix(2)[None], rows, transpose_a=True), shape)
-    both.set_shape(inputs.shape)
-    return [tf.cast(both, inputs.dtype), None]
-
-
 def resized_rows(inputs: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, *, align_corners: bool) -> tf.Tensor:
     """The rows [first, after the last] of `resize_bilinear(inputs, size)`, with the same bits: [n, rows, width, c].
 
@@ -378,42 +353,6 @@ def scaled_size(size: tf.Tensor, scale: tf.Tensor | float, *, align_corners: boo
     return tf.maximum(tf.cast(tf.cast(size - edge, tf.float32) * scale + edge, tf.int32), 1)
 
 
-def size_in_range(size: tf.Tensor, limits: tuple[int, int], factor: int = 0, rule: ResizeRule = "mended") -> tf.Tensor:
-    """Scale `size` into a range and keep the aspect, except for rounding (research/deeplab's resize_to_range).
-
-    The short side becomes the lower limit. If the long side would then exceed the upper limit, the long side becomes
-    the upper limit instead.
-
-    Args:
-      size: int32 [2].
-      limits: of the short side, and of the long one.
-      factor: sides are rounded up to a multiple of the factor plus 1, after the upper limit was rounded down to one;
-        0 rounds nothing.
-      rule: `original` is research/deeplab's of 2018. It lowers a limit that is already a multiple plus 1 to the one
-        before (513 to 497 for factor 16). It rounds scaled sides up, and float32 then makes 498 of some 497, and so
-        513. `mended` is research/deeplab's later rule: such a limit stays, and scaled sides are rounded down. `fit`
-        makes the long side the upper limit, whatever the short one becomes. `square` is `mended`, and then makes both
-        sides the greater one (keep_aspect_ratio=false of research/deeplab).
-
-    Returns:
-      int32 [2].
-    """
-    original = rule == "original"
-    shortest, longest = limits
-    if rule == "fit":
-        sides = tf.cast(size, tf.float64)  # exact where float32 may be a pixel short
-        return tf.maximum(tf.cast(sides / tf.reduce_max(sides) * longest, tf.int32), 1)
-    if factor:
-        longest -= (longest - 2) % factor + 1 if original else (longest - 1) % factor
-    sides = tf.cast(size, tf.float32)
-    whole = tf.ceil if original else tf.floor
-    large = whole(sides * (shortest / tf.reduce_min(sides)))
-    small = whole(sides * (longest / tf.reduce_max(sides)))
-    sides = tf.maximum(tf.cast(tf.where(tf.reduce_max(large) > longest, small, large), tf.int32), 1)
-    sides = sides + (1 - sides) % factor if factor else sides
-    return tf.fill([2], tf.reduce_max(sides)) if rule == "square" else sides
-
-
 def rescale(images: tf.Tensor, scale: float, *, align_corners: bool) -> tf.Tensor:
     """Bilinear resize of [n, h, w, c] to [n, int(scale * h), int(scale * w), c], at least one pixel."""
     if scale == 1:
@@ -431,5 +370,7 @@ def resize_labels(labels: tf.Tensor, size: tf.Tensor | tuple[int, int], *, align
     return tf.image.resize_nearest_neighbor(labels, size, align_corners=align_corners)
 
 
+# The layers that 8 bit networks round.
+QUANTISED = (conv2d, depthwise_conv2d, batch_norm, residual_sum)
 # How pictures are brought to a size, by what a recipe calls it.
 RESIZES = {"bilinear": resize_bilinear, "nearest": resize_labels}

@@ -6,6 +6,7 @@ from typing import Protocol
 from common.nets import layers
 from common.nets.dilation import LARGEST_NATIVE_EXTENT
 from common.nets.pooling import crop_means
+from common.nets.quantisation import Quantisation
 from common.nets.replicas import ALONE, Replicas
 from common.recipe.recipe import Recipe
 from common.tf1 import slim, tf
@@ -69,5 +70,15 @@ def build(
         slim.arg_scope([layers.dropout], seed=seed),
         slim.arg_scope([layers.batch_norm, layers.dropout], replicas=replicas),
         slim.arg_scope([crop_means], scale=scale),
+        slim.arg_scope(layers.QUANTISED, quantisation=_quantisation(recipe, step)),
     ):
         return network(images, recipe, batch_statistics)
+
+
+def _quantisation(recipe: Recipe, step: tf.Tensor | None) -> Quantisation | None:
+    """How the layers are rounded to 8 bits, if they are; the ranges move in training alone."""
+    if recipe.quantised_from is None:
+        return None
+    if step is None:
+        return Quantisation()
+    return Quantisation(True, step >= recipe.quantised_from if recipe.quantised_from else None, recipe.range_decay)

@@ -1,6 +1,7 @@
 """From a picture's pixels to the network's input, and back: preprocess, resize into a range, pad."""
 
 from common.nets import layers
+from common.nets.sizes import size_in_range
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 
@@ -24,7 +25,7 @@ def restore_pixels(images: tf.Tensor, recipe: Recipe) -> tf.Tensor:
 
 def bring_into_range(image: tf.Tensor, sides: tuple[int, int], recipe: Recipe) -> tf.Tensor:
     """Resize a preprocessed picture [h, w, 3] so that its sides lie in `sides`, by the recipe's rule for that."""
-    size = layers.size_in_range(tf.shape(image)[:2], sides, recipe.resize_factor, recipe.resize_rule)
+    size = size_in_range(tf.shape(image)[:2], sides, recipe.resize_factor, recipe.resize_rule)
     resize = layers.RESIZES[recipe.picture_interpolation]
     return resize(image[None], size, align_corners=recipe.resize_align_corners)[0]
 
@@ -32,7 +33,7 @@ def bring_into_range(image: tf.Tensor, sides: tuple[int, int], recipe: Recipe) -
 def size_in_evaluation(own: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """The size [h, w] at which a picture of the size `own` is evaluated: its own, or one in `eval_resize_range`."""
     limits = recipe.eval_resize_range
-    return layers.size_in_range(own, limits, recipe.resize_factor, recipe.resize_rule) if limits else own
+    return size_in_range(own, limits, recipe.resize_factor, recipe.resize_rule) if limits else own
 
 
 def canvas(size: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:

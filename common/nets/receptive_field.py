@@ -199,7 +199,7 @@ def _reshape(op: tf.Operation, axis: int, reach: Reach) -> Reach:
 
 ELEMENTWISE = (
     "Add", "AddN", "AddV2", "BiasAdd", "Cast", "FusedBatchNormV3", "Identity", "Maximum", "Minimum", "Mul", "Neg",
-    "Pack", "RealDiv", "Relu", "Relu6", "Softmax", "Sub",
+    "FakeQuantWithMinMaxVars", "Pack", "RealDiv", "Relu", "Relu6", "Softmax", "Sub",
 )  # fmt: skip
 Rule = Callable[[tf.Operation, int, Reach], Reach | None]
 # By type: from what is read of an op's output along an axis to what that reads of its inputs.

@@ -124,7 +124,7 @@ class Recipe:
 
     # Pictures and masks are first resized into a range: (least short side, greatest long side), or () for none. With
     # a factor f, sides become multiples of f plus 1; for the rules, of which `square` gives up the aspect, see
-    # layers.size_in_range.
+    # common/nets/sizes.py.
     resize_range: tuple[int, ...] = ()
     resize_factor: int = 0
     resize_rule: Literal["mended", "original", "fit", "square"] = "mended"
@@ -318,6 +318,20 @@ class Recipe:
     def batch_statistics(self) -> bool:
         """Whether training normalises by the batch's statistics and updates the stored ones."""
         return False
+
+    @property
+    def quantised_from(self) -> int | None:
+        """The step from which training rounds to 8 bits, as evaluation then does (`common.nets.quantisation`)."""
+        return None
+
+    @property
+    def range_decay(self) -> float:
+        """The decay of the moving averages of an 8 bit network's ranges."""
+        return 0.999
+
+    def in_floats(self) -> Self:
+        """The recipe of the same network without its rounding to 8 bits."""
+        return self
 
     def fields_set_by_data(self) -> set[str]:
         """The fields that are measured on the training pictures: see `training.start.with_data_fields`."""

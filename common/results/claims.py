@@ -76,7 +76,7 @@ CLAIMS: tuple[tuple[str, Callable[..., bool]], ...] = (
     (r"\btest\b", lambda row: row.table.split == "test"),
     (r"\bval seen\b", lambda row: row.val_seen),
     (r"\bJFT\b", lambda row: "JFT" in row.trained.private),
-    (r"\b\d+[ -]?bit\b", lambda row: False),  # no network of ours is quantised
+    (r"\b(\d+)[ -]?bit\b", lambda row, bits: bits == "8" and row.trained.fields.get("quantize_delay_step", -1) >= 0),
     (r"\b(train_?val|train_?aug)\b", _pictures),
     (r"\bbatch (?:size )?(\d+)", _has("batch_size", int)),
     (r"\b(poly|step)\b(?: (\d+) / (\d+)K)?", _schedule),

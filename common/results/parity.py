@@ -37,6 +37,7 @@ PROGRAMS = {
     "v3plus_seed": Original("asahi417/SemanticSegmentation", "TensorFlow 1.15", "v3plus"),
     "v3plus_zoo": Original("tensorflow/models research/deeplab", "TensorFlow 1.15", "v3plus"),
     "v3plus_train": Original("the training of tensorflow/models research/deeplab", "TensorFlow 1.15", "v3plus"),
+    "v3plus_quant": Original("tensorflow/models research/deeplab, 8 bit", "TensorFlow 1.15", "v3plus"),
     "v3plus_simplified": Original("tonandr/deeplabv3plus_keras", "TensorFlow 2.3", "v3plus_simplified"),
     "keras_features": Original("tf.keras.applications without heads", "TensorFlow 2.21", "v3plus_simplified"),
 }

@@ -41,7 +41,7 @@ def calibrate(
         done = tf.placeholder(tf.float32, [])
         # A moving average with decay k / (k + 1) is the mean of k + 1 batches.
         with slim.arg_scope([layers.batch_norm], decay=done / (done + 1)):
-            build(network, images, recipe, batch_statistics=True)
+            build(network, images, recipe.in_floats(), batch_statistics=True)
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         variables = tf.global_variables()
         sess.run(

@@ -40,6 +40,11 @@ class Placement:
                 "update=asynchronous: needs a TF_CONFIG whose cluster has a ps, and neither --hosts nor --devices "
                 "beside it"
             )
+        if recipe.quantised_from is not None and self.count > 1:
+            raise UserError(
+                "an 8 bit network is trained on one device, as the ranges of its values are; leave --devices and "
+                "--hosts out, or train it in floats first"
+            )
         if recipe.batch_size % self.count:
             what = "devices" if self.devices else "hosts"
             raise UserError(

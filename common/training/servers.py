@@ -166,6 +166,7 @@ class ParameterServers(Placement):
             "grad_update_every, whose sums would be everybody's; set it to 1": recipe.grad_update_every > 1,
             "schedule=plateau, which follows the losses of one process; choose another": recipe.schedule == "plateau",
             "precision=bf16, which TensorFlow's servers cannot compute in; take fp32": recipe.precision == "bf16",
+            "8 bits, whose ranges nobody would own; train in floats": recipe.quantised_from is not None,
             "validation during training; set validation_interval=0 and evaluate the checkpoints": (
                 recipe.validation_interval
             ),

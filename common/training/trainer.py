@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.inference.metrics import ConfusionMatrix
 from common.nets.network import Network
 from common.nets.pictures import restore_pixels
+from common.nets.quantisation import RANGES, first_ranges
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from common.training import run_folder
@@ -25,6 +26,7 @@ from common.training.step import batch_placeholders, random_start, train_step
 from common.weights import checkpoints
 from common.weights.checkpoint_files import BEST
 from common.weights.weights import RECIPE_KEY, Weights
+from common.words import some
 
 PREVIEWED = 2  # pictures of the batch in TensorBoard's image row, as the original
 
@@ -110,8 +112,12 @@ class Trainer:
         if start.init:
             model = self._model
             left_out = (*self._recipe.init_not_loaded, *self._recipe.NOT_OF_NETWORK)
-            count = checkpoints.restore(session, start.init, model, left_out)
-            rest = f"; init_not_loaded leaves {len(model) - count} as they start" if count < len(model) else ""
+            ranges = first_ranges(start.init.shapes, (v.op.name for v in model))
+            count = checkpoints.restore(session, start.init, model, (*left_out, *((RANGES,) if ranges else ())))
+            others = len(model) - count - len(ranges)
+            rest = f"; init_not_loaded leaves {others} as they start" if others else ""
+            if ranges:
+                rest += f"; a float network has no ranges: {len(ranges)} start as they are ({some(ranges)})"
             say(f"{start.init.path}: {count} of {len(model)} variables loaded{rest}", quiet)
         elif self._recipe.calibration_batches:
             self._fill(session, calibrate(self._network, self._recipe, split, self.model_values(session), quiet))

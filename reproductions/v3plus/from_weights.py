@@ -48,6 +48,8 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     if not settled:
         return {}
     settled |= preprocessing(settled["backbone"])
+    if any(n.endswith("/weights_quant/min") for n in shapes):
+        settled["quantize_delay_step"] = 0
     family = next((f for f, marks in MARKS.items() if any(n.startswith(marks) for n in shapes)), None)
     if family is None:  # ImageNet's: the head is the recipe's
         return settled

@@ -76,6 +76,10 @@ HEAD_OPTIONS = (
     "last_layer_filters",
 )
 
+# Of 8 bit networks.
+QUANTISATION = ("quantize_delay_step", "quantize_range_decay")
+QUANTISED_BACKBONES = ("mobilenet_v2",)  # whose residual sums have ranges
+
 
 @dataclass(frozen=True, kw_only=True)
 class V3PlusRecipe(EncoderRecipe):
@@ -102,7 +106,12 @@ class V3PlusRecipe(EncoderRecipe):
         *HEAD_OPTIONS,
     )
 
-    LATER_FIELDS: ClassVar[tuple[str, ...]] = (*EncoderRecipe.LATER_FIELDS, *HEAD_OPTIONS, "drop_path_keep_prob")
+    LATER_FIELDS: ClassVar[tuple[str, ...]] = (
+        *EncoderRecipe.LATER_FIELDS,
+        *HEAD_OPTIONS,
+        "drop_path_keep_prob",
+        *QUANTISATION,
+    )
 
     # The last layers of slim's MobileNetV2 and ResNet v2 for ImageNet; DeepLab's head begins before them.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ("^MobilenetV2/(Conv_1|Logits)/", "^resnet_v2_[0-9]+/logits/")
@@ -145,6 +154,10 @@ class V3PlusRecipe(EncoderRecipe):
     nas_classification_head: bool = False  # with the layers of an ImageNet network
     nas_remove_os32_stride: bool = False  # cells of stride 32 lie at 16
     drop_path_keep_prob: float = 1.0  # of the last cell's operations, at the end of training
+
+    # 8 bit networks: from which step training rounds weights and values; -1 is never. Evaluation then always does.
+    quantize_delay_step: int = -1
+    quantize_range_decay: float = 0.999  # of the moving averages of the values' ranges
 
     channel_order: Literal["rgb", "bgr"] = UNIT_RANGE["channel_order"]
     pixel_mean: tuple[float, float, float] = UNIT_RANGE["pixel_mean"]
@@ -192,6 +205,8 @@ class V3PlusRecipe(EncoderRecipe):
                 f"logits_kernel_size={self.logits_kernel_size}: takes ASPP's place, so it needs aspp_batch_norm=false, "
                 f"atrous_rates, and no dense_prediction_cell"
             )
+        if self.quantize_delay_step >= 0:
+            self._check_quantisation()
 
     def _check_decoder(self) -> None:
         strides, shown = self.decoder_output_stride, format_value(self.decoder_output_stride)
@@ -214,6 +229,20 @@ class V3PlusRecipe(EncoderRecipe):
                 f"{self.num_classes}, or 0 for it"
             )
 
+    def _check_quantisation(self) -> None:
+        shown = f"quantize_delay_step={self.quantize_delay_step}"
+        if self.backbone not in QUANTISED_BACKBONES:
+            raise UserError(
+                f"{shown}: backbone={self.backbone} has no 8 bit form; take {' or '.join(QUANTISED_BACKBONES)}, or set "
+                f"quantize_delay_step=-1"
+            )
+        if self.precision != "fp32":
+            raise UserError(
+                f"{shown}: an 8 bit network is computed in float32; set precision=fp32, not {self.precision}"
+            )
+        if not 0 <= self.quantize_range_decay < 1:
+            raise UserError(f"quantize_range_decay={self.quantize_range_decay}: must be at least 0 and below 1")
+
     @property
     def least_input(self) -> tuple[int, int] | None:
         return self.image_pooling_crop_size or None if self.image_pooling else None
@@ -221,6 +250,17 @@ class V3PlusRecipe(EncoderRecipe):
     @property
     def cell(self) -> tuple[Branch, ...]:
         return read_cell(self.dense_prediction_cell) if self.dense_prediction_cell else ()
+
+    @property
+    def quantised_from(self) -> int | None:
+        return self.quantize_delay_step if self.quantize_delay_step >= 0 else None
+
+    @property
+    def range_decay(self) -> float:
+        return self.quantize_range_decay
+
+    def in_floats(self) -> Self:
+        return self.derive(quantize_delay_step=-1)
 
     @property
     def scores_stride(self) -> int:

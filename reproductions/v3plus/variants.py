@@ -4,7 +4,7 @@ from common.recipe.recipe import SLIM_PREPROCESSING
 from reproductions.v3plus.auto_deeplab import AUTO_DEEPLAB
 from reproductions.v3plus.official import TRAINING, gradient_multipliers
 from reproductions.v3plus.recipe import V3PlusRecipe
-from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, MOBILENET_V3, ZOO, ZOO_MODELS
+from reproductions.v3plus.zoo import ADE20K, CITYSCAPES, MOBILENET, MOBILENET_V3, ZOO, ZOO_MODELS
 
 PASCAL = V3PlusRecipe(variant="pascal")
 
@@ -116,6 +116,14 @@ SAMPLE_MOBILENET_V3 = {
     "image_pooling_stride": (1, 1),
     "num_steps": 300,
 }
+# MobileNetV2 with a decoder, rounded to 8 bits in its last third, with ranges that follow within a short run.
+EIGHT_BITS = {
+    **MOBILENET,
+    "names": "zoo",
+    "decoder": True,
+    "quantize_delay_step": 60,
+    "quantize_range_decay": 0.9,
+}
 
 VARIANTS = {
     recipe.variant: recipe
@@ -165,6 +173,7 @@ VARIANTS = {
         ),
         PASCAL.derive(variant="rishizek", **RISHIZEK),
         PASCAL.derive(variant="scratch", **SCRATCH),
+        PASCAL.derive(variant="sample_8bit", **SAMPLE | EIGHT_BITS, num_steps=90),
         *(
             # Without the decoder, scores are learnt at a sixteenth of the size, which takes longer.
             PASCAL.derive(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.inference import canvas, engine_segmenter, resizing
-from common.nets import layers, pictures
+from common.nets import layers, pictures, sizes
 from common.recipe.recipe import Recipe
 from common.tf1 import tf
 from tests.conftest import ROOT
@@ -57,14 +57,14 @@ def test_a_size_in_the_range_of_the_recipe():
     assert resizing.size_in_evaluation((150, 200), RECIPE) == (150, 200)
 
 
-@pytest.mark.parametrize("rule", get_args(layers.ResizeRule))
+@pytest.mark.parametrize("rule", get_args(sizes.ResizeRule))
 @pytest.mark.parametrize(("limits", "factor"), [((513, 513), 16), ((512, 2048), 0), ((300, 700), 8), ((1, 9), 0)])
 def test_sizes_in_a_range(limits, factor, rule):
     sides = np.random.RandomState(0).randint(1, 3000, (1000, 2)).tolist()
     sides += [(1, 1), (1, 2999), (2999, 1), (513, 513), (512, 683), (1024, 2048), (375, 500), (497, 513)]
     with tf.Graph().as_default(), tf.Session() as session:
         given = tf.placeholder(tf.int32, [2])
-        wanted = layers.size_in_range(given, limits, factor, rule)
+        wanted = sizes.size_in_range(given, limits, factor, rule)
         for size in sides:
             found = resizing.size_in_range(tuple(size), limits, factor, rule)
             assert found == tuple(session.run(wanted, {given: size})), size

@@ -17,7 +17,6 @@ from common.data.shards.examples import example
 from common.data.shards.frames import frame
 from common.errors import UserError
 from common.inference.segmenter import Segmenter
-from common.nets import layers
 from common.nets.network import Outputs
 from common.results.protocol import protocol_text
 from common.tf1 import tf
@@ -171,7 +170,7 @@ def test_the_originals_records_hold_raw_values(folder, tmp_path, key, file):
 def sizes_in_range(sizes, *arguments):
     with tf.Graph().as_default(), tf.Session() as session:
         size = tf.placeholder(tf.int32, [2])
-        result = layers.size_in_range(size, *arguments)
+        result = sizes.size_in_range(size, *arguments)
         return [tuple(session.run(result, {size: s}).tolist()) for s in sizes]
 
 

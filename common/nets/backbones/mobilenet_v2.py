@@ -117,7 +117,7 @@ def inverted_residual(
     inner = net
     net = conv_bn(squeeze(net) if squeeze else net, depth, 1, names("project"), activation_fn=None)
     if residual and stride == 1 and net.shape[3] == inputs.shape[3]:
-        net += inputs
+        net = layers.residual_sum(net, inputs, scope=names("project")[0].rpartition("/")[0])
     return net, inner
 
 
