@@ -180,7 +180,7 @@ TABLES_6_AND_7 = {
 }
 
 # kazuto1011/deeplab-pytorch, configs/cocostuff10k.yaml and cocostuff164k.yaml, from COCO weights. There the rate falls
-# at every tenth step, and 10k's pictures and masks are warped to 513x513 first.
+# at every tenth step.
 COCOSTUFF = {
     "num_classes": 182,
     "train_split": "train",
@@ -201,7 +201,15 @@ VARIANTS |= {
             for name, (data, rows) in TABLES_6_AND_7.items()
             for addition, how in rows.items()
         ),
-        DEEPLAB.derive(variant="cocostuff10k", dataset="cocostuff10k", **COCOSTUFF),
+        # Pictures and masks are warped to 513x513 first.
+        DEEPLAB.derive(
+            variant="cocostuff10k",
+            dataset="cocostuff10k",
+            **COCOSTUFF,
+            resize_range=(513, 513),
+            resize_rule="square",
+            eval_size=513,
+        ),
         DEEPLAB.derive(variant="cocostuff164k", dataset="cocostuff164k", **COCOSTUFF, num_steps=100_000),
     )
 }
