@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.nets.backbones import mobilenet_v2, mobilenet_v3, resnet_v1, xception
+from common.nets.backbones import mobilenet_v2, resnet_v1, xception
+from common.nets.backbones.mobilenet_v3 import NETWORKS, mobilenet_v3
 from common.nets.backbones.units import UNITS
 from common.tf1 import tf
 
@@ -61,8 +62,8 @@ def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
 
 
 def _mobilenet_v3(name: str, images: tf.Tensor, recipe: Options) -> Features:
-    return mobilenet_v3.mobilenet_v3(
-        images, mobilenet_v3.NETWORKS[name], recipe.output_stride, recipe.depth_multiplier, recipe.last_layer_filters
+    return mobilenet_v3(
+        images, NETWORKS[name], recipe.output_stride, recipe.depth_multiplier, recipe.last_layer_filters
     )
 
 
@@ -74,5 +75,5 @@ BACKBONES = {
         for beta in (False, True)
     },
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),
-    **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in mobilenet_v3.NETWORKS},
+    **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in NETWORKS},
 }
