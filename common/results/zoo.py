@@ -44,7 +44,8 @@ class Checkpoint:
     Attributes:
       name: on the page.
       weights: the manifest's entry.
-      recipe: of the variant that reads it, in evaluation.
+      reader: the variant, and settings, that read it.
+      recipe: theirs, in evaluation.
       is_start: whether it scores no classes.
       size: [height, width] of the network's input.
       megabytes: of the archive, as the page says.
@@ -53,6 +54,7 @@ class Checkpoint:
 
     name: str
     weights: str
+    reader: str
     recipe: Recipe
     is_start: bool
     size: tuple[int, int]
@@ -98,11 +100,12 @@ def read_zoo() -> tuple[dict[str, str], dict[str, list[Checkpoint]]]:
 
 def _checkpoint(entry: Mapping[str, Any], part: Mapping[str, Any], reproduction: Reproduction) -> Checkpoint:
     (weights, *_) = suite_manifest().entry(entry["weights"]).weights
-    variant = entry.get("variant") or weights.variant
-    recipe = apply_settings(reproduction.variants, variant, entry.get("settings", ()))
+    variant, settings = entry.get("variant") or weights.variant, entry.get("settings", [])
+    recipe = apply_settings(reproduction.variants, variant, settings)
     return Checkpoint(
         entry["checkpoint"],
         entry["weights"],
+        " ".join([variant, *settings]),
         recipe.at_evaluation(),
         not weights.variant,
         tuple(entry.get("size", part["size"])),
@@ -189,7 +192,7 @@ def _cells(line: Line, names: Sequence[str]) -> list[str]:
     return [
         checkpoint.name,
         f"`{checkpoint.weights}`",
-        f"`{checkpoint.recipe.variant}`" + (" (start)" if checkpoint.is_start else ""),
+        f"`{checkpoint.reader}`" + (" (start)" if checkpoint.is_start else ""),
         f"{line.parameters / 1e6:.2f}",
         f"{checkpoint.megabytes:g}" if checkpoint.megabytes else "",
         "" if checkpoint.is_start else str(page.get("output_stride", checkpoint.recipe.output_stride)),

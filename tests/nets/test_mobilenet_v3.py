@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
+from common.data.sets.voc import VOC2012
+from common.data.split import Split
 from common.errors import UserError
+from common.export.graph import frozen_graph
+from common.inference.segmenter import Segmenter
 from common.nets.backbones.mobilenet_v3 import NETWORKS, mobilenet_v3
 from common.nets.network import build
 from common.nets.pooling import crop_means
 from common.tf1 import slim, tf
+from common.training.train import train
 from reproductions.v3plus.from_weights import fields_from_weights
 from reproductions.v3plus.model import network
 from reproductions.v3plus.variants import PASCAL
@@ -95,7 +100,27 @@ def test_a_window_larger_than_the_features_is_an_error():
     recipe.derive(image_pooling=False).check_input(1, 1, "crop_size")
 
 
-HEAD = {"backbone": "mobilenet_v3_small_seg", "names": "zoo", "atrous_rates": (), "output_stride": 32}
+def test_pictures_and_crops_below_the_window_are_one_sentence(tmp_path):
+    recipe = PASCAL.derive(**HEAD, decoder=False, image_pooling_crop_size=(129, 97), crop_size=(97, 97))
+    with Segmenter(network, recipe, None) as segmenter:
+        assert segmenter.label(np.zeros((129, 97, 3), np.uint8)).shape == (129, 97)
+        with pytest.raises(UserError, match=r"of 97x97 pixels is too small .* takes 97x129 or more; --set eval_size=N"):
+            segmenter.label(np.zeros((97, 97, 3), np.uint8))
+    split = Split(VOC2012, "train_aug", (), is_sample=False)
+    with pytest.raises(UserError, match=r"crop_size: 97x97 pixels are fewer"):
+        train(network, recipe, split, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match=r"--size 97x97: 97x97 pixels are fewer"):
+        frozen_graph(network, recipe, None, 1, (97, 97))
+
+
+HEAD = {
+    "backbone": "mobilenet_v3_small_seg",
+    "names": "zoo",
+    "atrous_rates": (),
+    "output_stride": 32,
+    "eval_size": "native",
+}
 
 
 @pytest.mark.parametrize(

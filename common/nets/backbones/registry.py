@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.nets.backbones import mobilenet_v2, mobilenet_v3, nas_networks, resnet_v1, resnet_v2, xception
+from common.nets.backbones import mobilenet_v2, nas_networks, resnet_v1, resnet_v2, xception
+from common.nets.backbones.mobilenet_v3 import NETWORKS, mobilenet_v3
 from common.nets.backbones.nas_cells import DropPath
 from common.nets.backbones.units import LITE_UNITS, UNITS
 from common.nets.layers import conv2d, depthwise_conv2d
@@ -87,8 +88,8 @@ def _mobilenet(images: tf.Tensor, recipe: Options) -> Features:
 
 
 def _mobilenet_v3(name: str, images: tf.Tensor, recipe: Options) -> Features:
-    return mobilenet_v3.mobilenet_v3(
-        images, mobilenet_v3.NETWORKS[name], recipe.output_stride, recipe.depth_multiplier, recipe.last_layer_filters
+    return mobilenet_v3(
+        images, NETWORKS[name], recipe.output_stride, recipe.depth_multiplier, recipe.last_layer_filters
     )
 
 
@@ -117,6 +118,6 @@ BACKBONES = {
     },
     **{f"resnet_v2_{depth}": Backbone(partial(_resnet_v2, depth), 1e-5, 0.9997) for depth in (50, 101)},
     "mobilenet_v2": Backbone(_mobilenet, 1e-3, 0.997),
-    **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in mobilenet_v3.NETWORKS},
+    **{name: Backbone(partial(_mobilenet_v3, name), 1e-3, 0.997) for name in NETWORKS},
     **{name: Backbone(partial(_nas, name), 1e-3, 0.9997) for name in nas_networks.PLANS},
 }
