@@ -349,7 +349,7 @@ def test_the_manifest_is_complete():
             assert entry.weights, entry.name
             assert all(weights.trained_on for weights in entry.weights), entry.name
     zoo = [s for e in manifest.entries.values() for f in e.files for s in f.sources if "download.tensorflow.org" in s]
-    assert len(zoo) == 23 + 4  # the zoo's, and slim's
+    assert len(zoo) == 24 + 4  # the zoo's, and slim's
     assert "7129e0a480c2d6af" not in MANIFEST.read_text()  # somebody's memory of SBD's sha1
 
 
