@@ -25,12 +25,13 @@ from common.results.published import read_published
 from common.tf1 import slim, tf
 from common.training import run_folder
 from common.training.batches import TrainingBatches
-from common.training.step import train_step
+from common.training.step import multiplier, train_step
 from common.weights import weights as checkpoints
 from reproductions.v3plus import REPRODUCTION
 from reproductions.v3plus import recipe as recipe_module
 from reproductions.v3plus.from_weights import fields_from_weights
 from reproductions.v3plus.model import network
+from reproductions.v3plus.official import gradient_multipliers
 from reproductions.v3plus.recipe import IMAGENET_MEAN, UNIT_RANGE
 from reproductions.v3plus.variants import PASCAL, SEED, VARIANTS
 from reproductions.v3plus.zoo import DPC, ZOO_MODELS
@@ -407,3 +408,24 @@ def test_init_takes_the_backbone_of_slims_mobilenet(tmp_path, sample_set):
     trained = checkpoints.Weights(tmp_path / "run/model.ckpt-2")
     for name, value in given.items():
         np.testing.assert_allclose(trained.value(name), value, atol=1e-5, err_msg=name)
+
+
+def test_multipliers_are_those_of_the_official_training():
+    """train_utils.get_model_gradient_multipliers, by its rule: biases twice, last layers as the flag says."""
+    names = ["MobilenetV2/Conv/weights", "MobilenetV2/Conv/BatchNorm/beta", "aspp0/weights", "image_pooling/biases",
+             "decoder/decoder_conv0_depthwise/biases", "logits/semantic/weights", "logits/semantic/biases"]  # fmt: skip
+    wanted = {"official": [1, 1, 1, 2, 2, 1, 2], "official_last_layers": [1, 1, 10, 20, 20, 10, 20]}
+    for variant, factors in wanted.items():
+        assert [multiplier(VARIANTS[variant], name) for name in names] == factors
+    logits_only = VARIANTS["official"].derive(lr_multipliers=gradient_multipliers(10.0, "logits"))
+    assert [multiplier(logits_only, name) for name in names] == [1, 1, 1, 2, 2, 10, 20]
+
+
+def test_the_papers_second_phase():
+    phase2, test = VARIANTS["phase2"], VARIANTS["table6_test"]
+    assert not phase2.batch_statistics
+    assert (phase2.output_stride, phase2.eval_output_stride, phase2.rates()) == (8, 8, (12, 24, 36))
+    assert (phase2.train_split, phase2.init_not_loaded) == ("train", ())
+    assert test == VARIANTS["phase2"].derive(
+        variant="table6_test", train_split="trainval", eval_scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), eval_flip=True
+    )
