@@ -264,7 +264,7 @@ def test_what_a_missing_number_takes(rows):
     assert needs[87.8] == "the test server: the labels are not public"
     assert needs[83.03] == "JFT-300M, which is not public"
     assert needs[76.98].startswith("its own program: NanqingD/")
-    assert needs[79.74] == ("a recipe: none of ours is Auto-DeepLab-S")
+    assert needs[79.74].startswith("`make reproduce-v3plus DATA=Cityscapes INIT=random SET=variant=auto_deeplab_s RUN")
     assert needs[72] == "another evaluation than ours, which takes whole pictures"
     # Another program's rows say so, whatever else is said of them.
     assert needs[78.1] == "its own program: detectron2 projects/DeepLab"

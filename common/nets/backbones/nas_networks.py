@@ -98,7 +98,7 @@ def nas_network(
             net, net_stride = _classification_head(net, path[-1], net_stride, output_stride)
 
     def cut(features: tf.Tensor, stride: int) -> tf.Tensor:
-        return features if padded is images else _top_left(features, -(-size // stride))
+        return features if padded is images else _top_left(features, (size + stride - 1) // stride)
 
     low_level = {stride: cut(*outputs[number + 2]) for stride, number in plan.end_points.items()}
     return cut(net, net_stride), low_level
@@ -142,7 +142,8 @@ def _pad_to_multiple(images: tf.Tensor, stride: int) -> tf.Tensor:
     # Cut what is too much, rather than pad by what is missing: bands of a large picture, which are run one by one,
     # would each be padded by the rows that it misses (see `common.inference.bands`); no band ends behind a cut.
     most = tf.pad(images, [[0, 0], [0, stride - 1], [0, stride - 1], [0, 0]])
-    return _top_left(most, size + (1 - size) % stride)
+    # Of positive numbers, because ONNX divides towards 0.
+    return _top_left(most, (size + stride - 2) // stride * stride + 1)
 
 
 def _top_left(net: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
