@@ -1,4 +1,4 @@
-"""What several fields of a recipe must be together; `ranges.py` has the limits of each alone."""
+"""Rules that several fields of a recipe keep together; `ranges.py` has the limits of each alone."""
 
 import math
 import re

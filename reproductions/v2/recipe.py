@@ -112,54 +112,6 @@ TABLE9 = {
 # batch norm calibrated on training pictures. Says that training works; no published number is near it.
 SCRATCH = {"initializer": "he_normal", "residual_gamma": 0.2, "calibration_batches": 6, "batch_size": 4}
 
-VARIANTS = {
-    recipe.variant: recipe
-    for recipe in (
-        DEEPLAB,
-        DEEPLAB.derive(variant="deeplab_msc", **MSC),
-        # The paper's network as Caffe computes it; converted weights choose this one.
-        DEEPLAB.derive(variant="caffe", **CAFFE),
-        DEEPLAB.derive(variant="caffe_msc", **CAFFE, **MSC),
-        DEEPLAB.derive(variant="res101", encoder="res101", **SLIM),
-        DEEPLAB.derive(variant="res101_msc", encoder="res101", **SLIM, **MSC),
-        DEEPLAB.derive(variant="res50", encoder="res50", **SLIM),
-        DEEPLAB.derive(variant="res50_msc", encoder="res50", **SLIM, **MSC),
-        DEEPLAB.derive(variant="decompose", dilated_type="decompose", learning_rate=SMOOTHED_RATE),
-        # arXiv 1808.08931: from COCO, and from ImageNet alone; with ASPP (tables 1 and 2), and LargeFOV (3 and 4).
-        *(
-            DEEPLAB.derive(
-                variant=(prefix + name).strip("_") or "deeplab_kdd18", learning_rate=SMOOTHED_RATE, **start | how
-            )
-            for prefix, start in (
-                ("", {}),
-                ("res101_kdd18", {"encoder": "res101", **SLIM}),
-                ("largefov_kdd18", {"atrous_rates": (12,)}),
-                ("res101_largefov_kdd18", {"encoder": "res101", **SLIM, "atrous_rates": (12,)}),
-            )
-            for name, how in SMOOTHED.items()
-        ),
-        *(DEEPLAB.derive(variant=f"table4_{name}", **how) for name, how in TABLE4.items()),
-        DEEPLAB.derive(variant="cityscapes", **CITYSCAPES),
-        *(
-            DEEPLAB.derive(variant=f"table9_{name}", encoder="res101", **SLIM, **CITYSCAPES, **how)
-            for name, how in TABLE9.items()
-        ),
-        # A new classifier with 73,728 inputs per class is unstable at ten times the rate: one rate for all layers.
-        DEEPLAB.derive(variant="scratch", **SCRATCH, lr_multipliers=()),
-        # The drawn sample set: 0.89 mIoU after 4 minutes on 2 cores (make reproduce-v2).
-        DEEPLAB.derive(
-            variant="sample",
-            **SCRATCH,
-            learning_rate=1e-3,
-            num_steps=150,
-            crop_size=(145, 145),
-            min_scale=0.75,
-            save_interval=50,
-        ),
-    )
-}
-
-
 # Tables 6 and 7 (PASCAL-Context, PASCAL-Person-Part), by what their rows add. Sections 4.2 and 4.3 tell no schedule:
 # it is table 4's here. On persons' parts, LargeFOV and ASPP brought nothing.
 TABLES_6_AND_7 = {
@@ -193,9 +145,38 @@ COCOSTUFF = {
     "scale_step": 0.25,
 }
 
-VARIANTS |= {
+VARIANTS = {
     recipe.variant: recipe
     for recipe in (
+        DEEPLAB,
+        DEEPLAB.derive(variant="deeplab_msc", **MSC),
+        # The paper's network as Caffe computes it; converted weights choose this one.
+        DEEPLAB.derive(variant="caffe", **CAFFE),
+        DEEPLAB.derive(variant="caffe_msc", **CAFFE, **MSC),
+        DEEPLAB.derive(variant="res101", encoder="res101", **SLIM),
+        DEEPLAB.derive(variant="res101_msc", encoder="res101", **SLIM, **MSC),
+        DEEPLAB.derive(variant="res50", encoder="res50", **SLIM),
+        DEEPLAB.derive(variant="res50_msc", encoder="res50", **SLIM, **MSC),
+        DEEPLAB.derive(variant="decompose", dilated_type="decompose", learning_rate=SMOOTHED_RATE),
+        # arXiv 1808.08931: from COCO, and from ImageNet alone; with ASPP (tables 1 and 2), and LargeFOV (3 and 4).
+        *(
+            DEEPLAB.derive(
+                variant=(prefix + name).strip("_") or "deeplab_kdd18", learning_rate=SMOOTHED_RATE, **start | how
+            )
+            for prefix, start in (
+                ("", {}),
+                ("res101_kdd18", {"encoder": "res101", **SLIM}),
+                ("largefov_kdd18", {"atrous_rates": (12,)}),
+                ("res101_largefov_kdd18", {"encoder": "res101", **SLIM, "atrous_rates": (12,)}),
+            )
+            for name, how in SMOOTHED.items()
+        ),
+        *(DEEPLAB.derive(variant=f"table4_{name}", **how) for name, how in TABLE4.items()),
+        DEEPLAB.derive(variant="cityscapes", **CITYSCAPES),
+        *(
+            DEEPLAB.derive(variant=f"table9_{name}", encoder="res101", **SLIM, **CITYSCAPES, **how)
+            for name, how in TABLE9.items()
+        ),
         *(
             DEEPLAB.derive(variant=name + addition, **data | how)
             for name, (data, rows) in TABLES_6_AND_7.items()
@@ -211,6 +192,18 @@ VARIANTS |= {
             eval_size=513,
         ),
         DEEPLAB.derive(variant="cocostuff164k", dataset="cocostuff164k", **COCOSTUFF, num_steps=100_000),
+        # A new classifier with 73,728 inputs per class is unstable at ten times the rate: one rate for all layers.
+        DEEPLAB.derive(variant="scratch", **SCRATCH, lr_multipliers=()),
+        # The drawn sample set: 0.89 mIoU after 4 minutes on 2 cores (make reproduce-v2).
+        DEEPLAB.derive(
+            variant="sample",
+            **SCRATCH,
+            learning_rate=1e-3,
+            num_steps=150,
+            crop_size=(145, 145),
+            min_scale=0.75,
+            save_interval=50,
+        ),
     )
 }
 

