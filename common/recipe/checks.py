@@ -43,6 +43,22 @@ def check_memory(
             )
 
 
+def check_eval_size(eval_size: Literal["native"] | int, eval_scales: tuple[float, ...]) -> None:
+    """Raise UserError for a size or scales at which no picture can be evaluated."""
+    if isinstance(eval_size, int) and eval_size <= 0:
+        raise UserError(f"eval_size={eval_size}: must be above 0, or 'native'")
+    if not eval_scales or not all(0.01 <= scale <= 16 for scale in eval_scales):
+        raise UserError(f"eval_scales={brief(format_value(eval_scales))}: needs factors from 0.01 to 16")
+
+
+def check_tiles(tile: int, overlap: int, resize_range: tuple[int, ...]) -> None:
+    """Raise UserError for tiles that cannot be laid over pictures as they are evaluated."""
+    if tile and 2 * overlap > tile:
+        raise UserError(f"eval_overlap={overlap}: must be at most half of eval_tile={tile}")
+    if tile and resize_range:
+        raise UserError(f"eval_tile={tile}: is for pictures that are not resized; add eval_size=native")
+
+
 def check_class_weights(weights: Literal["auto"] | tuple[float, ...], classes: int, loss: str) -> None:
     """Raise UserError unless there is a weight for each of the classes, in the range that the loss needs."""
     if weights == "auto":

@@ -54,48 +54,17 @@ class Recipe:
 
     # Fields that say how weights are evaluated: `variant=` changes these alone for weights with a stored recipe.
     EVALUATION_FIELDS: ClassVar[tuple[str, ...]] = (
-        "resize_range",
-        "resize_factor",
-        "resize_rule",
-        "picture_interpolation",
-        "eval_size",
-        "eval_padding",
-        "eval_scales",
-        "eval_flip",
-        "scale_fusion",
-        "eval_tile",
-        "eval_overlap",
-        "crf",
-        "crf_iterations",
-        "crf_gaussian_sxy",
-        "crf_gaussian_compat",
-        "crf_bilateral_sxy",
-        "crf_bilateral_srgb",
-        "crf_bilateral_compat",
-    )
+        "resize_range", "resize_factor", "resize_rule", "picture_interpolation", "eval_size", "eval_padding",
+        "eval_scales", "eval_flip", "scale_fusion", "eval_tile", "eval_overlap", "crf", "crf_iterations",
+        "crf_gaussian_sxy", "crf_gaussian_compat", "crf_bilateral_sxy", "crf_bilateral_srgb", "crf_bilateral_compat",
+    )  # fmt: skip
 
     # Fields that are newer than the ids of records and the names of run folders: part of them unless at the default.
     LATER_FIELDS: ClassVar[tuple[str, ...]] = (
-        "precision",
-        "update",
-        "labels_align_corners",
-        "slow_start_step",
-        "slow_start_learning_rate",
-        "end_learning_rate",
-        "decay_steps",
-        "repeated_classes",
-        "repeat_count",
-        "sampling",
-        "engine",
-        "network_file",
-        "input_node",
-        "labels_node",
-        "probabilities_node",
-        "scores_node",
-        "eval_tile",
-        "eval_overlap",
-        "channels",
-    )
+        "precision", "update", "labels_align_corners", "slow_start_step", "slow_start_learning_rate",
+        "end_learning_rate", "decay_steps", "repeated_classes", "repeat_count", "sampling", "engine", "network_file",
+        "input_node", "labels_node", "probabilities_node", "scores_node", "eval_tile", "eval_overlap", "channels",
+    )  # fmt: skip
 
     # Regular expressions of entries of weight files that are never loaded, such as another task's classifier.
     NOT_OF_NETWORK: ClassVar[tuple[str, ...]] = ()
@@ -109,7 +78,6 @@ class Recipe:
     pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pixel_scale: float = 1.0
     align_corners: bool = False  # of the network's bilinear resizes and of the scores' to the picture's size
-
     channels: tuple[int, ...] = ()  # of picture files with more than three: red, green and blue, counted from 1
 
     # Data: a dataset card by name, and the split to train on.
@@ -266,16 +234,10 @@ class Recipe:
             raise UserError(f"max_scale={self.max_scale}: must not be below min_scale={self.min_scale}")
         if min(self.crop_size) <= 0:
             raise UserError(f"crop_size={brief(format_value(self.crop_size))}: both sides must be above 0")
-        if isinstance(self.eval_size, int) and self.eval_size <= 0:
-            raise UserError(f"eval_size={self.eval_size}: must be above 0, or 'native'")
-        if not self.eval_scales or not all(0.01 <= s <= 16 for s in self.eval_scales):
-            raise UserError(f"eval_scales={brief(format_value(self.eval_scales))}: needs factors from 0.01 to 16")
+        checks.check_eval_size(self.eval_size, self.eval_scales)
         if len(self.channels) not in (0, 3):
             raise UserError(f"channels={format_value(self.channels)}: needs three, such as 4,3,2, or none")
-        if self.eval_tile and 2 * self.eval_overlap > self.eval_tile:
-            raise UserError(f"eval_overlap={self.eval_overlap}: must be at most half of eval_tile={self.eval_tile}")
-        if self.eval_tile and self.eval_resize_range:
-            raise UserError(f"eval_tile={self.eval_tile}: is for pictures that are not resized; add eval_size=native")
+        checks.check_tiles(self.eval_tile, self.eval_overlap, self.eval_resize_range)
         if self.num_classes > self.ignore_label:
             raise UserError(f"num_classes={self.num_classes}: must not exceed ignore_label={self.ignore_label}")
         checks.check_memory(self.crop_size, self.batch_size, self.eval_size, self.eval_scales, self.resize_range)
