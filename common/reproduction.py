@@ -42,7 +42,8 @@ class Reproduction:
       last_layer: regular expression of the variables that score the classes.
       keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own; and a
         regular expression of the arrays that the network may leave unused.
-      not_in_weights: recipe fields of the network that weight files of other programs don't tell.
+      not_in_weights: from names and shapes in a weight file of another program to the recipe fields of the network
+        that it does not tell, and to what a message says of them. By default none.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
@@ -56,7 +57,7 @@ class Reproduction:
     fields_from_weights: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], tuple[Mapping[str, str], str]] | None = None
-    not_in_weights: tuple[str, ...] = ()
+    not_in_weights: Callable[[Shapes], tuple[tuple[str, ...], str]] = lambda shapes: ((), "")
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
@@ -120,7 +121,7 @@ class Reproduction:
         variant, others = _split_settings(settings)
         recipe = apply_settings(self.variants, self.default_variant, variant)
         if init:
-            self._adopt(init, apply_settings(self.variants, recipe, others))
+            self._adopt(init, recipe, others)
             settled = self._fields_from(init)
             settled.pop("num_classes", None)  # the data set's, not the weights'
             recipe = _override_by_weights(recipe, settled, init)
@@ -152,7 +153,7 @@ class Reproduction:
             stored = self.stored_recipe(weights)
             recipe = (stored or named.derive(class_weights=())).derive(**weights.fields(wanted))
             return weights.settled(apply_settings(self.variants, recipe, others), _names_of(others))
-        self._adopt(weights, apply_settings(self.variants, named, others))
+        self._adopt(weights, named, others)
         recipe = self.stored_recipe(weights)
         if recipe is None:
             recipe = _override_by_weights(named, self._fields_from(weights), weights if variant else None)
@@ -161,28 +162,25 @@ class Reproduction:
             kept = {name: getattr(recipe, name) for name in recipe.WEIGHT_FIELDS}
             _override_by_weights(named, kept, weights)
             recipe = recipe.derive(variant=named.variant, **how)
-        if not weights.recipe() and any(re.search(self.last_layer, name) for name in weights.shapes):
-            self._say_not_in_weights(others, weights)
+        if not weights.recipe():
+            self._say_not_in_weights(settings, weights)
         return apply_settings(self.variants, recipe, others)
 
     def _say_not_in_weights(self, settings: list[str], weights: "Weights") -> None:
-        missing = [name for name in self.not_in_weights if name not in _names_of(settings)]
-        if missing:
-            how = " or --config" if self.config_settings else ""
-            say(
-                f"{weights.path}: does not tell {' and '.join(missing)}; the published value is used, --set{how} "
-                f"changes it"
-            )
+        (names, hint), given = self.not_in_weights(weights.shapes), _names_of(settings)
+        missing = [name for name in names if name not in given]
+        if missing and not ("variant" in given and "variant=" in hint):  # who names a variant has chosen
+            say(f"{weights.path}: does not tell {' and '.join(missing)}; {hint}")
 
-    def _adopt(self, weights: "Weights", recipe: Recipe) -> None:
-        """Name the arrays of a Keras file as the network of `recipe` does."""
+    def _adopt(self, weights: "Weights", recipe: Recipe, settings: list[str]) -> None:
+        """Name the arrays of a Keras file as the network of `recipe` with `settings` does."""
         if not weights.is_keras:
             return
         if self.keras_names is None:
             raise UserError(f"{weights.path}: is a Keras file, which {self.name} does not take as it is; convert it by "
                             f"python -m converters.keras_to_tf")  # fmt: skip
         try:
-            weights.rename(*self.keras_names(weights.shapes, recipe))
+            weights.rename(*self.keras_names(weights.shapes, apply_settings(self.variants, recipe, settings)))
         except UserError as error:
             raise UserError(f"{weights.path}: {error}") from None
 

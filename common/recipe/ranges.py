@@ -61,6 +61,8 @@ RANGES = {
     "fc6_channels": (1, 10_000),
     "fc6_kernel": (1, 31),
     "decoder_filters": (0, 10_000),
+    "nas_stem_filters": (1, 10_000),
+    "quantize_delay_step": (-1, math.inf),
     **dict.fromkeys(("decoder_kernels", "logits_kernel_size"), (1, 100)),
     **dict.fromkeys(("depth_multiplier", "mv2_depth_multiplier"), (-math.inf, 16)),
     "image_pooling_crop_size": (1, 100_000),

@@ -70,10 +70,12 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         kept = {"decoder", "decoder_output_stride"} | ({"decoder_batch_norm"} - {*options})
         decoder = {name: value for name, value in decoder.items() if name in kept}
     settled |= decoder | options
-    if (kernel := shapes.get(f"{names.logits}/weights", (1,))[0]) > 1:  # in ASPP's place
-        return settled | {"logits_kernel_size": kernel, "aspp_batch_norm": False}
     if family == "rishizek":
         settled["align_corners"] = False
+    if not cell and not any(n.startswith(names.branch(0)) for n in shapes):  # the scores take ASPP's place
+        kernel, summed = shapes.get(f"{names.logits}/weights", (1,))[0], f"{names.logits}_1/weights" in shapes
+        rates = {} if summed or kernel > 1 else {"atrous_rates": ()}  # else the rates are the recipe's
+        return settled | {"aspp": False, "logits_kernel_size": kernel, **rates}
     if cell:
         return settled | {"dense_prediction_cell": DPC}
     branch = re.compile(names.aspp.format(r"(\d+)") + "(_depthwise)?/")
@@ -83,6 +85,16 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     if max(branches, default=0) == 0:  # the rates of three branches are the recipe's
         settled["atrous_rates"] = ()
     return settled
+
+
+def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, ...], str]:
+    """The fields of squeeze and excitation that no file tells, and the variants that have the zoo's."""
+    told = fields_from_weights(shapes)
+    if not told.get("aspp_squeeze_and_excitation"):
+        return (), ""
+    names = ("image_se_uses_qsigmoid", "image_pooling_crop_size", "image_pooling_stride", "eval_output_stride")
+    small = "small" if "small" in told["backbone"] else "large"
+    return names, f"the zoo's are those of --set variant=mnv3_{small}_cityscapes_trainfine, and --set changes each"
 
 
 def _decoder(shapes: Mapping[str, tuple[int, ...]], names: Names, settled: Mapping[str, Any]) -> dict[str, Any]:

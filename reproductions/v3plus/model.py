@@ -57,7 +57,7 @@ def one_input(images: tf.Tensor, recipe: V3PlusRecipe, batch_statistics: bool) -
         slim.arg_scope([layers.conv2d], **(HEAD_INITIALIZER if originals else {})),
         slim.arg_scope([layers.separable_conv2d], stddevs=SEPARABLE_STDDEVS if originals else None),
     ):
-        if recipe.logits_kernel_size == 1:
+        if recipe.aspp:
             with batch_norm(recipe.batch_norm_epsilon, 0.9997, biases_instead=not recipe.aspp_batch_norm):
                 net = encode(net, recipe)
         if recipe.decoder:
@@ -152,12 +152,14 @@ def decode(features: tf.Tensor, low_level: Mapping[int, tf.Tensor], recipe: V3Pl
 
 
 def score(features: tf.Tensor, recipe: V3PlusRecipe) -> tf.Tensor:
-    """The classes' scores [n, h, w, num_classes]: a 1x1 convolution, or the sum of one larger kernel for each rate."""
+    """The classes' scores [n, h, w, num_classes]: a 1x1 convolution, or without ASPP the sum of one for each rate."""
     scope, kernel = NAMES[recipe.names].logits, recipe.logits_kernel_size
-    if kernel == 1:
-        return layers.conv2d(features, recipe.num_classes, 1, bias=True, scope=scope)
-    scopes = [f"{scope}_{i}" if i else scope for i in range(len(recipe.atrous_rates))]
-    return heads.aspp_sum(features, recipe.num_classes, recipe.rates(), scopes, kernel)
+    rates = () if recipe.aspp else recipe.rates()
+    if not rates:
+        return layers.conv2d(features, recipe.num_classes, kernel, bias=True, scope=scope)
+    scopes = [f"{scope}_{i}" if i else scope for i in range(len(rates))]
+    # A kernel of one value has no rate.
+    return heads.aspp_sum(features, recipe.num_classes, rates if kernel > 1 else [1] * len(rates), scopes, kernel)
 
 
 def bounded(recipe: V3PlusRecipe) -> AbstractContextManager[Any]:

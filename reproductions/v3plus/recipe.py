@@ -66,6 +66,7 @@ HEAD_OPTIONS = (
     "decoder_kernels",
     "decoder_sum_merge",
     "decoder_output_is_logits",
+    "aspp",
     "logits_kernel_size",
     "image_pyramid",
     "merge_method",
@@ -141,9 +142,10 @@ class V3PlusRecipe(EncoderRecipe):
     decoder_kernels: tuple[int, ...] = (3, 3)  # of the convolutions of each of its stages
     decoder_sum_merge: bool = False
     decoder_output_is_logits: bool = False
-    # Above 1 there is no ASPP, and no image pooling: the scores are the sum of such a convolution for each atrous rate,
-    # as in DeepLab v2.
-    logits_kernel_size: int = 1
+    # Without ASPP there is no image pooling either: the scores are the sum of a convolution for each atrous rate, as in
+    # DeepLab v2 (aspp_with_batch_norm=false of research/deeplab).
+    aspp: bool = True
+    logits_kernel_size: int = 1  # above 1 without ASPP alone
     image_pyramid: tuple[float, ...] = ()  # factors of the inputs that the network merges; () is one input
     merge_method: Literal["max", "avg"] = "max"
     bounded_activation: bool = False  # at most 6, in Xception, ASPP and decoder, for 8 bit networks
@@ -200,11 +202,15 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError(f"image_pyramid={format_value(self.image_pyramid)}: the factors must differ")
         self._check_decoder()
         self._check_scores()
-        if self.logits_kernel_size > 1 and (self.aspp_batch_norm or not self.atrous_rates or self.cell):
+        if self.logits_kernel_size > 1 and (self.aspp or not self.atrous_rates):
             raise UserError(
-                f"logits_kernel_size={self.logits_kernel_size}: takes ASPP's place, so it needs aspp_batch_norm=false, "
-                f"atrous_rates, and no dense_prediction_cell"
+                f"logits_kernel_size={self.logits_kernel_size}: takes ASPP's place, so it needs aspp=false and "
+                f"atrous_rates"
             )
+        if self.cell and not self.aspp:
+            raise UserError("aspp=false: leaves no place for a dense_prediction_cell; take one of both")
+        if not 0 < self.drop_path_keep_prob <= 1:
+            raise UserError(f"drop_path_keep_prob={self.drop_path_keep_prob}: must be above 0 and at most 1")
         if self.quantize_delay_step >= 0:
             self._check_quantisation()
 
@@ -227,6 +233,13 @@ class V3PlusRecipe(EncoderRecipe):
             raise UserError(
                 f"decoder_filters={self.decoder_filters}: with decoder_output_is_logits=true it is num_classes="
                 f"{self.num_classes}, or 0 for it"
+            )
+
+        is_gate = self.aspp and self.image_pooling and self.aspp_squeeze_and_excitation
+        if is_gate and self.atrous_rates and not self.aspp_concat_projection:
+            raise UserError(
+                "aspp_squeeze_and_excitation=true: weighs one branch, or the projection of several; take "
+                "aspp_concat_projection=true, or no atrous_rates"
             )
 
     def _check_quantisation(self) -> None:

@@ -15,7 +15,10 @@ REPRODUCTION = Reproduction(
     last_layer="^logits/",
     fields_from_weights=fields_from_weights,
     keras_names=keras_names,
-    not_in_weights=("encoder_middle_conf",),
+    not_in_weights=lambda shapes: (
+        ("encoder_middle_conf",) if any(name.startswith("logits/") for name in shapes) else (),
+        "the published value is used, --set or --config changes it",
+    ),
     config_settings=settings,
 )
 

@@ -28,7 +28,7 @@ EIGHTH = "multiscale_flip_probabilities_every_8th_pixel"  # label maps of random
 TOLD = (
     "output_stride", "eval_output_stride", "atrous_rates", "scale_atrous_rates", "multi_grid", "eval_size",
     "decoder_output_stride", "image_pooling_crop_size", "image_pooling_stride", "image_se_uses_qsigmoid",
-    "image_pyramid", "merge_method", "nas_remove_os32_stride",
+    "image_pyramid", "merge_method", "nas_remove_os32_stride", "bounded_activation",
 )  # fmt: skip
 
 

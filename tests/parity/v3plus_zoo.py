@@ -29,12 +29,13 @@ FLAGS = {
     "merge_method": "merge_method",
     "logits_kernel_size": "logits_kernel_size",
     "nas_remove_os32_stride": "nas_remove_os32_stride",
+    "use_bounded_activation": "bounded_activation",
 }
 
 
 def _fields(config: dict, _: dict) -> dict[str, Any]:
     decoder = config["dec"] or ()
-    told = {ours: config[flag] or () for flag, ours in FLAGS.items() if flag in config}
+    told = {ours: () if config[flag] is None else config[flag] for flag, ours in FLAGS.items() if flag in config}
     return {
         "output_stride": config["os"],
         "eval_output_stride": config["os"],

@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ from reproductions.v3plus.variants import PASCAL, SEED, VARIANTS
 from reproductions.v3plus.zoo import DPC, ZOO_MODELS
 from tests.helpers import small_v3plus
 from tests.helpers.tiny import SMALL, run
+from tests.parity.v3plus_zoo import ZOO
 
 
 def variables(recipe):
@@ -75,8 +78,10 @@ def test_checkpoints_are_known_by_their_names(name):
         {"decoder_filters": 64, "decoder_projection_filters": 16, "decoder_kernels": (5,)},
         {"decoder_separable": False, "decoder_kernels": (3, 1, 3), "names": "zoo", "decoder_output_stride": (8, 4)},
         {"decoder_separable": False, "decoder_kernels": (1,), "depth_multiplier": 0.35},
-        {"logits_kernel_size": 3, "aspp_batch_norm": False, "decoder_filters": 64},
-        {"logits_kernel_size": 5, "aspp_batch_norm": False, "decoder": False, "names": "zoo"},
+        {"logits_kernel_size": 3, "aspp": False, "image_pooling": False, "decoder_filters": 64},
+        {"logits_kernel_size": 5, "aspp": False, "image_pooling": False, "decoder": False, "names": "zoo"},
+        {"aspp": False, "image_pooling": False, "names": "zoo", "decoder_filters": 256},
+        {"aspp": False, "image_pooling": False, "atrous_rates": (), "decoder": False, "backbone": "mobilenet_v2"},
     ],
 )
 def test_options_of_the_head_are_known_by_names(settings):
@@ -172,10 +177,18 @@ def test_no_feature_of_a_bounded_xception_leaves_its_bound():
         ({"decoder_kernels": (3, 1)}, "decoder_kernels=3,1: a 1x1 convolution is not separable"),
         ({"decoder_filters": -1}, "decoder_filters=-1: must be from 0 to 10000"),
         ({"decoder_projection_filters": 0}, "decoder_projection_filters=0: must be from 1 to 10000"),
-        ({"logits_kernel_size": 3}, "logits_kernel_size=3: takes ASPP's place, so it needs aspp_batch_norm=false"),
         (
-            {"logits_kernel_size": 3, "aspp_batch_norm": False, "atrous_rates": ()},
-            "needs aspp_batch_norm=false, atrous",
+            {"logits_kernel_size": 3},
+            "logits_kernel_size=3: takes ASPP's place, so it needs aspp=false and atrous_rates",
+        ),
+        ({"logits_kernel_size": 3, "aspp": False, "atrous_rates": ()}, "needs aspp=false and atrous_rates"),
+        ({"aspp": False, "dense_prediction_cell": DPC}, "aspp=false: leaves no place for a dense_prediction_cell"),
+        ({"drop_path_keep_prob": 0.0}, "drop_path_keep_prob=0.0: must be above 0 and at most 1"),
+        ({"nas_stem_filters": 0}, "nas_stem_filters=0: must be from 1"),
+        ({"quantize_delay_step": -7}, "quantize_delay_step=-7: must be at least -1"),
+        (
+            {"aspp_squeeze_and_excitation": True, "aspp_concat_projection": False},
+            "aspp_squeeze_and_excitation=true: weighs one branch, or the projection of several",
         ),
         ({"backbone": "resnet_v1_18", "multi_grid": (1, 2, 4)}, "multi_grid: needs a factor for each of 2 conv"),
     ],
@@ -429,3 +442,27 @@ def test_the_papers_second_phase():
     assert test == VARIANTS["phase2"].derive(
         variant="table6_test", train_split="trainval", eval_scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), eval_flip=True
     )
+
+
+def told_by(case):
+    """A weight file of which only names and shapes are asked."""
+    shapes = ZOO.shapes(case)
+    return SimpleNamespace(path=Path(f"{case}.npz"), shapes=shapes, is_keras=False, recipe=lambda: None)
+
+
+def test_settings_meet_the_network_that_weights_decide():
+    """Not the default variant's, which has another backbone."""
+    weights = told_by("zoo_r18beta_a")
+    assert REPRODUCTION.recipe_to_run(["multi_grid=1,2"], weights).multi_grid == (1, 2)
+    recipe = REPRODUCTION.recipe_to_train(["quantize_delay_step=0"], told_by("zoo_mnv2_ade20k_a"))
+    assert recipe.backbone == "mobilenet_v2"
+    assert recipe.quantize_delay_step == 0
+
+
+def test_what_a_file_of_mobilenet_v3_does_not_tell_is_said(capfd):
+    REPRODUCTION.recipe_to_run([], told_by("zoo_mnv3_small_a"))
+    said = capfd.readouterr().err
+    assert "does not tell image_se_uses_qsigmoid and image_pooling_crop_size and" in said
+    assert "--set variant=mnv3_small_cityscapes_trainfine" in said
+    REPRODUCTION.recipe_to_run(["variant=mnv3_small_cityscapes_trainfine"], told_by("zoo_mnv3_small_a"))
+    assert "does not tell" not in capfd.readouterr().err

@@ -30,8 +30,9 @@ def opened(path: Path, variable: str, what: str) -> Iterator[Any]:
 def read_label_map(path: Path, variable: str, what: str, greatest: int) -> np.ndarray:
     """Read a map of labels from 0 to `greatest`, int64 [h, w]. Raises UserError as `opened`, and for other values."""
     with opened(path, variable, what) as content:
-        labels = np.asarray(content, np.int64)
-        is_whole = np.array_equal(labels, content)
+        is_whole = np.isrealobj(content) and np.isfinite(content).all()
+        labels = np.asarray(content, np.int64) if is_whole else np.zeros(0)
+        is_whole = is_whole and np.array_equal(labels, content)
     if labels.ndim != 2 or not labels.size or not is_whole or labels.min() < 0 or labels.max() > greatest:
         raise UserError(f"{path}: is not {what}, whose labels are whole numbers from 0 to {greatest} of each pixel")
     return labels
