@@ -272,7 +272,7 @@ def test_it_answers_as_the_original():
 """,
     "Makefile": each(
         lambda text: text.replace("REPRODUCTIONS := v1", "REPRODUCTIONS := toy v1", 1),
-        put("reproduce-toy: setup  ## the toy\n", before="reproduce-v1: setup"),
+        put("reproduce-toy: setup  ## [reproduce] the toy\n", before="reproduce-v1: setup"),
     ),
     "README.md": put(
         "| [`toy`](reproductions/toy/README.md) two layers | toy/toy | none |\n", before="| [`v1`](reprod"
