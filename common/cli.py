@@ -35,10 +35,12 @@ def _parser(reproduction: Reproduction) -> argparse.ArgumentParser:
     parser = program.ArgumentParser(
         prog=f"python -m reproductions.{reproduction.name}",
         description=f"{reproduction.title}. Variants: {', '.join(reproduction.variants)}.",
+        example="describe",
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=module.ABOUT, description=module.ABOUT)
+        example = module.EXAMPLE.format(name=reproduction.name, variant=reproduction.sample_variants[0])
+        sub = subparsers.add_parser(name, help=module.ABOUT, description=module.ABOUT, example=example)
         sub.set_defaults(command=name)
         sub.add_argument(
             "--set", dest="settings", metavar="K=V", nargs="+", action="extend", default=[],

@@ -20,10 +20,23 @@ MOST_WORKERS = 1024
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that answers wrong arguments in one sentence and takes no abbreviated flags."""
+    """A parser that answers wrong arguments in one sentence and takes no abbreviated flags.
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    Args:
+      example: arguments that show the command at work; `--help` ends with the whole command line. "" shows the command
+        alone, None shows nothing.
+    """
+
+    def __init__(self, *args: Any, example: str | None = None, **kwargs: Any):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        self.example = example
+
+    def format_help(self) -> str:
+        """Return argparse's help, and below it the example in one line, which can be copied."""
+        text = super().format_help()
+        if self.example is None:
+            return text
+        return f"{text}\nexample: {f'.venv/bin/{self.prog} {self.example}'.rstrip()}\n"
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
         """Parse as argparse does; with `--quiet` no progress is shown, however deep the work lies."""

@@ -227,7 +227,10 @@ def _model(net: Net, graph: Graph, feeds: Mapping[str, Shape | None], outputs: l
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m converters.caffe_to_onnx", description="Convert a Caffe net to ONNX."
+        prog="python -m converters.caffe_to_onnx",
+        description="Convert a Caffe net to ONNX.",
+        example="--prototxt weights/deeplab_largefov/test.prototxt "
+        "--caffemodel weights/deeplab_largefov/train2_iter_8000.caffemodel --out out/largefov.onnx",
     )
     parser.add_argument("--prototxt", required=True, type=Path, metavar="P", help="the net's definition, text")
     parser.add_argument("--caffemodel", type=Path, metavar="M", help="its weights (default: those in the prototxt)")

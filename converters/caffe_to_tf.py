@@ -70,7 +70,11 @@ def _without(prototxt: str, patterns: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Convert a .caffemodel to a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.caffe_to_tf",
+        description="Convert a .caffemodel to a TensorFlow checkpoint.",
+        example="--caffemodel weights/deeplab_largefov/train2_iter_8000.caffemodel --out out/largefov.ckpt",
+    )
     parser.add_argument("--model", choices=MODELS, help="which released net it is (default: its layers tell)")
     parser.add_argument(
         "--caffemodel", type=Path, required=True, metavar="M", help="its weights, .caffemodel or .caffemodel.h5"

@@ -17,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m converters.fetch",
         description="Fetch weights or data by their name in the manifest: resume, check, unpack, convert.",
-    )  # fmt: skip
+        example="max_image_segmenter",
+    )
     parser.add_argument("name", nargs="?", metavar="NAME", help="an entry of the manifest; --list shows them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: its place in weights or data)")
     parser.add_argument("--list", action="store_true", help="list the manifest")

@@ -74,7 +74,11 @@ def shapes_in_graph(model: GraphModel) -> dict[str, tuple[int, ...]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Make a checkpoint from a frozen inference graph.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.frozen_to_tf",
+        description="Make a checkpoint from a frozen inference graph.",
+        example="out/v3plus-exported/model.pb --out out/again.ckpt",
+    )
     parser.add_argument(
         "graph", type=Path, metavar="X.pb", help="the graph, an archive or a folder that holds one, or a SavedModel"
     )

@@ -26,7 +26,9 @@ def arrays(path: Path) -> Arrays:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        description="The arrays of a weight file, who made it, and what runs or converts it."
+        prog="python -m converters.inspect",
+        description="The arrays of a weight file, who made it, and what runs or converts it.",
+        example="weights/max_image_segmenter/model.ckpt",
     )
     parser.add_argument("file", type=Path)
     args = parser.parse_args(arguments)

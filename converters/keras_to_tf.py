@@ -161,7 +161,11 @@ def classify(checkpoint: Path, picture: Path) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Convert Keras weights to a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.keras_to_tf",
+        description="Convert Keras weights to a TensorFlow checkpoint.",
+        example="--weights weights/resnet50_keras/tfjs/model.json --out out/resnet50.ckpt",
+    )
     parser.add_argument("--weights", type=Path, required=True, help=".h5, .npz, or a TF.js model.json")
     parser.add_argument("--model", choices=TARGETS, default="res50", help="network to fill (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="CKPT", help="checkpoint prefix to write")

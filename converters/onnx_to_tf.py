@@ -369,7 +369,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Convert ONNX (from Caffe) to a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.onnx_to_tf",
+        description="Convert ONNX (from Caffe) to a TensorFlow checkpoint.",
+        example="--onnx out/largefov.onnx --reproduction v1 --out out/largefov.ckpt",
+    )
     parser.add_argument("--onnx", type=Path, required=True, metavar="X.onnx")
     parser.add_argument("--reproduction", required=True, choices=SCORES)
     parser.add_argument("--variant", help="recipe of the reproduction (default: the one that is Caffe's network)")

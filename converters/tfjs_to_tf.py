@@ -66,7 +66,11 @@ def _recipe(arrays: Mapping[str, np.ndarray]) -> "Recipe":
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Convert a TF.js graph model to an .npz or a TensorFlow checkpoint.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.tfjs_to_tf",
+        description="Convert a TF.js graph model to an .npz or a TensorFlow checkpoint.",
+        example="weights/max_image_segmenter/tfjs/model.json --out out/mobilenet_v2.ckpt",
+    )
     parser.add_argument(
         "model", type=Path, help="its folder, model.json, tensorflowjs_model.pb or weights_manifest.json"
     )

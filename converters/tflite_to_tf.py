@@ -57,7 +57,11 @@ def _variables(layers: list[Convolution], wanted: tuple[Layer, ...]) -> dict[str
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Make a checkpoint from a TensorFlow Lite file, quantised or not.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.tflite_to_tf",
+        description="Make a checkpoint from a TensorFlow Lite file, quantised or not.",
+        example="weights/coral_deeplabv3/deeplabv3_mnv2_pascal_quant.tflite --out out/coral.ckpt",
+    )
     parser.add_argument("file", type=Path, metavar="X.tflite")
     add_arguments(parser)
     parser.add_argument(

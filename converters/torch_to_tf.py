@@ -130,7 +130,11 @@ TARGETS = {"v2": (convert_v2, "caffe_msc")}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(description="Convert a .pth of kazuto1011/deeplab-pytorch to a checkpoint.")
+    parser = program.ArgumentParser(
+        prog="python -m converters.torch_to_tf",
+        description="Convert a .pth of kazuto1011/deeplab-pytorch to a checkpoint.",
+        example="--weights weights/kazuto_deeplabv2/deeplabv2_resnet101_msc-vocaug-20000.pth --out out/vocaug.ckpt",
+    )
     parser.add_argument("--weights", type=Path, required=True, metavar="X.pth", help="file of torch.save")
     parser.add_argument("--to", choices=TARGETS, default="v2", help="reproduction to fill (default: %(default)s)")
     parser.add_argument("--variant", metavar="NAME", help="recipe that goes with the weights (default: caffe_msc)")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ for name in ("tensorflow", "tf_slim", "keras"):
     sys.modules[name] = None
 warnings.simplefilter("ignore")  # runpy's, of a module that another one has imported
 answers = []
+if sys.argv[1:] == ["parse"]:
+    import common.program
+    common.program.run = lambda work: 0  # every command hands it its work when its arguments are parsed
 for words in json.load(sys.stdin):
     sys.argv, status, out, err = list(words), 0, io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -41,11 +45,14 @@ json.dump(answers, sys.stdout)
 PACKAGES = ("common", "converters", "reproductions")
 
 
-def run_all(commands, folder):
-    """[status, stdout, stderr] of each command line, run one after the other in `folder` by one process."""
+def run_all(commands, folder, parse_only=False):
+    """[status, stdout, stderr] of each command line, run one after the other in `folder` by one process.
+
+    With `parse_only` each command reads its arguments and does nothing.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, *(["parse"] if parse_only else [])],
         input=json.dumps([[str(word) for word in words] for words in commands]),
         capture_output=True, text=True, cwd=folder, env=environment,
     )  # fmt: skip
@@ -79,6 +86,22 @@ def test_every_help(tmp_path):
     for words, (status, out, err) in zip(subcommands, run_all(subcommands, tmp_path), strict=True):
         assert (status, err) == (0, ""), (words, status, out, err)
         assert out.startswith("usage: "), (words, status, out, err)
+        helps[" ".join(words[:-1])] = out
+    examples = {command: example_of(command, text) for command, text in helps.items()}
+    for words, (status, out, err) in zip(
+        examples.values(), run_all(examples.values(), tmp_path, parse_only=True), strict=True
+    ):
+        assert (status, out, err) == (0, "", ""), words
+    assert not list(tmp_path.iterdir())
+
+
+def example_of(command, text):
+    """The words behind `python -m` of the example that ends a command's help; they begin with the command's own."""
+    assert text.count("\nexample: ") == 1, text
+    python, dash_m, *words = shlex.split(text.splitlines()[-1].removeprefix("example: "))
+    assert (python, dash_m) == (".venv/bin/python", "-m"), text
+    assert words[: len(command.split())] == command.split(), text
+    return words
 
 
 NO_CHECKPOINTS = {

@@ -19,6 +19,7 @@ from common.weights.weights import Weights
 LARGEST_SIDE = 20_000  # pixels
 SIDE = 513
 ABOUT = "the resolved recipe, its head's graph, variables, parameters, multiply-adds"
+EXAMPLE = "--set variant={variant}"
 
 
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:

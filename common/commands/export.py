@@ -22,6 +22,7 @@ from common.text_table import aligned, percent
 from common.weights.weights import Weights
 
 ABOUT = "the network as a file that other programs run, compared with predict"
+EXAMPLE = "--checkpoint runs/try-{name} --out out/{name}-exported --format frozen,onnx"
 SIDE = 513  # pixels, of formats with one size where neither --size nor the recipe has one
 LARGEST_SIDE = 4096
 ANY = "any"

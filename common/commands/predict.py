@@ -23,6 +23,9 @@ from common.inference.prediction import array_endings, classes_line, find_pictur
 from common.reproduction import Reproduction
 
 ABOUT = "label maps and overlays of pictures"
+EXAMPLE = (
+    "data/sample/JPEGImages/sample_000064.jpg --checkpoint runs/try-{name} --out out/{name}-labels --save-probabilities"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from common.training.train import Trained
 
 ABOUT = "train, evaluate and draw, on the sample set or on real data"
+EXAMPLE = "--data sample --steps 20 --set variant={variant}"
 SHEET_PICTURES = 8
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from common.training.train import Trained
 
 ABOUT = "train a recipe into a run folder"
+EXAMPLE = "--data sample --run-dir runs/try-{name} --set variant={variant} num_steps=20"
 
 
 def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -> None:

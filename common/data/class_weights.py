@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.data.class_weights",
         description="Measure class weights; `--set class_weights=auto` does the same when a training starts.",
+        example="--data sample",
     )
     parser.add_argument("--data", required=True, metavar="DIR",
                         help="data set folder, TFRecords of it, your own dataset.yaml, or `sample`")  # fmt: skip

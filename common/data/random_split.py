@@ -21,7 +21,9 @@ from common.files import write_text
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m common.data.random_split", description="Write the random 90/10 split of train_aug and val."
+        prog="python -m common.data.random_split",
+        description="Write the random 90/10 split of train_aug and val.",
+        example="--data data/sample --out out/lists",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set folder")
     parser.add_argument("--dataset", default="voc2012", help="its card (default: %(default)s)")

@@ -183,7 +183,9 @@ def data_dir(argument: str) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m common.data.sample", description="Draw the sample set in VOC layout."
+        prog="python -m common.data.sample",
+        description="Draw the sample set in VOC layout.",
+        example="--out data/sample",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     args = parser.parse_args(arguments)

@@ -36,9 +36,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = program.ArgumentParser(prog="python -m common.data.tfrecord", description=__doc__.partition("\n")[0])
+    parser = program.ArgumentParser(
+        prog="python -m common.data.tfrecord",
+        description=__doc__.partition("\n")[0],
+        example="build --data sample --split val --shards 2 --out out/shards",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser("build", help="write a split as shards with an index")
+    sub = commands.add_parser(
+        "build",
+        help="write a split as shards with an index",
+        example="--data sample --split val --shards 2 --out out/shards",
+    )
     sub.add_argument("--data", required=True, metavar="DIR", help="data set folder, or 'sample' for the drawn one")
     sub.add_argument("--split", required=True, help="split name or list file")
     sub.add_argument("--shards", type=program.whole_number(1), required=True, metavar="N", help="files to write")

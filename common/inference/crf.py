@@ -227,6 +227,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.inference.crf",
         description="Refine the saved class probabilities of a picture by the dense CRF.",
+        example="--image data/sample/JPEGImages/sample_000064.jpg "
+        "--probabilities out/v3plus-labels/sample_000064_probabilities.npy --out out/crf",
     )
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE", help="the picture")
     parser.add_argument(

@@ -179,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.inference.trimap",
         description="Draw the mIoU near the boundaries of several evaluations into one plot.",
+        example="out/v3-evaluated/metrics.json out/v3plus-evaluated/metrics.json --labels v3,v3+ --out out/trimap.png",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="metrics.json of evaluate --trimap")
     parser.add_argument("--labels", metavar="NAME,NAME", help="names for the legend (default: the folders')")

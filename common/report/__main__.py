@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m common.report",
         description="Write the report: tables, heat map, confusion matrices, curves, speed and a gallery in one folder "
         "that a browser opens without a server.",
+        example="--out out/report",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the report's folder (default: results/report)")
     parser.add_argument(

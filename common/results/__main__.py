@@ -13,7 +13,9 @@ from common.results.tables import write_results
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m common.results", description="Write RESULTS.md, PARITY.md and the README's tables."
+        prog="python -m common.results",
+        description="Write RESULTS.md, PARITY.md and the README's tables.",
+        example="",
     )
     args = parser.parse_args(arguments)
     return program.run(lambda: _run(args))

@@ -364,6 +364,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m common.results.compare",
         description="Differences of two evaluations by class, each with a paired bootstrap interval over pictures, and "
         "the pictures that changed most.",
+        example="out/v3-evaluated out/v3plus-evaluated --data sample --out out/compared",
     )
     parser.add_argument(
         "runs", nargs=2, metavar="RUN", help="record (file, id or the id's last ten characters), folder or pictures.npz"

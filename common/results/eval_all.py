@@ -243,6 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.results.eval_all",
         description="Evaluate every known checkpoint under every protocol that its paper reports.",
+        example="--data sample --list",
     )
     parser.add_argument(
         "--data", default=SAMPLE, metavar="DIR",

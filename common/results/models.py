@@ -233,6 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.results.models",
         description="Parameters, multiply-adds, receptive fields and checkpoints, beside what was published.",
+        example="v3plus",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="reproductions (default: all)")
     parser.add_argument("--write", action="store_true", help="also write models.md and models.json into results/")

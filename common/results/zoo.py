@@ -212,7 +212,9 @@ def _run(args: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = program.ArgumentParser(
-        prog="python -m common.results.zoo", description="Write zoo.md: the official zoo's checkpoints beside its page."
+        prog="python -m common.results.zoo",
+        description="Write zoo.md: the official zoo's checkpoints beside its page.",
+        example="",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, for scripts")
     args = parser.parse_args(arguments)

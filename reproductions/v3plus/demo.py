@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m reproductions.v3plus.demo",
         description="Segment photographs with DeepLab's MobileNetV2 weights for PASCAL VOC, which are fetched.",
+        example="--out out/demo",
     )
     parser.add_argument(
         "pictures", nargs="*", metavar="IMAGE|DIR|GLOB", help="default: a person and a cat, which are fetched"

@@ -67,7 +67,11 @@ def _chart_path(out: Path | None, folder: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = program.ArgumentParser(prog="python -m common.data.check", description=__doc__.partition("\n")[0])
+    parser = program.ArgumentParser(
+        prog="python -m common.data.check",
+        description=__doc__.partition("\n")[0],
+        example="data/sample",
+    )
     parser.add_argument("data", type=Path, metavar="DIR", help="data set folder, or a dataset.yaml")
     parser.add_argument(
         "--dataset", metavar="NAME",

@@ -45,7 +45,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
-        prog="python -m common.data.polygons", description="Paint masks and write a dataset.yaml."
+        prog="python -m common.data.polygons",
+        description="Paint masks and write a dataset.yaml.",
+        example="photographs --out out/painted",
     )
     parser.add_argument(
         "json", type=Path, nargs="+", metavar="JSON|DIR", help="labelme's or COCO's files, or their folder"

@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.data.prepare",
         description="Fetch, unpack, check and prepare a public data set; what is there and right is kept.",
+        example="voc-aug",
     )
     parser.add_argument("name", nargs="?", choices=PREPARATIONS, metavar="NAME", help=", ".join(PREPARATIONS))
     parser.add_argument("--out", type=Path, default=DATA, metavar="DIR",

@@ -166,7 +166,11 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = program.ArgumentParser(prog="python -m common.data.prepare.coco", description=__doc__.partition("\n")[0])
+    parser = program.ArgumentParser(
+        prog="python -m common.data.prepare.coco",
+        description=__doc__.partition("\n")[0],
+        example="--data data/coco --split val2017",
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with annotations and pictures")
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where masks and list go (default: the data folder)")
