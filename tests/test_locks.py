@@ -16,6 +16,7 @@ LOCKS = (
     "requirements-oracles",
     "requirements-engines",
     "requirements-film",
+    "requirements-tour",
 )
 PLATFORMS = {
     "Linux x86-64": ("linux", "Linux", "x86_64"),

@@ -56,6 +56,7 @@ def checkout(tmp_path):
         "requirements-oracles.lock",
         "requirements-engines.lock",
         "requirements-film.lock",
+        "requirements-tour.lock",
     ):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"

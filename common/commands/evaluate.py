@@ -29,7 +29,7 @@ from common.results import parts, records
 from common.results.code_version import code_version
 
 ABOUT = "mIoU of a checkpoint on a split, with a record"
-EXAMPLE = "--data sample --checkpoint runs/try-{name} --out out/{name}-evaluated --trimap"
+EXAMPLE = "--data sample --checkpoint runs/try-{name} --out out/{name}-evaluated --trimap --save-labels"
 TRIMAP_WIDTHS = "1,2,5,10,20,40"  # a bare --trimap; arXiv 1802.02611 figure 5 goes to 40
 PANELS_FOLDER = "results"  # of --save-results
 
