@@ -22,9 +22,8 @@ MOST_WORKERS = 1024
 class ArgumentParser(argparse.ArgumentParser):
     """A parser that answers wrong arguments in one sentence and takes no abbreviated flags.
 
-    Args:
-      example: arguments that show the command at work; `--help` ends with the whole command line. "" shows the command
-        alone, None shows nothing.
+    `example` is arguments that show the command at work: `--help` ends with the whole command line. An empty one shows
+    the command alone, None nothing.
     """
 
     def __init__(self, *args: Any, example: str | None = None, **kwargs: Any):
