@@ -187,6 +187,17 @@ def test_openvino_and_ffmpeg_are_installed_when_they_are_asked_for(checkout, var
     assert asked.endswith(f"--no-deps --require-hashes -r requirements-{lock}.lock")
 
 
+def test_the_tour_is_installed_once_without_news_and_served_to_this_machine_alone(checkout):
+    (checkout / ".venv/bin/python").write_text('#!/bin/bash\necho "$@" >> asked\n')
+    for _ in range(2):
+        assert subprocess.run(["make", "-s", "tour"], cwd=checkout).returncode == 0
+    installed, disabled, *opened = (checkout / "asked").read_text().splitlines()
+    assert installed.endswith("--require-hashes -r requirements-tour.lock")
+    assert disabled.endswith("labextensions disable --level=sys_prefix @jupyterlab/apputils-extension:announcements")
+    page = "-m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.extension_manager=readonly reproductions/tour.ipynb"
+    assert opened == [page] * 2
+
+
 def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):
     shutil.rmtree(checkout / ".venv")
     python = checkout / "my python"
