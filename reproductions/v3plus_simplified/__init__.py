@@ -2,7 +2,7 @@
 
 from common.reproduction import Reproduction
 from reproductions.v3plus_simplified.config import settings
-from reproductions.v3plus_simplified.keras_names import keras_names
+from reproductions.v3plus_simplified.keras_names import keras_names, not_in_weights
 from reproductions.v3plus_simplified.recipe import VARIANTS, fields_from_weights
 
 REPRODUCTION = Reproduction(
@@ -15,10 +15,7 @@ REPRODUCTION = Reproduction(
     last_layer="^logits/",
     fields_from_weights=fields_from_weights,
     keras_names=keras_names,
-    not_in_weights=lambda shapes: (
-        ("encoder_middle_conf",) if any(name.startswith("logits/") for name in shapes) else (),
-        "the published value is used, --set or --config changes it",
-    ),
+    not_in_weights=not_in_weights,
     config_settings=settings,
 )
 

@@ -132,3 +132,9 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _all(numbered: Mapping[str, list[str]]) -> list[str]:
     return [name for names in numbered.values() for name in names]
+
+
+def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, ...], str]:
+    """The ASPP's design, which a file with scores does not tell, and the value that is used."""
+    names = ("encoder_middle_conf",) if any(name.startswith("logits/") for name in shapes) else ()
+    return names, "the published value is used, --set or --config changes it"
