@@ -1,14 +1,19 @@
 """Progress for people and for logs, and stopping on a signal."""
 
+import contextlib
+import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
 from common.errors import LONGEST_MESSAGE, printable, visible
 
 LOG_EVERY_SECONDS = 10
+ECHO = "^C"  # what a terminal adds to the line when it is typed
+BRIEF = 5  # seconds; a bar of work that took less does not stay
 
 _hushed = False
 
@@ -19,27 +24,111 @@ def hush(quiet: bool) -> None:
     _hushed = quiet
 
 
+class _Line:
+    """The last line of a terminal, which names the stage of a command until something else is shown there.
+
+    It is drawn and wiped without control sequences, so that any terminal and any recording of one can show it.
+
+    Attributes:
+      is_wanted: whether a command runs, which wipes the line at its end.
+      bars: how many bars are shown; they take the line's place.
+    """
+
+    def __init__(self) -> None:
+        self.is_wanted, self.bars = False, 0
+        self._text, self._width = "", 0
+
+    def show(self, text: str) -> None:
+        """Replace the line by this text; an empty one leaves it empty."""
+        if self._text:
+            sys.stderr.write(f"\r{' ' * self._width}\r")
+            sys.stderr.flush()
+        is_shown = self.is_wanted and not (self.bars or _hushed) and sys.stderr.isatty()
+        self._text = text if is_shown else ""
+        if self._text:
+            most = max(_columns() - 1 - len(ECHO), 4)  # what wraps into the next line could not be wiped
+            shown = printable(f"{text} ...", most)
+            self._width = len(shown) + len(ECHO)
+            sys.stderr.write(f"\r{shown}")
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the line empty within the block."""
+        text = self._text
+        self.show("")
+        try:
+            yield
+        finally:
+            self.show(text)
+
+
+_line = _Line()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80  # some terminals don't know their size
+    except (OSError, ValueError):
+        return 80
+
+
+def stage(what: str = "") -> None:
+    """Say on a terminal what a command is doing now, in a line that whatever is shown next replaces.
+
+    Without an argument the line becomes empty. Logs and other programs never see it.
+    """
+    _line.show(what)
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[None]:
+    """Show stages within the block, and leave none behind."""
+    before, _line.is_wanted = _line.is_wanted, True
+    try:
+        yield
+    finally:
+        _line.show("")
+        _line.is_wanted = before
+
+
 class Progress:
     """A bar on a terminal, a line every LOG_EVERY_SECONDS elsewhere, nothing when quiet. All on stderr.
 
-    Both show the time left. Work that ends within a few seconds shows nothing, unless `at_once` shows it from the
-    beginning, for work that takes minutes.
+    Both show the time left. A terminal shows a bar from the beginning where there is more than one thing to count,
+    and wipes it when the work ends within a few seconds. Elsewhere such work shows nothing. `at_once` shows it from the
+    beginning everywhere, for work that takes minutes, and its bar stays. Without `logs` there is a bar or nothing, for
+    work that writes a line of its own on each thing that is done.
     """
 
-    def __init__(self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False):
+    def __init__(
+        self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False, logs: bool = True
+    ):
+        is_terminal = sys.stderr.isatty()
         self._what, self._total, self._done, self._begun = what, total, done, done
-        self._quiet, self._bar = quiet or _hushed, None
+        self._quiet, self._bar, self._stays = quiet or _hushed or not (logs or is_terminal), None, at_once
         self._start = time.monotonic()
         self._last = self._start - (LOG_EVERY_SECONDS if at_once else 0)
-        if not self._quiet and sys.stderr.isatty():
+        self._delay, self._is_drawn = 0 if at_once or total > 1 else BRIEF, False
+        if not self._quiet and is_terminal:
             from tqdm import tqdm  # here and in `say`: commands that show nothing need not wait for it
 
-            self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=0 if at_once else 5)
+            stage(what if self._delay and total else "")
+            self._make_room()
+            self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=self._delay)
+
+    def _make_room(self) -> None:
+        """Empty the line of stages when the bar is about to be drawn there."""
+        if not self._is_drawn and time.monotonic() - self._start >= self._delay:
+            stage()
+            _line.bars += 1
+            self._is_drawn = True
 
     def advance(self, note: str = "", count: int = 1) -> None:
         """Count `count` more as done; `note` is shown after the count."""
         self._done += count
         if self._bar is not None:
+            self._make_room()
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
         now = time.monotonic()
@@ -54,7 +143,11 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
+            self._bar.leave = self._stays or time.monotonic() - self._start >= BRIEF
             self._bar.close()
+            _line.bars -= self._is_drawn
+            self._is_drawn = False
+            stage()
 
 
 def say(text: str, quiet: bool = False) -> None:
@@ -62,7 +155,8 @@ def say(text: str, quiet: bool = False) -> None:
     if not quiet:
         from tqdm import tqdm
 
-        tqdm.write(printable(text, LONGEST_MESSAGE), file=sys.stderr)
+        with _line.aside():
+            tqdm.write(printable(text, LONGEST_MESSAGE), file=sys.stderr)
 
 
 def remark(text: str) -> None:
@@ -72,6 +166,7 @@ def remark(text: str) -> None:
 
 def show(result: object) -> None:
     """Print a result to stdout, at once and whole; what would steer a terminal is escaped, since names may hold it."""
+    stage()
     print(visible(str(result)), flush=True)
 
 

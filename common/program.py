@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import common
-from common.console import hush
+from common.console import hush, stage, stages
 from common.errors import LONGEST_MESSAGE, UserError, brief, printable
 
 MOST = 10**9  # of anything that an argument counts
@@ -139,6 +139,7 @@ def report_failures(sentences: Sequence[str]) -> int:
 
 
 def _tell(text: str) -> None:
+    stage()
     print(printable(text, LONGEST_MESSAGE), file=sys.stderr)
 
 
@@ -176,7 +177,7 @@ def run(program: Callable[[], int | None]) -> int:
     with contextlib.suppress(AttributeError):  # of what stands for it in tests
         sys.stdout.reconfigure(errors="surrogateescape")  # names that are no UTF-8 keep their bytes
     try:
-        with _unwinding():
+        with _unwinding(), stages():
             return program() or 0
     except UserError as error:
         _tell(f"error: {error}")

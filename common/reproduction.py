@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.console import say
+from common.console import say, stage
 from common.engines.network_file import NetworkFile
 from common.errors import UserError
 from common.export.cache import CachedNetwork
@@ -99,9 +99,11 @@ class Reproduction:
         if isinstance(weights, NetworkFile):
             from common.inference.file_segmenter import FileSegmenter
 
+            stage("loading the network")
             return FileSegmenter(weights, recipe)
         from common.inference.segmenter import Segmenter
 
+        stage("building the network")
         return Segmenter(self.load_network(), recipe, weights)
 
     @property

@@ -23,7 +23,7 @@ import onnx
 from onnx import helper
 
 from common import program
-from common.console import say, show
+from common.console import say, show, stage
 from common.errors import UserError, brief, plain_reason, quoted
 from common.files import atomic
 from common.words import NAMED, some
@@ -246,7 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     _refuse_foreign(args.out)
+    stage("reading the net")
     net = read_net(args.prototxt, args.caffemodel, stages=args.stage)
+    stage("making a graph of the net")
     model = convert(net, dict(args.input_shape))
     with atomic(args.out) as temporary:
         temporary.write_bytes(model.SerializeToString())

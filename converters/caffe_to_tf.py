@@ -10,7 +10,7 @@ import onnx
 from google.protobuf import text_format
 
 from common import program
-from common.console import say, show
+from common.console import say, show, stage
 from common.errors import UserError, quoted
 from converters.caffe_blobs import Blobs, read_blobs
 from converters.caffe_net import read_net, renamed
@@ -99,11 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    stage("reading the weights")
     blobs = read_blobs(args.caffemodel)
     model = args.model or recognised(blobs)
     if model is None:
         raise UserError(f"{args.caffemodel}: has the layers of no released net; if it is one, say which by --model")
     reproduction, variant, _ = MODELS[model]
+    stage("making a graph of the net")
     graph = _to_onnx(args, model, blobs, SCORES[reproduction][1])
     settings = [f"variant={variant}", *args.settings]
     filled = convert(graph, load_reproduction(reproduction), settings, args.not_loaded, str(args.caffemodel))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.console import stage
 from common.errors import UserError, one_line
 from common.recipe.recipe import Recipe, format_value
 from common.recipe.settings import apply_settings
@@ -173,6 +174,8 @@ def structure(reproduction: Reproduction, recipe: Recipe) -> tuple[tuple[Layer, 
     """The layers of the network of `recipe`, and its variables' shapes. Raises UserError when there is none such."""
     from common.nets.network import build
     from common.tf1 import tf
+
+    stage("building the network")
 
     def network(recipe: Recipe) -> None:
         build(reproduction.load_network(), tf.zeros([1, SIDE, SIDE, 3]), _one_scale(recipe))

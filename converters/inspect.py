@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.errors import brief
 from converters.contents import Arrays, open_contents
 from converters.origins import describe_origin
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    stage("reading the file")
     contents = open_contents(args.file)
     shapes: dict[str, tuple[int, ...]] = {}
     total = 0

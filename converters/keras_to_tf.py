@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.errors import UserError
 from common.words import NAMED, some
 from converters.fit import check, refuse_design, refuse_others, variables_of
@@ -182,6 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    stage("reading the file")
     layers = read_keras_weights(args.weights)
     try:
         variables, recipe = TARGETS[args.model](layers, args)
@@ -193,6 +194,7 @@ def _run(args: argparse.Namespace) -> None:
     write(args.out, variables, recipe)
     show(f"{args.out}: {len(variables)} variables, {sum(v.size for v in variables.values()):,} parameters")
     for picture in args.classify:
+        stage("classifying")
         probabilities = classify(args.out, picture)
         best = probabilities.argsort()[::-1][:3]
         show(f"{picture}: " + ", ".join(f"class {i} ({probabilities[i]:.2f})" for i in best))

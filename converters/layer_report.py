@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.console import stage
 from common.engines.interface import Port
 from common.errors import UserError
 from common.export.pictures import pictures
@@ -67,6 +68,7 @@ def compare(
     if model.bytes_to_run > MOST_BYTES:
         raise UserError(f"its tensors have more than {MOST_BYTES:,} bytes, too many to run it with all of them kept; "
                         f"--no-report converts it without running it")  # fmt: skip
+    stage("running the file")
     wanted = {layer.scope: _values_of(model, layer) for layer in layers}
     kept = run(path, _fed(model, filling, picture), list(wanted.values()))
     theirs = {scope: model.tensors[number].real(kept[number]) for scope, number in wanted.items()}
@@ -129,6 +131,7 @@ def _network_values(filling: Filling, picture: np.ndarray, has_activation: Mappi
     from common.nets.network import build
     from common.tf1 import session, tf
 
+    stage("running the network")
     recipe = filling.recipe.at_evaluation().in_floats()
     with tf.Graph().as_default() as graph, session(graph) as running:
         preprocessed = in_graph.preprocess(tf.constant(picture[None]), recipe)

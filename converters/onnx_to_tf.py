@@ -19,7 +19,7 @@ import onnx
 from onnx import numpy_helper
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.engines.interface import EngineError
 from common.engines.onnx_model import load_model
 from common.errors import UserError, brief
@@ -171,6 +171,7 @@ def _fill(
     from common.tf1 import session, tf
     from common.weights.checkpoints import describe_difference
 
+    stage("building the network")
     size = graph.size
     with tf.Graph().as_default() as tf_graph, session(tf_graph) as sess:
         images = tf.placeholder(tf.float32, [1, *size, 3])
@@ -192,6 +193,7 @@ def _fill(
 
         difference = None
         if wanted.keys() == variables.keys() and scores in graph.nodes:
+            stage("running both networks on a picture")
             sess.run([v.initializer for v in variables.values()], {
                 v.initializer.inputs[1]: values[n] for n, v in variables.items()
             })  # fmt: skip
@@ -383,6 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    stage("reading the graph")
     model = load_onnx(args.onnx)
     settings = [*([f"variant={args.variant}"] if args.variant else []), *args.settings]
     filled = convert(model, load_reproduction(args.reproduction), settings, args.not_loaded, str(args.onnx))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import files, program
-from common.console import show
+from common.console import show, stage
 from common.errors import UserError
 from converters.folded import Layer, to_variables
 from converters.tfjs import read_graph_model
@@ -87,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     is_npz = args.out.suffix == ".npz"
     target = args.to or (None if is_npz else next(iter(TARGETS)))
+    stage("reading the file")
     model = read_graph_model(args.model)
     if target:
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.errors import UserError
 from common.words import NAMED, some, some_of_each
 from converters.fit import check
@@ -145,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     convert, variant = TARGETS[args.to]
+    stage("reading the file")
     arrays = read_torch(args.weights)
     try:
         variables, recipe = convert(arrays, args.variant or variant)

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from common import program
-from common.console import show
+from common.console import Progress, show, stage
 from common.data.figures import plot_note, refuse_foreign
 from common.data.lists import open_split
 from common.errors import UserError
@@ -91,6 +92,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
 
     from common.nets.describe import describe
 
+    stage("building the network")
     show("\n" + describe(reproduction.load_network(), recipe, args.size))
     if args.receptive_field:
         _draw_field(reproduction, recipe, weights, args)
@@ -100,7 +102,9 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
     from common.nets import effective_field
 
     pictures = _pictures(recipe, args)
-    field = effective_field.effective_field(reproduction.load_network(), recipe, args.size, pictures, weights)
+    with Progress("pictures", len(pictures), quiet=args.quiet) as progress:
+        seen = _counted(pictures, progress)
+        field = effective_field.effective_field(reproduction.load_network(), recipe, args.size, seen, weights)
     of = args.checkpoint or "random weights"
     title = f"{reproduction.title}, {recipe.variant}: {of}"
     effective_field.draw(field, title, args.receptive_field, plot_note(args.receptive_field))
@@ -110,6 +114,13 @@ def _draw_field(reproduction: Reproduction, recipe: Recipe, weights: Weights | N
         f"{effective_field.FELT:.2%} or more of the largest gradient{spread})"
         f"\n{args.receptive_field}"
     )
+
+
+def _counted(pictures: Iterable[np.ndarray], progress: Progress) -> Iterator[np.ndarray]:
+    """The pictures; each counts as done when the next one is asked for."""
+    for picture in pictures:
+        yield picture
+        progress.advance()
 
 
 def _pictures(recipe: Recipe, args: argparse.Namespace) -> list[np.ndarray]:

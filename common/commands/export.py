@@ -7,7 +7,7 @@ from typing import Any
 
 from common import program
 from common.commands.options import add_network, dataset_of, with_protocol
-from common.console import say, show
+from common.console import say, show, stage
 from common.data.lists import card_by_name, open_split
 from common.data.sample import SAMPLE
 from common.engines.interface import CLASSES, RECIPE, Size
@@ -87,6 +87,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> None:
 
     from common.export.export import Exporter
 
+    stage("building the network")
     exporter = Exporter(
         network=reproduction.load_network(),
         recipe=recipe,

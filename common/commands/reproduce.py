@@ -19,7 +19,7 @@ from common.commands.options import (
     open_placement,
 )
 from common.commands.train import report_training
-from common.console import say, show
+from common.console import say, show, stage
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
 from common.data.figures import png_note
 from common.data.lists import Data, is_sample_set, open_data
@@ -89,6 +89,7 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
             continue
         show(summary)
         in_tables |= shown
+    stage("making the tables")
     left_out = write_results() if in_tables else []
     if in_tables:
         show(f"table {records.results_dir()}/RESULTS.md")
@@ -157,7 +158,9 @@ def _reproduce(
         shown |= record.name != records.BESIDE
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
+    stage("drawing the predictions")
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir, ids[:1])
+    stage("drawing the training curve")
     plot_training_curve(run_dir, recipe, len(listed_pictures(train_split, recipe)), ids)
     if shown:
         _publish_figures(run_dir.name, figure, run_dir / run_folder.CURVE)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.console import say
+from common.console import say, stage
 from common.downloads.archives import BadArchive, unpack
 from common.downloads.download import CannotFetch, Obtained, forget, obtain
 from common.downloads.manifest import Entry, File, Manifest, Weights, read_manifest
@@ -157,6 +157,7 @@ def _convert(weights: Weights, folder: Path) -> Ready:
                 f"{module}, which converts {weights.path}, is not part of this checkout yet; the files are in {folder} "
                 "(--no-convert: leave them as they come)"
             )
+        stage()  # the terminal is the other process's
         done = subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
         if done.returncode:
             command = shlex.join(["python", *words])

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common.console import say
+from common.console import say, stage
 from common.engines.interface import OUTPUTS, EngineError
 from common.engines.network_file import NetworkFile, format_of, open_weights
 from common.engines.programs import PROGRAMS
@@ -199,6 +199,7 @@ class Choice:
                 )
             if entry is None:
                 say("preparing the network for other engines, once; this takes a while", quiet)
+                stage("exporting the network")
                 entry = write_entry(folder, self._reproduction.load_network(), self._whole, weights)
             self._compare(entry, fitting, quiet)
             entry.save()
@@ -215,6 +216,7 @@ class Choice:
             return
         theirs = self._by_tensorflow(pictures)
         for name in left:
+            stage(f"comparing {PROGRAMS[name].title} with TensorFlow")
             try:
                 found = try_engine(entry, name, self.recipe, pictures, theirs)
             except EngineError as error:
@@ -258,6 +260,7 @@ def open_cached(reproduction: Runnable, network: CachedNetwork, recipe: Recipe) 
         return reproduction.open_segmenter(weights, recipe.derive(engine=TENSORFLOW))
 
     program, files = PROGRAMS[recipe.engine], {role: network.entry.path(role) for role in OUTPUTS}
+    stage(f"loading the network into {program.title}")
     try:
         return EngineSegmenter(files, recipe, program, other)
     except EngineError as error:

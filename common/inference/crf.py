@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.data.figures import add_png_note, drawn_by_us
 from common.data.masks import read_image, save_label_png
 from common.data.sets.voc import voc_palette
@@ -212,6 +212,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.save_marginals and not _may_replace(marginals_path, label_path, probabilities.shape):
         raise UserError(f"--out {args.out}: {marginals_path.name} is there, and no marginals of this picture; choose "
                         f"another folder, or move it")  # fmt: skip
+    stage("refining")
     marginals = dense_crf(image, probabilities, parameters)
     if args.save_marginals:
         with atomic(marginals_path) as temporary:

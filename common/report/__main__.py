@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.data.sample import SAMPLE, data_dir
 from common.report import folder
 from common.results import records
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     data = [data_dir(name) for name in args.data]
+    stage("collecting the records")
     page, left_out = folder.write_report(args.out or records.results_dir() / "report", data, args.quiet)
     show(page)
     return program.report_failures(left_out)

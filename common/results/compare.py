@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.data.drawing import few_colours, sheet
 from common.data.figures import png_note, refuse_foreign
 from common.data.lists import open_split
@@ -338,6 +338,7 @@ def _run(args: argparse.Namespace) -> None:
     refuse_foreign(args.out and args.out / SHEET, f"--out {args.out}")
     refuse_foreign_json(args.json, f"--json {args.json}", "changes_by")
     runs = open_run(args.runs[0]), open_run(args.runs[1])
+    stage("comparing the pictures")
     found = compare(*runs, count=args.draws, seed=args.seed, confidence=args.confidence, by=args.by)
     drawn = write_sheet(found.changes[: args.pictures], runs, args) if args.out else None
     if args.json:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common import program
-from common.console import say, show
+from common.console import Progress, say, show, stage
 from common.data.lists import is_sample_set, open_data
 from common.data.same_split import split_key
 from common.data.sample import SAMPLE
@@ -158,6 +158,7 @@ def missing_runs(ours: Iterable[Reproduction]) -> list[tuple[Reproduction, str]]
 
 def train(reproduction: Reproduction, variant: str, quiet: bool) -> None:
     """Train a sample run, or continue it. Raises UserError when that fails."""
+    stage()  # the terminal is the other process's
     say(f"{reproduction.name} {variant}: has no checkpoint yet; training it", quiet)
     words = ["-m", reproduction.package, "reproduce", "--set", f"variant={variant}"]
     words_and_flags = [sys.executable, *words, *(["--quiet"] if quiet else [])]
@@ -179,25 +180,24 @@ def run(jobs: Sequence[Job], where: tuple[Path, str, Split], most: int, quiet: b
     total, started, budget = len(waiting), time.monotonic(), MEMORY_SHARE * free_memory()
     if waiting:
         say(f"{total} evaluations, {len(jobs) - total} have their records", quiet)
-    try:
-        while waiting or running:
-            while waiting and len(running) < most:
-                if running and sum(job.memory for job in (*running, waiting[0])) > budget:
-                    break
-                running.append(_start(waiting.pop(0), *where))
-            for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
-                job.errors.seek(0)
-                failed = job.process.returncode != 0
-                job.state = f"failed: {_last_line(job.errors.read().strip())}" if failed else "evaluated"
-                job.errors.close()
-                ended = total - len(waiting) - len(running)
-                say(f"{ended}/{total} ({time.monotonic() - started:.0f} s) {job.state}: {job.title}", quiet)
-            time.sleep(0.2)
-    finally:
-        for job in running:  # this process is told to stop: so are they
-            job.process.terminate()
-            job.process.wait()
+    with Progress("evaluations", total, quiet=quiet or not total, at_once=True, logs=False) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < most:
+                    if running and sum(job.memory for job in (*running, waiting[0])) > budget:
+                        break
+                    running.append(_start(waiting.pop(0), *where))
+                for job in [job for job in running if job.process.poll() is not None]:
+                    running.remove(job)
+                    _end(job)
+                    ended = total - len(waiting) - len(running)
+                    say(f"{ended}/{total} ({time.monotonic() - started:.0f} s) {job.state}: {job.title}", quiet)
+                    bar.advance()
+                time.sleep(0.2)
+        finally:
+            for job in running:  # this process is told to stop: so are they
+                job.process.terminate()
+                job.process.wait()
 
 
 def _start(job: Job, data: Path, split_name: str, split: Split) -> Job:
@@ -206,6 +206,14 @@ def _start(job: Job, data: Path, split_name: str, split: Split) -> Job:
         job.command(data, split_name, split), stdout=subprocess.DEVNULL, stderr=job.errors, preexec_fn=end_with_parent
     )
     return job
+
+
+def _end(job: Job) -> None:
+    """Take down how a job's process ended."""
+    job.errors.seek(0)
+    failed = job.process.returncode != 0
+    job.state = f"failed: {_last_line(job.errors.read().strip())}" if failed else "evaluated"
+    job.errors.close()
 
 
 def end_with_parent() -> None:
@@ -283,6 +291,7 @@ def _run(args: argparse.Namespace) -> int:
             f"no checkpoint to evaluate on {split.title}: train one (`make reproduce-v3 DATA=...`), or fetch one "
             f"(`make weights NAME=max_image_segmenter`)"
         )
+    stage("looking up what is evaluated already")
     left_out: list[str] = []
     done, published = records.read_records(left_out=left_out), read_published()
     every: list[Job] = []
@@ -298,6 +307,7 @@ def _run(args: argparse.Namespace) -> int:
         return program.report_failures(left_out)
     run(jobs, (data.folder, args.split, split), args.jobs, args.quiet)
     if args.shard == WHOLE:
+        stage("making the tables")
         left_out = write_results()
     show(summary(jobs, records.read_records(left_out=[]), split))
     if args.shard != WHOLE:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.console import StopSignal, say
+from common.console import StopSignal, say, stage
 from common.data.lists import check_classes
 from common.data.split import Split
 from common.nets.network import Network
@@ -97,10 +97,12 @@ def train(
 
         if not done:
             refuse_nothing_to_learn(recipe, split)
+        stage("building the network for training")
         trainer = Trainer(network, recipe, run_dir, keep, placement)
         with placement.session(graph, recipe.precision) as sess, validation:
             trainer.initialise(sess, start, split, quiet)
             if is_chief:
+                stage("beginning the run's folder")
                 begin_folder(run_dir, recipe, split, start, placement.count, command, val_limit, val_unseen)
                 if save_start and not start.checkpoint:
                     trainer.save_start(sess)
@@ -120,5 +122,6 @@ def train(
                     stopped_by = update.stopped_by if is_shared else stop.received
                 keeper.end(done)
     if is_chief:
+        stage("drawing the training curve")
         plot_training_curve(run_dir, recipe, len(listed_pictures(split, recipe)))
     return Trained(keeper.checkpoint, done, stopped_by if done < recipe.num_steps else None)

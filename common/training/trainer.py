@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.console import StopSignal, say
+from common.console import StopSignal, say, stage
 from common.data.split import Split
 from common.errors import UserError
 from common.inference.metrics import ConfusionMatrix
@@ -93,6 +93,7 @@ class Trainer:
 
     def initialise(self, session: tf.Session, start: Start, split: Split, quiet: bool) -> None:
         """Fill the variables: on the chief as `start` says, on the other hosts with the chief's values."""
+        stage("filling the variables")
         session.run(self._initializers)
         if not start.checkpoint:  # others may train on shared variables, which are never to be random again
             session.run(self._first_state)

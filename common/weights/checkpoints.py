@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.console import stage
 from common.errors import UserError, one_line
 from common.files import SAVING, half_written, plain_folder
 from common.recipe.recipe import Recipe
@@ -56,6 +57,7 @@ def restore(
         keras = "; if Keras opens the file, save it there again: older ones have other names"
         hint = keras if weights.left_over else ""
         raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
+    stage("restoring the weights")
     # Feeding the initialisers' inputs assigns values without new ops or a second copy of the graph.
     inputs = {n: v.initializer.inputs[1] for n, v in wanted.items()}
     values = {tensor: weights.real_value(n, tensor.dtype.as_numpy_dtype) for n, tensor in inputs.items()}
@@ -99,6 +101,7 @@ def write(prefix: Path, values: Mapping[str, np.ndarray], recipe: Recipe | None 
 
     Raises UserError when the write fails, an array is not real and finite, or a training's checkpoint is there.
     """
+    stage("writing the checkpoint")
     _refuse_training(prefix)
     for name, value in values.items():
         real_array(prefix, name, value, np.asarray(value).dtype)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from common.console import stage
 from common.errors import UserError, brief, one_line, plain_reason
 from common.weights.array_pickle import is_pickle, read_array_pickle
 from common.weights.checkpoint_files import digest, find_checkpoint, plain_prefix, why_no_checkpoint
@@ -55,6 +56,7 @@ class Weights:
     _types: Mapping[str, np.dtype] = {}  # of entries that can't be read for their type, as V1 files' complex ones
 
     def __init__(self, path: str | Path):
+        stage("opening the weights")
         self.path = Path(path)
         self.is_keras, self.left_over = self.path.suffix in (".h5", ".hdf5"), ""
         if self.is_keras:
