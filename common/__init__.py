@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 
 
 def stop(number: int, frame: object) -> None:
@@ -15,7 +16,15 @@ def stop(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
+def hush_libraries() -> None:
+    """Show no warnings of libraries: whoever runs a command can mend none of them. Python's -W shows them again."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
 # While Python looks for the module that `python -m` names, that is what stands here.
 _IS_PROGRAM = getattr(sys, "argv", [])[:1] == ["-m"]
 if _IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop)
+if _IS_PROGRAM:
+    hush_libraries()

@@ -24,6 +24,20 @@ def hush(quiet: bool) -> None:
     _hushed = quiet
 
 
+def hush_libtiff(library: str) -> None:
+    """Let libtiff write nothing to stderr about damaged files and strange tags; `library` is linked with it.
+
+    Pillow raises what matters of it.
+    """
+    import ctypes  # few commands read pictures
+
+    with contextlib.suppress(OSError, AttributeError):  # without libtiff, or with one that shows no names
+        loaded = ctypes.CDLL(library)
+        for setter in (loaded.TIFFSetErrorHandler, loaded.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+
+
 class _Line:
     """The last line of a terminal, which names the stage of a command until something else is shown there.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from common import hush_libraries
 from common.errors import UserError
 
 IN_PROCESS = 64  # fewer items than this are not worth starting processes for
@@ -34,6 +35,7 @@ def parallel_map(workers: int, items: int | None = None) -> Iterator[Callable]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the main process, and do not outlive it."""
+    """Leave Ctrl-C to the main process, do not outlive it, and show no warnings of libraries."""
+    hush_libraries()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()

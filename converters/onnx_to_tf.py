@@ -327,6 +327,7 @@ def _run_onnx(graph: _Onnx, node: str, picture: np.ndarray) -> np.ndarray:
         graph.model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
+    options.log_severity_level = 4  # its errors are raised, too
     try:
         run = onnxruntime.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         name = run.get_inputs()[0].name

@@ -64,6 +64,29 @@ def test_ctrl_c_among_the_imports_is_one_word(tmp_path, name):
     assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
+WARNING = """import common, warnings
+if __name__ == "__main__":
+    warnings.warn("a library's", UserWarning)
+"""
+
+
+@pytest.mark.parametrize(("flags", "is_said"), [([], False), (["-W", "always"], True)])
+def test_no_warning_of_a_library_reaches_a_person(tmp_path, flags, is_said):
+    (tmp_path / "made").mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        (tmp_path / "made" / name).write_text(WARNING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "made"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ("a library's" in done.stderr) == is_said
+
+
+def test_whoever_imports_the_package_keeps_warnings():
+    text = "import warnings; before = [*warnings.filters]; import common; assert warnings.filters == before"
+    subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True)
+
+
 def test_whoever_imports_the_package_keeps_ctrl_c():
     text = "import common, signal; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True, preexec_fn=heed_ctrl_c)

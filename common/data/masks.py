@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
+from common.console import hush_libtiff
 from common.data.bombs import check_size
 from common.data.card import DatasetCard
 from common.data.levels import find_levels, needs_levels
@@ -25,6 +26,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
 # Pillow warns by a line of its source, about tags that no pixel depends on.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+hush_libtiff(Image.core.__file__)
 
 # Endings of picture files, in lower case.
 SUFFIXES = (

@@ -202,6 +202,19 @@ def test_no_warning_of_pillow_reaches_a_person(tmp_path, blocks_of_colour):
     assert said.stderr == ""
 
 
+def test_no_word_of_libtiff_reaches_a_person(tmp_path, capfd):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (60, 80, 3), np.uint8)).save(
+        path, compression="tiff_deflate"
+    )
+    whole = bytearray(path.read_bytes())
+    whole[200:260] = bytes(60)
+    path.write_bytes(whole)
+    with pytest.raises(UserError):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+
+
 def test_png_with_megabytes_of_text_or_of_a_profile(tmp_path, blocks_of_colour):
     text = PngImagePlugin.PngInfo()
     text.add_text("scene", "x" * (2 << 20), zip=True)
