@@ -50,10 +50,19 @@ class _Line:
 
     def __init__(self) -> None:
         self.is_wanted, self.bars = False, 0
-        self._text, self._width = "", 0
+        self._stage, self._text, self._width = "", "", 0
+
+    def begin(self, stage: str) -> None:
+        """Name a stage, in the place of the one before it; an empty one leaves the line empty."""
+        self._stage = stage
+        self.show(stage)
+
+    def step(self, text: str) -> None:
+        """Name a step within the stage, or the stage itself again."""
+        self.show(text or self._stage)
 
     def show(self, text: str) -> None:
-        """Replace the line by this text; an empty one leaves it empty."""
+        """Replace the text, whatever the stage is; an empty one leaves the line empty."""
         if self._text:
             sys.stderr.write(f"\r{' ' * self._width}\r")
             sys.stderr.flush()
@@ -92,7 +101,12 @@ def stage(what: str = "") -> None:
 
     Without an argument the line becomes empty. Logs and other programs never see it.
     """
-    _line.show(what)
+    _line.begin(what)
+
+
+def step(what: str = "") -> None:
+    """Say on a terminal that the stage takes a longer step; without an argument, that the step is over."""
+    _line.step(what)
 
 
 @contextlib.contextmanager
@@ -102,7 +116,7 @@ def stages() -> Iterator[None]:
     try:
         yield
     finally:
-        _line.show("")
+        stage()
         _line.is_wanted = before
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common.console import say, stage
+from common.console import say, step
 
 # 2 hides notes and warnings of the runtime, keeps errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -82,7 +82,7 @@ def _without_collecting():
             gc.enable()
 
 
-stage("loading TensorFlow")
+step("loading TensorFlow")
 with _without_collecting(), without_start_up_notes(), _without_keras():
     import tensorflow.compat.v1 as tf
     from tensorflow.core.protobuf import rewriter_config_pb2, saved_model_pb2
@@ -91,6 +91,7 @@ with _without_collecting(), without_start_up_notes(), _without_keras():
     from tensorflow.python.framework import tensor as _tensor
     from tensorflow.python.ops import cond as _cond
     from tensorflow.python.ops import control_flow_ops as _control_flow_ops
+step()
 
 __all__ = [
     "graphics_cards",

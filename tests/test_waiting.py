@@ -65,6 +65,19 @@ def test_a_line_leaves_the_stage_below_it(shown):
     assert made.written.count("a rather long stage ...") == 2
 
 
+def test_a_step_goes_back_to_its_stage(shown):
+    def work():
+        console.stage("exporting")
+        console.step("restoring")
+        console.step()
+        console.stage("after")
+        console.step()
+
+    written = shown(work).written
+    assert in_order(written, ["exporting ...", "restoring ...", "after ..."])
+    assert (written.count("exporting ..."), written.count("after ...")) == (2, 2)
+
+
 def test_an_error_and_ctrl_c_leave_no_stage(shown):
     def fail():
         console.stage("building what cannot be built at all")

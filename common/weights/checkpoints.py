@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.console import stage
+from common.console import stage, step
 from common.errors import UserError, one_line
 from common.files import SAVING, half_written, plain_folder
 from common.recipe.recipe import Recipe
@@ -57,11 +57,12 @@ def restore(
         keras = "; if Keras opens the file, save it there again: older ones have other names"
         hint = keras if weights.left_over else ""
         raise UserError(f"{weights.path}: does not fit this network: {difference}{hint}")
-    stage("restoring the weights")
+    step("restoring the weights")
     # Feeding the initialisers' inputs assigns values without new ops or a second copy of the graph.
     inputs = {n: v.initializer.inputs[1] for n, v in wanted.items()}
     values = {tensor: weights.real_value(n, tensor.dtype.as_numpy_dtype) for n, tensor in inputs.items()}
     session.run([v.initializer for v in wanted.values()], values)
+    step()
     return len(wanted)
 
 
