@@ -11,7 +11,7 @@ import numpy as np
 
 from common import program
 from common.commands.options import add_data, add_inference, choose
-from common.console import say, show
+from common.console import say, show, stage
 from common.data.drawing import Palette, overlay, picture_row, png_bytes
 from common.data.figures import add_png_note, refuse_foreign
 from common.data.lists import check_classes, no_class_error, open_data
@@ -240,6 +240,7 @@ def evaluate_part(
 
     evaluated, card = split.take(slice(limit)), split.card
     mine = evaluated.take(shard.places)
+    stage("preparing the record")
     known = records.facts(reproduction, recipe, split, weights, len(evaluated.pairs), val_seen)
     scores = PictureScores(recipe.num_classes, card.ignore_label)
 
@@ -256,6 +257,7 @@ def evaluate_part(
     started = time.monotonic()
     with reproduction.open_segmenter(weights, recipe) as segmenter:
         counts = count(segmenter, mine, trimap=trimap_widths, then=save, quiet=quiet)
+    stage("writing the results")
     if shard == parts.WHOLE and not counts.matrix.counts.any():
         raise no_class_error(split, counts.images, "nothing can be counted")
     command = re.sub(r" --shard[ =][0-9]+/[0-9]+", "", command)

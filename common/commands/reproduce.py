@@ -19,7 +19,7 @@ from common.commands.options import (
     open_placement,
 )
 from common.commands.train import report_training
-from common.console import say, show, stage
+from common.console import Progress, say, show, stage
 from common.data.drawing import few_colours, overlay, sheet, two_a_row
 from common.data.figures import png_note
 from common.data.lists import Data, is_sample_set, open_data
@@ -158,7 +158,6 @@ def _reproduce(
         shown |= record.name != records.BESIDE
         how = f" with {', '.join(changes)}" if changes else before
         lines.append(f"mIoU {metrics['miou']}{how} over the classes that occur, {metrics['images']} pictures: {record}")
-    stage("drawing the predictions")
     figure = draw_sheet(reproduction, recipe, trained.checkpoint, val_split, run_dir, ids[:1])
     stage("drawing the training curve")
     plot_training_curve(run_dir, recipe, len(listed_pictures(train_split, recipe)), ids)
@@ -187,13 +186,11 @@ def _miou_before_training(
     reproduction: Reproduction, recipe: Recipe, start: Path, split: Split, args: argparse.Namespace
 ) -> float | None:
     """mIoU of the network as training found it; measured once, then its checkpoint makes room."""
-    from common.inference.segmenter import Segmenter
-
     known = start / METRICS_FILE
     checkpoint = newest_checkpoint(start)
     if checkpoint:
         say("measuring the network as it was before training", args.quiet)
-        with Segmenter(reproduction.load_network(), recipe.at_one_scale(), Weights(checkpoint)) as segmenter:
+        with reproduction.open_segmenter(Weights(checkpoint), recipe.at_one_scale()) as segmenter:
             metrics = evaluation.evaluate(segmenter, split, limit=args.limit, quiet=args.quiet)
         write_text(known, records.dumps(metrics))
         say(f"the network before training: mIoU {metrics['miou']}, {metrics['images']} pictures", args.quiet)
@@ -208,17 +205,20 @@ def draw_sheet(
 
     The sheet carries `ids`, those of the records of the same evaluation.
     """
-    from common.inference.segmenter import Segmenter
-
     palette, rows, present = split.card.palette, [], set()
-    with Segmenter(reproduction.load_network(), recipe, Weights(checkpoint)) as segmenter:
-        for index, (image_path, _) in enumerate(split.pairs[:SHEET_PICTURES]):
+    chosen = split.pairs[:SHEET_PICTURES]
+    with (
+        reproduction.open_segmenter(Weights(checkpoint), recipe) as segmenter,
+        Progress("drawing the predictions", len(chosen), logs=False) as progress,
+    ):
+        for index, (image_path, _) in enumerate(chosen):
             image, mask = split.read(index)
             label = segmenter.label(image)
             write_prediction(run_dir / "predictions", image_path, image, label, split.card)
             maps = colour_labels(mask, palette), colour_labels(label, palette)
             rows.append([image, *maps, overlay(image, label, palette)])
             present |= set(label.ravel().tolist()) | set(mask.ravel().tolist())
+            progress.advance(image_path.name)
     legend = sorted(present - {split.card.ignore_label})
     path = run_dir / "overlays.png"
     with atomic(path) as temporary:

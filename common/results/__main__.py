@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from common import program
-from common.console import show
+from common.console import show, stage
 from common.results import parity, speed
 from common.results.records import results_dir
 from common.results.tables import write_results
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(_: argparse.Namespace) -> int:
+    stage("making the tables")
     left_out = write_results()
     show(results_dir() / "RESULTS.md")
     page, others = parity.write_page()
