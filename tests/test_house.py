@@ -27,6 +27,7 @@ ROOMS = {
     "report": "the HTML report",
     "commands": "train, evaluate, predict, export, describe, reproduce: one file each",
     "cli": "the command line that puts the commands together",
+    "app": "the page to try networks on, in a browser",
 }
 LEVEL = {room: level for level, room in enumerate(ROOMS)}
 PACKAGES = ("common", "converters", "reproductions")

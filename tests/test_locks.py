@@ -17,6 +17,7 @@ LOCKS = (
     "requirements-engines",
     "requirements-film",
     "requirements-tour",
+    "requirements-app",
 )
 PLATFORMS = {
     "Linux x86-64": ("linux", "Linux", "x86_64"),
@@ -94,6 +95,14 @@ def test_what_is_installed_asks_for_nothing_more():
         for need in map(Requirement, needs):
             if need.marker is None or need.marker.evaluate(given):
                 assert canonicalize_name(need.name) in pinned, f"{name} needs {need}"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_page_changes_no_package_of_the_others(platform, python):
+    given = environment(platform, python)
+    ours, theirs = pins("requirements.lock", given), pins("requirements-app.lock", given)
+    assert {name: theirs[name] for name in ours.keys() & theirs} == {name: ours[name] for name in ours.keys() & theirs}
 
 
 def test_the_engines_come_without_telemetry():

@@ -34,6 +34,7 @@ TARGETS = {
         "SET": ["--set"],
     },
     "demo": {"IMAGES": [], "OUT": ["--out"]},
+    "app": {"PORT": ["--port"]},
     "eval-all": {"DATA": ["--data"], "DATASET": ["--dataset"], "SPLIT": ["--split"], "JOBS": ["--jobs"],
                  "SHARD": ["--shard"]},
     "weights": {"NAME": [], "OUT": ["--out"]},
@@ -57,12 +58,13 @@ def checkout(tmp_path):
         "requirements-engines.lock",
         "requirements-film.lock",
         "requirements-tour.lock",
+        "requirements-app.lock",
     ):
         (tmp_path / name).touch()
     stub = tmp_path / ".venv/bin/python"
     stub.write_text(STUB)
     stub.chmod(0o755)
-    for name in (".installed", ".installed-dev"):
+    for name in (".installed", ".installed-dev", ".installed-app"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -196,6 +198,17 @@ def test_the_tour_is_installed_once_without_news_and_served_to_this_machine_alon
     assert disabled.endswith("labextensions disable --level=sys_prefix @jupyterlab/apputils-extension:announcements")
     page = "-m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.extension_manager=readonly reproductions/tour.ipynb"
     assert opened == [page] * 2
+
+
+def test_the_page_alone_installs_streamlit(checkout):
+    (checkout / ".venv/.installed-app").unlink()
+    stub = checkout / ".venv/bin/python"
+    stub.write_text('#!/bin/bash\necho "$@" >> asked\n')
+    for target in ("setup", "app", "app"):
+        assert subprocess.run(["make", "-s", target], cwd=checkout).returncode == 0
+    installed, *served = (checkout / "asked").read_text().splitlines()
+    assert installed.endswith("--require-hashes -r requirements-app.lock")
+    assert served == ["-m common.app"] * 2
 
 
 def test_setup_says_which_python_it_takes_and_what_to_do_without_one(checkout):

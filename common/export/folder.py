@@ -21,7 +21,7 @@ def refuse_foreign_files(out: Path, formats: Iterable[str]) -> None:
     """
     flag = f"--out {out}"
     refuse_foreign_json(out / SUMMARY, flag, EXPORTS)
-    ours = _entries(out)
+    ours = entries(out)
     for name in formats:
         path = out / FILES[name]
         if os.path.lexists(path) and (name not in ours or ours[name].get("sha256") != digest(path)):
@@ -32,20 +32,21 @@ def refuse_foreign_files(out: Path, formats: Iterable[str]) -> None:
 
 def publish(out: Path, name: str, temporary: Path, entry: Mapping[str, Any]) -> None:
     """Give the file or folder `temporary` the name of its format, and put its entry into the summary."""
-    path, entries = out / FILES[name], _entries(out)
+    path, known = out / FILES[name], entries(out)
     entry = {"file": path.name, "sha256": digest(temporary), **entry}
     if path.is_dir():
         shutil.rmtree(path)
     if path != temporary:
         path.unlink(missing_ok=True)  # a kill from here on leaves no file that the summary does not know
-    entries[name] = entry
-    write_json(out / SUMMARY, {EXPORTS: {name: entries[name] for name in FILES if name in entries}})
+    known[name] = entry
+    write_json(out / SUMMARY, {EXPORTS: {name: known[name] for name in FILES if name in known}})
     temporary.replace(path)
 
 
-def _entries(out: Path) -> dict[str, dict[str, Any]]:
-    entries = (read_json(out / SUMMARY) or {}).get(EXPORTS)
-    return {k: v for k, v in entries.items() if isinstance(v, dict)} if isinstance(entries, dict) else {}
+def entries(out: Path) -> dict[str, dict[str, Any]]:
+    """The summary's entries of a folder, by format; empty where there is no summary."""
+    found = (read_json(out / SUMMARY) or {}).get(EXPORTS)
+    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
 
 
 def size_in_bytes(path: Path) -> int:

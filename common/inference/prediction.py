@@ -153,9 +153,14 @@ def _label_and_arrays(
 
 def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
     """The classes of a label map [h, w] and their shares, largest first: `a.jpg: background 80%, cat 20%`."""
+    return f"{path.name}: {', '.join(f'{card.classes[i]} {share:.0%}' for i, share in class_shares(label))}"
+
+
+def class_shares(label: np.ndarray) -> list[tuple[int, float]]:
+    """The class ids of a label map [h, w] and their shares of its pixels, largest first."""
     ids, counts = np.unique(label, return_counts=True)
     largest = sorted(zip(counts.tolist(), ids.tolist(), strict=True), reverse=True)
-    return f"{path.name}: {', '.join(f'{card.classes[i]} {count / label.size:.0%}' for count, i in largest)}"
+    return [(i, count / label.size) for count, i in largest]
 
 
 def _refuse_long_name(path: Path, arrays: Sequence[str]) -> None:

@@ -109,10 +109,11 @@ class Page:
             case "Network.requestWillBeSent":
                 self.requests.append(found["request"]["url"])
 
-    def open(self, path: Path | None) -> None:
-        """Load a file from the disk, or an empty page for None, and wait until it has loaded."""
+    def open(self, place: Path | str | None) -> None:
+        """Load a file from the disk, an address, or an empty page for None, and wait until it has loaded."""
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri() if path else "about:blank")
+        address = place.resolve().as_uri() if isinstance(place, Path) else place or "about:blank"
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._note(self._next())
 
@@ -121,6 +122,19 @@ class Page:
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def wait_for(self, condition: str, seconds: float = TIMEOUT) -> None:
+        """Wait until an expression in the page is true. Raises AssertionError with the page's text if it never is."""
+        end = time.monotonic() + seconds
+        while not self.run(f"!!({condition})"):
+            assert time.monotonic() < end, f"{condition} stays false; {self.run('document.body.innerText')}"
+            time.sleep(0.1)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in the element `selector`, as a person does in the dialog."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve())])
 
     def press(self, key: str, modifiers: int = 0) -> None:
         """A key by its DOM name, such as ArrowRight, Tab, Enter; modifiers: 8 is Shift."""
