@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).with_name("script.py")
 # Streamlit's options: for this machine alone, nothing reported or fetched, no traceback, no reload when files change.
 OPTIONS = {
     "server.address": ADDRESS,
+    "server.allowedHosts": (ADDRESS, "localhost"),
     "server.headless": True,
     "server.maxUploadSize": LARGEST_UPLOAD,
     "server.fileWatcherType": "none",
@@ -51,8 +52,13 @@ def _run(args: argparse.Namespace) -> None:
 
     show(f"http://{ADDRESS}:{args.port} is the page; Ctrl-C ends it")
     options = {**OPTIONS, "server.port": args.port}
-    flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+    flags = [f"--{name}={one}" for name, value in options.items() for one in _values(value)]
     cli.main(["run", str(SCRIPT), *flags], standalone_mode=False)
+
+
+def _values(value: object) -> list[str]:
+    """A value of OPTIONS as flags have it, and each of several."""
+    return list(value) if isinstance(value, tuple) else [str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def _refuse_taken_port(port: int) -> None:

@@ -1,5 +1,6 @@
 """The networks on this disk that the page offers: what `make weights` fetched, runs trained, and `export` wrote."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from common.training.seen import suite_manifest
 from common.weights import checkpoint_files
 
 EXPORTED = (FOLDERS["weights"], RUNS, Path("out"))  # below these lie files that `export` wrote
+
+COMMON_NAMES = ("model.", "best.", "saved_model", "frozen_inference_graph", "init.", "train_iter")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Model:
 
     @property
     def title(self) -> str:
-        """The path, without the folder that all of its kind share, and a word on drawn pictures."""
-        path = Path(*self.path.parts[1:]) if self.path.parts[0] in map(str, EXPORTED) else self.path
-        return f"{path}{' (drawn pictures)' if self.is_sample else ''}"
+        """The file's name, with the folder's where many are called so, and a word on drawn pictures."""
+        folder = f"{self.path.parent.name}/" if self.path.name.startswith(COMMON_NAMES) else ""
+        return f"{folder}{self.path.name}{' (drawn pictures)' if self.is_sample else ''}"
 
     @property
     def is_file(self) -> bool:
@@ -60,7 +63,9 @@ def find_models() -> dict[str, Model]:
     found = [*known.fetched(ours, suite_manifest(), quiet=True), *known.trained(ours, quiet=True)]
     models = [_model(one.reproduction.name, one.path, one.settings, one.sample) for one in found]
     models += _exported(ours)
-    return {model.title: model for model in sorted(models, key=lambda model: model.is_file)}
+    titles = Counter(model.title for model in models)
+    models.sort(key=lambda model: model.is_file)
+    return {model.title if titles[model.title] == 1 else str(model.path): model for model in models}
 
 
 def _exported(ours: Mapping[str, Reproduction]) -> Iterator[Model]:

@@ -42,7 +42,7 @@ NO_MODELS = (
 TALLEST, MOST_ENLARGED = 640, 3  # pixels of a picture on the page, and how many times its own size
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 2rem; padding-bottom: 3rem; }
-.stMainBlockContainer h1 { padding: 0; font-size: 1.75rem; }
+.stMainBlockContainer h1 { padding: 0 0 .5rem; font-size: 1.75rem; }
 .classes { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin-bottom: .5rem; }
 .classes i { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border: 1px solid #8888;
              border-radius: 3px; vertical-align: -.1em; }
@@ -80,13 +80,12 @@ def show_page() -> None:
     if not models:
         st.info(NO_MODELS)
         return
-    left, right = st.columns([3, 7], gap="medium")
+    left, right = st.columns([7, 13], gap="medium")
     with left:
         request = _ask(models)
         is_wanted = st.button("Segment", type="primary", width="stretch", disabled=request is None)
     with right:
-        if request is not None:
-            _answer(request, is_wanted)
+        _answer(request, is_wanted)
 
 
 def _ask(models: Mapping[str, Model]) -> Request | None:
@@ -132,18 +131,20 @@ def _ask_settings(models: Sequence[Model]) -> Settings:
         )
 
 
-def _answer(request: Request, is_wanted: bool) -> None:
+def _answer(request: Request | None, is_wanted: bool) -> None:
     """Run what is asked for if that is wanted, and show the last answer, or the picture before there is one."""
-    if is_wanted:
+    if is_wanted and request:
         st.session_state.pop("answer", None)
         if results := _run(request):
             st.session_state["answer"] = Answer(request, results)
     answer = st.session_state.get("answer")
     if answer is None:
-        _show_picture(for_the_screen(request.picture), request.name)
+        if request:
+            _show_picture(for_the_screen(request.picture), request.name)
         return
-    if answer.request.key() != request.key():
-        st.caption("This is the answer to what was asked before; “Segment” runs what is chosen now.")
+    if request is None or answer.request.key() != request.key():
+        now = "" if request is None else "; “Segment” runs what is chosen now"
+        st.caption(f"This answers what was asked before{now}.")
     _show(answer)
 
 
@@ -188,20 +189,26 @@ def _show(answer: Answer) -> None:
               for result in results]  # fmt: skip
     drawn = [draw(request.picture, label, result.card, opacity) for result, label in zip(results, labels, strict=True)]
     if len(drawn) > 1:
-        border = st.slider("Where the second model begins", 0, 100, 50, format="%d %%") / 100
+        title, width = "Where the second model begins", _shown_width(drawn[0])
+        border = st.slider(title, 0, 100, 50, format="%d %%", width=width) / 100
         _show_picture(side_by_side(*drawn, border), "left the first model's classes, right the second's")
     else:
         _show_picture(drawn[0], f"{request.name} with its classes")
-    for column, model, result, label in zip(st.columns(len(results)), request.models, results, labels, strict=True):
+    columns = st.columns(len(results), gap="medium")
+    for column, model, result, label in zip(columns, request.models, results, labels, strict=True):
         with column:
             _show_facts(model, result)
             _show_downloads(request, model, result.card, label, kept)
 
 
 def _show_picture(pixels: np.ndarray, words: str) -> None:
+    st.image(pixels, alt=words, width=_shown_width(pixels))
+
+
+def _shown_width(pixels: np.ndarray) -> int:
+    """The width of a picture on the page, which makes it narrower where there is less room."""
     height, width = pixels.shape[:2]
-    factor = min(TALLEST / height, MOST_ENLARGED)
-    st.image(pixels, alt=words, width=max(1, round(factor * width)))
+    return max(1, round(width * min(TALLEST / height, MOST_ENLARGED)))
 
 
 def _found(results: Sequence[Result]) -> list[str]:
