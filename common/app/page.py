@@ -83,9 +83,14 @@ def show_page() -> None:
     left, right = st.columns([7, 13], gap="medium")
     with left:
         request = _ask(models)
-        is_wanted = st.button("Segment", type="primary", width="stretch", disabled=request is None)
+        st.button("Segment", on_click=_want, type="primary", width="stretch", disabled=request is None)
     with right:
-        _answer(request, is_wanted)
+        _answer(request)
+
+
+def _want() -> None:
+    """Remember that the button was pressed: another change of the page stops the run that the button began."""
+    st.session_state["is_wanted"] = True
 
 
 def _ask(models: Mapping[str, Model]) -> Request | None:
@@ -131,12 +136,13 @@ def _ask_settings(models: Sequence[Model]) -> Settings:
         )
 
 
-def _answer(request: Request | None, is_wanted: bool) -> None:
+def _answer(request: Request | None) -> None:
     """Run what is asked for if that is wanted, and show the last answer, or the picture before there is one."""
-    if is_wanted and request:
+    if request and st.session_state.get("is_wanted"):
         st.session_state.pop("answer", None)
         if results := _run(request):
             st.session_state["answer"] = Answer(request, results)
+        st.session_state["is_wanted"] = False
     answer = st.session_state.get("answer")
     if answer is None:
         if request:

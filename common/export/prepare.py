@@ -1,6 +1,7 @@
 """Filling the engine cache: export a checkpoint's network, and compare the engines' label maps with TensorFlow's."""
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -60,7 +61,10 @@ def _split(path: Path) -> None:
     import onnx
 
     model = load_model(path)
-    onnx.external_data_helper.convert_model_to_external_data(model, location=WEIGHTS, size_threshold=LEAST_SHARED)
+    for array in model.graph.initializer:
+        # onnx's own loop over them refuses a location that is also the name of something in the working folder.
+        if array.HasField("raw_data") and sys.getsizeof(array.raw_data) >= LEAST_SHARED:
+            onnx.external_data_helper.set_external_data(array, WEIGHTS)
     onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
     for role in OUTPUTS:
         (path.parent / FILES[role]).write_bytes(part_for(model, [role]))

@@ -97,6 +97,12 @@ PROTOCOLS = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("engine", PROGRAMS)
+def test_a_folder_called_as_a_file_of_the_cache_is_in_nobodys_way(weights, tmp_path, monkeypatch):
+    (tmp_path / caching.WEIGHTS).mkdir()  # as in a checkout after `make weights`
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(settled(weights, "onnxruntime").weights, CachedNetwork)
+
+
 def test_an_engine_gives_what_tensorflow_gives(weights, engine, protocol):
     if not PROGRAMS[engine].is_installed:
         pytest.skip(f"{engine} is not installed")
