@@ -51,7 +51,7 @@ STYLE = """<style>
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: a picture, one or two models, and how."""
+    """The picture, one or two models, and how they are to segment it."""
 
     name: str
     picture: np.ndarray

@@ -169,7 +169,7 @@ class Choice:
                 self._prepare(pictures, quiet)
             except (UserError, OSError) as error:
                 is_disk = isinstance(error, OSError)
-                self._why = f"{cache.TITLE.format(cache_folder())}: {error.strerror}" if is_disk else str(error)
+                self._why = f"{cache.TITLE.format(cache_folder())}: {error.strerror or error}" if is_disk else str(error)
                 if self._wanted != AUTO:
                     raise UserError(self._why) from None
             self._is_told = False

@@ -97,12 +97,6 @@ PROTOCOLS = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("engine", PROGRAMS)
-def test_a_folder_called_as_a_file_of_the_cache_is_in_nobodys_way(weights, tmp_path, monkeypatch):
-    (tmp_path / caching.WEIGHTS).mkdir()  # as in a checkout after `make weights`
-    monkeypatch.chdir(tmp_path)
-    assert isinstance(settled(weights, "onnxruntime").weights, CachedNetwork)
-
-
 def test_an_engine_gives_what_tensorflow_gives(weights, engine, protocol):
     if not PROGRAMS[engine].is_installed:
         pytest.skip(f"{engine} is not installed")
@@ -524,3 +518,9 @@ def test_nothing_reports_home(weights, filled, pictures, tmp_path):
     command = [sys.executable, "-m", "tests.helpers.tiny", *words, "--engine", "onnxruntime"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_folder_called_as_a_file_of_the_cache_is_in_nobodys_way(weights, tmp_path, monkeypatch):
+    (tmp_path / caching.WEIGHTS).mkdir()  # as in a checkout after `make weights`
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(settled(weights, "onnxruntime").weights, CachedNetwork)
