@@ -20,6 +20,7 @@ from common.app.work import (
     downloads_of,
     draw,
     for_the_screen,
+    keep,
     read_upload,
     side_by_side,
 )
@@ -28,7 +29,6 @@ from common.data.masks import SUFFIXES
 from common.engines.programs import PROGRAMS
 from common.errors import LONGEST_MESSAGE, UserError, printable
 from common.export.choice import AUTO, TENSORFLOW
-from common.inference.outputs import Kept
 from common.inference.prediction import class_shares
 
 OWN, FASTEST = "The model's own", "The fastest that is prepared"
@@ -191,8 +191,7 @@ def _show(answer: Answer) -> None:
     first, second = st.columns(2, gap="medium")
     opacity = first.slider("Opacity of the classes (at 0 the picture)", 0, 100, 60, 5, format="%d %%") / 100
     kept = second.multiselect("Keep only", _found(results), placeholder="all classes")
-    labels = [Kept(result.card, [name for name in kept if name in result.card.classes])(result.label)
-              for result in results]  # fmt: skip
+    labels = [keep(result, kept) for result in results]
     drawn = [draw(request.picture, label, result.card, opacity) for result, label in zip(results, labels, strict=True)]
     if len(drawn) > 1:
         title, width = "Where the second model begins", _shown_width(drawn[0])

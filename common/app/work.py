@@ -26,7 +26,7 @@ from common.engines.network_file import NetworkFile
 from common.errors import UserError
 from common.export.choice import Choice
 from common.inference.base import BaseSegmenter
-from common.inference.outputs import CUTOUT, LABELME, Contours, Cutout, has_background
+from common.inference.outputs import CUTOUT, LABELME, Contours, Cutout, Kept, has_background, nothing
 from common.paths import plain_name
 from common.reproduction import reproductions
 
@@ -120,6 +120,14 @@ def read_upload(name: str, data: bytes) -> np.ndarray:
             f"make it smaller, or segment it in tiles by predict --set eval_tile=513 eval_size=native"
         )
     return read_image(file)
+
+
+def keep(result: Result, names: Sequence[str]) -> np.ndarray:
+    """The label map of a result with the classes of these names alone, those of other data sets too; or with all."""
+    ours = [name for name in names if name in result.card.classes]
+    if names and not ours:
+        return np.full_like(result.label, nothing(result.card))
+    return Kept(result.card, ours)(result.label)
 
 
 def for_the_screen(pixels: np.ndarray, is_label: bool = False) -> np.ndarray:

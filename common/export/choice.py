@@ -168,8 +168,8 @@ class Choice:
             try:
                 self._prepare(pictures, quiet)
             except (UserError, OSError) as error:
-                is_disk = isinstance(error, OSError)
-                self._why = f"{cache.TITLE.format(cache_folder())}: {error.strerror or error}" if is_disk else str(error)
+                title = cache.TITLE.format(cache_folder())
+                self._why = f"{title}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
                 if self._wanted != AUTO:
                     raise UserError(self._why) from None
             self._is_told = False

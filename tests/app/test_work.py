@@ -175,6 +175,14 @@ def test_the_border_parts_two_drawings():
     assert (left == 0).all()
 
 
+def test_classes_of_another_data_set_leave_nothing():
+    label = np.array([[0, 8, 15]], np.uint8)  # background, cat, person
+    result = work.Result(label, VOC2012, 0.1, "")
+    assert work.keep(result, []).tolist() == [[0, 8, 15]]
+    assert work.keep(result, ["cat", "road"]).tolist() == [[0, 8, 0]]
+    assert work.keep(result, ["road"]).tolist() == [[0, 0, 0]]
+
+
 def test_cutting_out_needs_something_to_leave_out():
     streets = CARDS["cityscapes"]
     assert "_cutout.png" not in work.downloads_of(streets, [])
