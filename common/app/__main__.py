@@ -26,7 +26,8 @@ OPTIONS = {
     "client.toolbarMode": "minimal",
     "logger.level": "error",
     "logger.hideWelcomeMessage": True,
-    "theme.primaryColor": "#2b6cb0",
+    "theme.light.primaryColor": "#2b6cb0",
+    "theme.dark.primaryColor": "#4a90d9",
 }
 
 
