@@ -159,7 +159,7 @@ def _run(request: Request) -> tuple[Result, ...]:
     results = []
     for model in request.models:
         try:
-            with st.spinner(f"Loading {_plain(model.title)}, and segmenting the picture"):
+            with st.spinner(f"Loading {_plain(model.title)}, and segmenting the picture", show_time=True):
                 results.append(_opened(model, request.settings).segment(request.picture))
         except Exception as error:
             _complain(error)
