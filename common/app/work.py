@@ -30,7 +30,7 @@ from common.inference.outputs import CUTOUT, LABELME, Contours, Cutout, Kept, ha
 from common.paths import plain_name
 from common.reproduction import reproductions
 
-MOST_PIXELS = 25_000_000  # of a picture; the page has no tiles
+MOST_PIXELS = 16_000_000  # of a picture: 12 million take 3 GB, and the page has no tiles
 SHOWN_SIDE = 1200  # pixels of the longer side of what the page shows
 LINE = 2  # pixels
 

@@ -147,7 +147,7 @@ def test_uploads_are_read_as_every_picture_is():
     [
         ("bad.png", b"nothing", "bad.png: cannot be read as a picture"),
         ("cut.png", encoded(PICTURE)[:3000], "cut.png: cannot be read as a picture"),
-        ("large.png", encoded(np.zeros((5001, 5000), np.uint8)), "large.png: 5000x5001 pixels are more than the 25"),
+        ("large.png", encoded(np.zeros((5001, 5000), np.uint8)), "large.png: 5000x5001 pixels are more than the 16"),
         ("../up.png", encoded(PICTURE), "this picture: '../up.png' is no plain name"),
     ],
 )
