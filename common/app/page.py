@@ -97,8 +97,8 @@ def _ask(models: Mapping[str, Model]) -> Request | None:
     """The controls; None while they do not make a request."""
     given = _ask_picture()
     titles = [st.selectbox("Model", list(models))]
-    if st.toggle("Compare with a second model"):
-        titles.append(st.selectbox("Second model", [title for title in models if title != titles[0]] or titles))
+    if st.toggle("Compare with a second model", disabled=len(models) < 2):
+        titles.append(st.selectbox("Second model", [title for title in models if title != titles[0]]))
     chosen = tuple(models[title] for title in titles)
     settings = _ask_settings(chosen)
     return Request(*given, chosen, settings) if given else None

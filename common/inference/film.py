@@ -5,6 +5,7 @@ imageio-ffmpeg reads and writes them; its wheel holds ffmpeg. `make setup FILM=1
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,16 @@ from common.files import atomic
 if TYPE_CHECKING:
     from common.inference.base import BaseSegmenter
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".3gp", ".flv", ".ogv",
+)  # fmt: skip
 OVERLAY = "_overlay.mp4"
 EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 takes even sides alone
 QUALITY = 7  # of 0 to 10
 HEAD = 2**24  # bytes that hold what a film says of itself
+
+
+logging.getLogger("imageio_ffmpeg").setLevel(logging.CRITICAL)  # it warns of every film that is turned
 
 
 def is_film(path: Path) -> bool:
@@ -89,18 +95,35 @@ class Film:
 @contextlib.contextmanager
 def opened_film(path: Path) -> Iterator[Film]:
     """Open a film. Raises UserError, within the block too, when it cannot be read."""
-    reader = _ffmpeg(path).read_frames(str(path))
+    # `file:` since ffmpeg takes a name with a colon for an address; passthrough repeats no frame of a film whose rate
+    # varies.
+    reader = _ffmpeg(path).read_frames(f"file:{path}", output_params=["-fps_mode", "passthrough"])
+    with contextlib.closing(reader):
+        with _readable(path):
+            about = next(reader)
+            (width, height), rate = about["size"], float(about["fps"])
+            if not (width and height and rate > 0):
+                raise ValueError("no picture in it")
+        count = max(1, round(float(about["duration"] or 0) * rate))
+        yield Film(_frames(path, reader, (height, width, 3)), (width, height), rate, count)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise UserError where the reader of the film fails."""
     try:
-        about = next(reader)
-        (width, height), rate = about["size"], float(about["fps"])
-        if not (width and height and rate > 0):
-            raise ValueError("no picture in it")
-        frames = (np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader)
-        yield Film(frames, (width, height), rate, max(1, round(float(about["duration"] or 0) * rate)))
+        yield
     except (OSError, RuntimeError, ValueError, KeyError, StopIteration) as error:
         raise UserError(f"{path}: cannot be read as a film ({brief(one_line(error))}); replace it") from None
-    finally:
-        reader.close()
+
+
+def _frames(path: Path, reader: Iterator[bytes], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    while True:
+        with _readable(path):
+            data = next(reader, None)
+        if data is None:
+            return
+        yield np.frombuffer(data, np.uint8).reshape(shape)
 
 
 @contextlib.contextmanager
@@ -116,6 +139,11 @@ def _written(path: Path, size: tuple[int, int], rate: float) -> Iterator[Callabl
             yield lambda frame: writer.send(np.ascontiguousarray(frame))
         finally:
             writer.close()
+        try:  # ffmpeg's own end is not told
+            with opened_film(temporary) as film:
+                next(film.frames)
+        except (UserError, StopIteration):
+            raise UserError(f"{path}: ffmpeg could not write it; the disk may be full") from None
 
 
 def predict_film(

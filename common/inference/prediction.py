@@ -111,9 +111,10 @@ def predict(
                 recipe = segmenter.recipe
                 with opened_picture(path, recipe.channels, by_strips=recipe.eval_tile > 0) as image:
                     label, arrays = _label_and_arrays(segmenter, image, save_logits, save_probabilities)
-                    write_prediction(out, path, image, kept(label), card)
+                    label = kept(label)
+                    write_prediction(out, path, image, label, card)
                     for output in outputs:
-                        output.write(out, path, image, kept(label))
+                        output.write(out, path, image, label)
             except WeightsError as error:
                 raise UserError(f"{path}: {error}") from None
             except UserError as error:
@@ -152,8 +153,12 @@ def _label_and_arrays(
 
 
 def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
-    """The classes of a label map [h, w] and their shares, largest first: `a.jpg: background 80%, cat 20%`."""
-    return f"{path.name}: {', '.join(f'{card.classes[i]} {share:.0%}' for i, share in class_shares(label))}"
+    """The classes of a label map [h, w] and their shares, largest first: `a.jpg: background 80%, cat 20%`.
+
+    Pixels of no wanted class are left out where the data set has no background.
+    """
+    shown = [f"{card.classes[i]} {share:.0%}" for i, share in class_shares(label) if i != card.ignore_label]
+    return f"{path.name}: {', '.join(shown) or 'none of these classes'}"
 
 
 def class_shares(label: np.ndarray) -> list[tuple[int, float]]:

@@ -13,7 +13,7 @@ from common.data.sets.cityscapes import CITYSCAPES
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
 from common.inference.outputs import Contours, Cutout, Kept, LabelIds
-from common.inference.prediction import predict
+from common.inference.prediction import classes_line, predict
 from tests.helpers.tiny import run
 
 NAMES = ",".join(VOC2012.classes[1:])
@@ -81,6 +81,13 @@ def test_outlines_of_a_data_set_without_background(tmp_path, picture):
     assert content["imagePath"] == "../../pictures/a b.jpg"
     with Image.open(out / "a b.png") as written:
         np.testing.assert_array_equal(np.asarray(written), np.where(np.isin(label, (0, 3)), label, 255))
+
+
+def test_what_is_said_of_some_classes_is_of_these(tmp_path, picture):
+    label, said = blobs(5, 5), []
+    then = lambda path, _, label: said.append(classes_line(path, label, CITYSCAPES))  # noqa: E731
+    predict(Fixed(label), [picture], CITYSCAPES, tmp_path, kept=Kept(CITYSCAPES, ("wall",)), then=then, quiet=True)
+    assert said == [f"a b.jpg: wall {(label == 3).mean():.0%}"]
 
 
 def test_corrections_are_not_overwritten(tmp_path, picture):
