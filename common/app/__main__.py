@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m common.app",
         description="Serve a page to try networks on: pictures go in, overlays and label maps come out. It answers "
         "this machine alone, and needs no network.",
+        example="--port 8600",
     )
     parser.add_argument(
         "--port", type=program.whole_number(1, 65535), default=PORT, metavar="N", help="default: %(default)s"
