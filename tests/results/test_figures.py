@@ -8,8 +8,8 @@ from tests.conftest import ROOT
 from tests.helpers.tiny import run
 
 FIGURES = sorted((ROOT / "results/figures").iterdir())
-# Of no evaluation: `make demo` draws photographs, `describe --draw` a network.
-WITHOUT = {"demo.jpg", "v3plus_simplified-design.png"}
+# Of no evaluation: `make demo` and `predict` draw photographs, `describe --draw` a network.
+WITHOUT = {"demo.jpg", "outputs.jpg", "v3plus_simplified-design.png"}
 # Drawn before figures named their records, by a run whose folder is gone: it can only be trained again.
 GONE = {"v3-voc_subset-training_curve.png"}
 
