@@ -18,6 +18,7 @@ from common.data.shards.frames import frame
 from common.errors import UserError
 from common.inference.segmenter import Segmenter
 from common.nets.network import Outputs
+from common.nets.sizes import size_in_range
 from common.results.protocol import protocol_text
 from common.tf1 import tf
 from common.training.batches import TrainingBatches, augment
@@ -170,7 +171,7 @@ def test_the_originals_records_hold_raw_values(folder, tmp_path, key, file):
 def sizes_in_range(sizes, *arguments):
     with tf.Graph().as_default(), tf.Session() as session:
         size = tf.placeholder(tf.int32, [2])
-        result = sizes.size_in_range(size, *arguments)
+        result = size_in_range(size, *arguments)
         return [tuple(session.run(result, {size: s}).tolist()) for s in sizes]
 
 
