@@ -16,6 +16,7 @@ LOCKS = (
     "requirements-oracles",
     "requirements-engines",
     "requirements-film",
+    "requirements-tiff",
     "requirements-tour",
     "requirements-app",
 )

@@ -57,6 +57,7 @@ def checkout(tmp_path):
         "requirements-oracles.lock",
         "requirements-engines.lock",
         "requirements-film.lock",
+        "requirements-tiff.lock",
         "requirements-tour.lock",
         "requirements-app.lock",
     ):
@@ -177,8 +178,8 @@ def test_installing_says_a_word_every_few_seconds(checkout):
     assert not (checkout / ".venv/.installed").exists()
 
 
-@pytest.mark.parametrize(("variable", "lock"), [("ENGINES", "engines"), ("FILM", "film")])
-def test_openvino_and_ffmpeg_are_installed_when_they_are_asked_for(checkout, variable, lock):
+@pytest.mark.parametrize(("variable", "lock"), [("ENGINES", "engines"), ("FILM", "film"), ("TIFF", "tiff")])
+def test_openvino_ffmpeg_and_imagecodecs_are_installed_when_they_are_asked_for(checkout, variable, lock):
     stub = checkout / ".venv/bin/python"
     stub.write_text('#!/bin/bash\necho "$@" >> asked\n')
     assert subprocess.run(["make", "-s", "setup"], cwd=checkout).returncode == 0

@@ -5,6 +5,7 @@ Signed, 32 bit and float numbers keep their levels within 0..255 (floats also wi
 """
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from common.errors import UserError
 # Numbers that stand for "not measured" in elevation models, satellite pictures and scans of bodies.
 NODATA = (-9999.0, -32768.0, float(-(2**31)), float(np.finfo(np.float32).min))
 PERCENTILES = (2, 98)
+_PHOTOMETRIC = 262  # tag of TIFF; 0 is white, where Pillow leaves numbers of 16 bits as they are
 _GDAL_NODATA, _SAMPLE_FORMAT, _UNSIGNED = 42113, 339, 1  # tags of TIFF, and a value of the second
 
 
@@ -48,7 +50,8 @@ def find_levels(image: Image.Image) -> Levels:
     message does not name the file.
     """
     if image.mode.startswith("I;16"):
-        return Levels(0, 65535, np.asarray(image, np.float64))
+        numbers = np.asarray(image, np.float64)
+        return Levels(0, 65535, 65535 - numbers if _tags(image).get(_PHOTOMETRIC) == 0 else numbers)
     if image.mode == "I" and image.format == "PPM":  # 16 bit too
         numbers = np.asarray(image, np.float64)
         return Levels(0, 255 if numbers.max(initial=0) <= 255 else 65535, numbers)
@@ -68,9 +71,14 @@ def find_levels(image: Image.Image) -> Levels:
     return Levels(black, white, numbers, is_stretched=True)
 
 
+def _tags(image: Image.Image) -> Mapping[int, object]:
+    """The tags of a TIFF; none of another picture."""
+    return getattr(image, "tag_v2", {})
+
+
 def _measured(image: Image.Image) -> np.ndarray:
     """float64 [h, w], NaN where nothing was measured."""
-    tags = getattr(image, "tag_v2", {})
+    tags = _tags(image)
     stored = np.asarray(image)
     if stored.dtype == np.int32 and tags.get(_SAMPLE_FORMAT) in (_UNSIGNED, (_UNSIGNED,)):
         stored = stored.view(np.uint32)  # Pillow has no mode for them

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from common.console import hush_libtiff
 from common.data.bombs import check_size
@@ -91,7 +91,7 @@ def read_image(path: Path | Encoded, channels: Sequence[int] = ()) -> np.ndarray
     Three `channels`, counted from 1, are red, green and blue in their place. TIFF files may have any number of them;
     `common.data.tiff` reads these, and says how their numbers become 8 bit.
     """
-    if channels:
+    if channels or _needs_tifffile(path):
         return _read_channels(path, channels)
     with opened(path) as image:
         image.load()
@@ -103,10 +103,22 @@ def read_image(path: Path | Encoded, channels: Sequence[int] = ()) -> np.ndarray
         return np.asarray((pixels.transpose(turn) if turn is not None else pixels).convert("RGB"))
 
 
+def _needs_tifffile(path: Path | Encoded) -> bool:
+    """Whether a TIFF is of a kind that Pillow does not know, such as five channels or colours of floats."""
+    if isinstance(path, Path) and is_tiff(path):
+        try:
+            Image.open(path).close()
+        except UnidentifiedImageError:
+            return True
+        except Exception:  # of a damaged file, Pillow raises whatever it meets, and again when it is read
+            return False
+    return False
+
+
 def _read_channels(path: Path | Encoded, channels: Sequence[int]) -> np.ndarray:
     if isinstance(path, Path) and is_tiff(path):
         with TiffPicture(path, channels) as picture:
-            return np.asarray(picture)
+            return turned(np.asarray(picture), picture.turn)
     with opened(path) as image:
         image.load()
         turn = _TURNS.get(orientation(image))
@@ -131,9 +143,9 @@ def picture_turn(path: Path | Encoded) -> int:
         return orientation(image)
 
 
-def turned(label: np.ndarray, turn: int) -> np.ndarray:
-    """A label map [h, w] of the stored pixels, made upright by an EXIF tag of 1 to 8."""
-    return np.asarray(Image.fromarray(label).transpose(_TURNS[turn])) if turn in _TURNS else label
+def turned(stored: np.ndarray, turn: int) -> np.ndarray:
+    """A picture [h, w, 3] or label map [h, w] as it is stored, made upright by an EXIF tag of 1 to 8."""
+    return np.asarray(Image.fromarray(stored).transpose(_TURNS[turn])) if turn in _TURNS else stored
 
 
 # The EXIF tag -> how the stored picture is turned to be upright.

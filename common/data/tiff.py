@@ -17,6 +17,8 @@ LARGE = 2**25  # pixels; smaller pictures are read at once
 # Where a picture lies: GeoTIFF's tags, as OGC 19-008r4 numbers them. A nodata value is not among them: it is a class.
 PLACE = (33550, 33922, 34264, 34735, 34736, 34737)
 READABLE = ("NONE", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS")  # compressions that need no further package
+# Of a TIFF that Pillow does not turn, what its channels may stand for. YCBCR is JPEG's, which becomes RGB.
+GREY_OR_RGB = ("MINISWHITE", "MINISBLACK", "RGB", "YCBCR")
 DARK, BRIGHT = 2, 98  # percentiles of numbers of more than 8 bits that become black and white
 SAMPLED = 2**22  # numbers of a channel that these are measured on, at most
 
@@ -27,8 +29,9 @@ class TiffPicture:
     Numbers of more than 8 bits are stretched between the 2nd and the 98th percentile of the chosen channels.
 
     Attributes:
-      shape: [h, w, 3].
+      shape: [h, w, 3], as stored.
       dtype: uint8.
+      turn: the tag by which the picture becomes upright, 1 to 8; 1 where it is upright already.
     """
 
     dtype = np.dtype(np.uint8)
@@ -36,7 +39,8 @@ class TiffPicture:
     def __init__(self, path: Path, channels: Sequence[int] = ()):
         """Open a file; `channels` counts from 1, and () is the first three, or the only one.
 
-        Raises UserError for a file that is no TIFF of such channels.
+        Raises UserError for a file that is no TIFF of such channels, and for one of four or more of them when none are
+        chosen: nothing says which of them are red, green and blue.
         """
         self._path = path
         import tifffile  # few pictures need it
@@ -46,30 +50,31 @@ class TiffPicture:
             self._page = self._file.pages[0]
             self._height, self._width = self._page.imagelength, self._page.imagewidth
             count, self._type = self._page.samplesperpixel, np.dtype(self._page.dtype)
+            # Rows of a segment, which is a strip or a tile.
+            self._high = max(1, self._page.tilelength if self._page.is_tiled else self._page.rowsperstrip)
+            self.turn = int(self._page.tags.valueof("Orientation", 1))
+            if self._type.kind not in "uif":
+                raise ValueError(f"its numbers are {self._type}")
+            meaning, bits = self._page.photometric.name, self._page.bitspersample
             check_size((self._width, self._height), path.stat().st_size)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except Exception as error:  # of a damaged file, tifffile raises whatever it meets
             raise self._unreadable(error) from None
-        channels = tuple(channels) or ((1, 2, 3) if count >= 3 else (1, 1, 1))
-        if max(channels) > count:
-            raise UserError(f"{path}: has {count} channels, and channels={','.join(map(str, channels))} asks for more")
-        self._channels, self.shape = [c - 1 for c in channels], (self._height, self._width, 3)
+        if meaning not in GREY_OR_RGB:
+            mend = "leave channels= out" if channels else "save it as RGB"
+            raise UserError(f"{path}: holds colours of the kind {meaning}, and not grey or RGB; {mend}")
+        self._channels, self.shape = _chosen(path, count, channels), (self._height, self._width, 3)
         self._band: tuple[slice, np.ndarray] | None = None
-        self._black, self._white = (0, 255) if self._type == np.uint8 else self._levels()
+        self._is_negative = meaning == "MINISWHITE"
+        self._black, self._white = (0, 2**bits - 1) if self._type == np.uint8 else self._levels()
 
     def _unreadable(self, error: Exception) -> UserError:
-        mend = "pip install imagecodecs" if "imagecodecs" in str(error) else "replace it or leave it out"
-        return UserError(f"{self._path}: cannot be read as a TIFF ({brief(one_line(error))}); {mend}")
-
-    @property
-    def has_plain_colours(self) -> bool:
-        """Whether its strips are read here with the bytes that Pillow reads: 8 bit RGB, upright, of one page."""
-        page = self._page
-        return (
-            self._type == np.uint8 and page.samplesperpixel == 3 and page.photometric.name == "RGB"
-            and page.compression.name in READABLE and "Orientation" not in page.tags and len(self._file.pages) == 1
-        )  # fmt: skip
+        if "imagecodecs" in str(error):
+            return UserError(f"{self._path}: its compression needs imagecodecs; make setup TIFF=1 installs it")
+        return UserError(
+            f"{self._path}: cannot be read as a TIFF ({brief(one_line(error))}); replace it or leave it out"
+        )
 
     def __getitem__(self, where: tuple[slice, slice]) -> np.ndarray:
         rows, columns = where if isinstance(where, tuple) else (where, slice(None))
@@ -81,14 +86,16 @@ class TiffPicture:
         return self[: self._height, :]
 
     def _to_bytes(self, values: np.ndarray) -> np.ndarray:
-        if self._type == np.uint8:
-            return values
-        scaled = (values.astype(np.float32) - self._black) * (255 / (self._white - self._black))
-        return np.clip(np.rint(np.nan_to_num(scaled, nan=0)), 0, 255).astype(np.uint8)
+        if (self._black, self._white) != (0, 255):
+            scaled = (values.astype(np.float32) - self._black) * (255 / (self._white - self._black))
+            values = np.clip(np.rint(np.nan_to_num(scaled, nan=0)), 0, 255).astype(np.uint8)
+        return 255 - values if self._is_negative else values
 
     def _levels(self) -> tuple[float, float]:
         step = max(1, self._height * self._width // SAMPLED)
-        parts = [self._read(slice(row, row + 1)).astype(np.float64) for row in range(0, self._height, step)]
+        # A segment is decoded once, however many of its rows are sampled.
+        tops = dict.fromkeys(row - row % self._high for row in range(0, self._height, step))
+        parts = [self._read(slice(top, top + self._high))[-top % step :: step].astype(np.float64) for top in tops]
         there = np.concatenate([part[np.isfinite(part)] for part in parts])
         if not there.size:
             raise UserError(f"{self._path}: holds no number in these channels; choose others by channels=")
@@ -113,8 +120,7 @@ class TiffPicture:
 
     def _segments(self, first: int, end: int) -> list[int]:
         """The strips or tiles that hold rows `first` to `end`."""
-        page = self._page
-        high = page.tilelength if page.is_tiled else page.rowsperstrip
+        page, high = self._page, self._high
         across = -(-self._width // page.tilewidth) if page.is_tiled else 1
         down = -(-self._height // high)
         planes = page.samplesperpixel if page.planarconfig == 2 else 1
@@ -139,6 +145,30 @@ class TiffPicture:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _chosen(path: Path, count: int, channels: Sequence[int]) -> list[int]:
+    """The chosen channels, counted from 0."""
+    if not channels and count > 3:
+        raise UserError(f"{path}: has {count} channels; choose red, green and blue of them by --set channels=1,2,3")
+    if max(channels, default=1) > count:
+        raise UserError(f"{path}: has {count} channels, and channels={','.join(map(str, channels))} asks for more")
+    return [c - 1 for c in channels or ((1, 2, 3) if count == 3 else (1, 1, 1))]
+
+
+def has_plain_colours(path: Path) -> bool:
+    """Whether `TiffPicture` reads the bytes that Pillow reads: 8 bit RGB of three channels, upright, of one page."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            return (
+                page.dtype == np.uint8 and page.samplesperpixel == 3 and page.photometric.name == "RGB"
+                and page.compression.name in READABLE and "Orientation" not in page.tags and len(file.pages) == 1
+            )  # fmt: skip
+    except Exception:  # of a damaged file, of which Pillow says what is wrong
+        return False
 
 
 def place_of(path: Path) -> list[tuple[int, int, int, object, bool]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from common.data.drawing import overlay
 from common.data.figures import add_png_note, drawn_by_us, png_note
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
 from common.data.masks import SUFFIXES, colour_labels, picture_size, read_image, save_label_png, too_large
-from common.data.tiff import LARGE, TiffPicture, is_tiff, place_of, write_labels
+from common.data.tiff import LARGE, TiffPicture, has_plain_colours, is_tiff, place_of, write_labels
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
 
@@ -28,33 +28,35 @@ if TYPE_CHECKING:  # a wrong path is refused without importing TensorFlow
     from common.inference.segmenter import Segmenter
 
 
-def find_pictures(arguments: Sequence[str]) -> list[Path]:
+def find_pictures(arguments: Sequence[str], others: Collection[str] = ()) -> list[Path]:
     """The pictures that files, folders and globs name, each once. Folders in folders are not searched.
 
+    A folder without pictures gives its files that end in one of `others`.
+
     Raises:
-      UserError: an argument names no picture.
+      UserError: an argument names nothing.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
         if is_folder(path):
-            pictures = files_in(path, SUFFIXES)
+            pictures = files_in(path, SUFFIXES) or files_in(path, others)
         elif is_file(path):
             pictures = [path]
         else:
             pictures = files_of_pattern(argument)
         if not pictures:
-            what = "folder without pictures" if is_folder(path) else "no such picture, folder or pattern"
+            what = "folder without pictures" if is_folder(path) else "no such file, folder or pattern"
             raise UserError(f"{brief(argument)}: {what}")
         found.update(dict.fromkeys(pictures))
     return list(found)
 
 
-def readable(pictures: Iterable[Path]) -> Iterator[np.ndarray]:
-    """The pixels of the pictures that can be read, uint8 [h, w, 3]."""
+def readable(pictures: Iterable[Path], channels: Sequence[int] = ()) -> Iterator[np.ndarray]:
+    """The pixels of the pictures that can be read, uint8 [h, w, 3]; `channels` as `read_image`."""
     for path in pictures:
         with contextlib.suppress(UserError, MemoryError):
-            yield read_image(path)
+            yield read_image(path, channels)
 
 
 @contextlib.contextmanager
@@ -63,12 +65,12 @@ def opened_picture(path: Path, channels: Sequence[int], by_strips: bool) -> Iter
 
     Raises UserError as `read_image`.
     """
-    if not (by_strips and is_tiff(path)):
+    if not (by_strips and is_tiff(path) and (channels or has_plain_colours(path))):
         yield read_image(path, channels)
         return
     with TiffPicture(path, channels) as picture:
         is_large = picture.shape[0] * picture.shape[1] > LARGE
-        yield picture if is_large and (channels or picture.has_plain_colours) else read_image(path, channels)
+        yield picture if is_large and picture.turn == 1 else read_image(path, channels)
 
 
 def predict(

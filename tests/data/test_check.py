@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from common.data import class_weights
@@ -372,7 +373,7 @@ def test_files_are_read_once_however_many_splits_name_them(drawn, monkeypatch):
     drawn.list("trainval", TRAIN + VAL)
     drawn.list("train_aug", TRAIN)
     read, whole = [], surveys._examine
-    monkeypatch.setattr(surveys, "_examine", lambda task, card: read.append(task[1]) or whole(task, card))
+    monkeypatch.setattr(surveys, "_examine", lambda task, card, channels: read.append(task[1]) or whole(task, card))
     assert drawn.faults() == {}
     assert len(read) == len(set(read)) == 2 * len(TRAIN + VAL)
 
@@ -592,3 +593,24 @@ def test_a_long_name_is_quoted_in_part(drawn, tmp_path, capsys):
     (drawn.folder / "ImageSets/Segmentation/long.txt").write_text("a" * 5000 + "\n")
     assert main([str(drawn.folder), "--split", "long", "--quiet", "--out", str(tmp_path / "c.png")]) == 2
     assert max(map(len, capsys.readouterr().out.splitlines())) < 700
+
+
+def test_channels_of_pictures_with_many(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    numbers = np.random.RandomState(0).randint(0, 4096, (30, 40, 5)).astype(np.uint16)
+    for name in "abcd":
+        tifffile.imwrite(
+            tmp_path / f"images/{name}.tif", numbers, photometric="minisblack", planarconfig="contig", description=name
+        )
+        Image.fromarray((numbers[..., 0] > 2000).astype(np.uint8)).save(tmp_path / f"masks/{name}.png")
+    (tmp_path / "dataset.yaml").write_text("name: x\nclasses: [background, thing]\nimages: images\nmasks: masks\n")
+    command = [str(tmp_path), "--out", str(tmp_path / "chart.png"), "--quiet"]
+    assert main([*command, "--channels", "5,4,2"]) == 0
+    assert "5 channels" not in capsys.readouterr().out
+    assert main([*command, "--channels", "6,4,2"]) == 2
+    assert "has 5 channels, and channels=6,4,2 asks for more" in capsys.readouterr().out
+    for wrong in ("4,3", "0,1,2", "a,b,c"):
+        with pytest.raises(SystemExit):
+            main([*command, "--channels", wrong])
+        assert f"{wrong} is not three channels like 4,3,2" in capsys.readouterr().err.replace("'", "")

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from common.data import tiff
 from common.data.masks import read_image
 from common.data.tiff import TiffPicture, place_of, write_labels
 from common.errors import UserError
@@ -42,6 +43,29 @@ def test_channels_are_read_row_by_row(tmp_path, numbers, kind):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", (4, 3, 5)), whole)
 
 
+@pytest.mark.parametrize("kind", ({}, {"rowsperstrip": 7}, {"tile": (64, 48)}), ids=("one strip", "strips", "tiles"))
+@pytest.mark.parametrize("sampled", (2**22, 130 * 90 // 11), ids=("every row", "every eleventh row"))
+def test_levels_need_each_segment_once(tmp_path, numbers, kind, sampled, monkeypatch):
+    monkeypatch.setattr(tiff, "SAMPLED", sampled)
+    tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="minisblack", planarconfig="contig", **kind)
+    wanted, put = [], TiffPicture._put
+    monkeypatch.setattr(TiffPicture, "_put", lambda self, *segment: (wanted.append(1), put(self, *segment)))
+    with TiffPicture(tmp_path / "a.tif", (4, 3, 5)) as picture:
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            assert len(wanted) <= len(file.pages[0].dataoffsets)
+        step = max(1, 130 * 90 // sampled)
+        assert (picture._black, picture._white) == tuple(np.percentile(numbers[::step, :, [3, 2, 4]], (2, 98)))
+
+
+def test_levels_leave_out_strips_between_the_sampled_rows(tmp_path, numbers, monkeypatch):
+    monkeypatch.setattr(tiff, "SAMPLED", 130 * 90 // 11)
+    tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="minisblack", planarconfig="contig", rowsperstrip=1)
+    wanted, put = [], TiffPicture._put
+    monkeypatch.setattr(TiffPicture, "_put", lambda self, *segment: (wanted.append(1), put(self, *segment)))
+    TiffPicture(tmp_path / "a.tif", (1, 2, 3)).__exit__()
+    assert len(wanted) == len(range(0, 130, 11))
+
+
 def test_a_large_picture_is_what_pillow_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(prediction, "LARGE", 100)
     pixels = np.random.RandomState(1).randint(0, 256, (50, 40, 3), np.uint8)
@@ -57,9 +81,65 @@ def test_what_pillow_reads_otherwise_is_left_to_it(tmp_path, monkeypatch):
     monkeypatch.setattr(prediction, "LARGE", 100)
     Image.new("L", (40, 50), 7).save(tmp_path / "grey.tif")
     Image.new("RGB", (40, 50), (1, 2, 3)).save(tmp_path / "turned.tif", exif=Image.Exif(), tiffinfo={274: 6})
-    for name in ("grey.tif", "turned.tif"):
+    Image.new("RGBA", (40, 50), (1, 2, 3, 4)).save(tmp_path / "clear.tif")
+    Image.new("P", (40, 50), 7).save(tmp_path / "palette.tif")
+    for name in ("grey.tif", "turned.tif", "clear.tif", "palette.tif"):
         with opened_picture(tmp_path / name, (), by_strips=True) as picture:
             assert isinstance(picture, np.ndarray), name
+
+
+@pytest.mark.parametrize("compression", ("lzw", "jpeg", "zstd"))
+def test_compressions_of_a_further_package(tmp_path, compression):
+    pytest.importorskip("imagecodecs")
+    smooth = np.add.outer(np.arange(60), np.arange(3 * 40)).reshape(60, 40, 3).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", smooth, photometric="rgb", compression=compression)
+    away = 3 if compression == "jpeg" else 0
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif", (3, 2, 1)).astype(int), smooth[..., ::-1], atol=away)
+
+
+def test_a_compression_whose_package_is_not_there(tmp_path, numbers, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="minisblack", planarconfig="contig")
+    monkeypatch.setattr(TiffPicture, "_segments", refuse)
+    with pytest.raises(UserError, match="a.tif: its compression needs imagecodecs; make setup TIFF=1 installs it"):
+        read_image(tmp_path / "a.tif", (3, 2, 1))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_chosen_channels_are_upright(tmp_path, turn):
+    pixels = np.random.RandomState(2).randint(0, 256, (5, 4, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={274: turn})
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", (1, 2, 3)), read_image(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("kind", (np.uint8, np.uint16))
+def test_white_may_be_nothing(tmp_path, kind):
+    grey = np.linspace(0, np.iinfo(kind).max, 300).astype(kind).reshape(20, 15)
+    tifffile.imwrite(tmp_path / "black.tif", grey)
+    tifffile.imwrite(tmp_path / "white.tif", np.iinfo(kind).max - grey, photometric="miniswhite")
+    for channels in ((), (1, 1, 1)):
+        found = [read_image(tmp_path / name, channels).astype(int) for name in ("black.tif", "white.tif")]
+        np.testing.assert_allclose(*found, atol=1)
+
+
+def test_what_pillow_does_not_know_is_read_all_the_same(tmp_path, numbers):
+    colours = np.random.RandomState(3).rand(9, 8, 3).astype(np.float32)
+    tifffile.imwrite(tmp_path / "floats.tif", colours, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "floats.tif"), read_image(tmp_path / "floats.tif", (1, 2, 3)))
+    tifffile.imwrite(tmp_path / "five.tif", numbers, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UserError, match=r"five.tif: has 5 channels; choose .* by --set channels=1,2,3"):
+        read_image(tmp_path / "five.tif")
+
+
+def test_inks_and_palettes_have_no_channels(tmp_path):
+    picture = Image.new("RGB", (4, 4), (1, 2, 3))
+    picture.convert("CMYK").save(tmp_path / "SEPARATED.tif")
+    picture.quantize(2).save(tmp_path / "PALETTE.tif")
+    for name in ("SEPARATED", "PALETTE"):
+        with pytest.raises(UserError, match=f"colours of the kind {name}, and not grey or RGB; leave channels= out"):
+            read_image(tmp_path / f"{name}.tif", (1, 1, 1))
 
 
 def test_channels_of_other_pictures(tmp_path):

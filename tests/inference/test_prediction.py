@@ -55,6 +55,7 @@ def test_classes_that_the_card_does_not_name_are_numbers(tmp_path):
     line = classes_line(tmp_path / "a.jpg", label, with_names(VOC2012, 182))
     assert line == "a.jpg: class 181 75%, class 0 25%"
     assert with_names(VOC2012, 21) is VOC2012
+    assert with_names(VOC2012, 19).classes[18] == "class 18", "Cityscapes' classes have no names of VOC"
 
 
 def test_memory_that_python_lacks(tmp_path, segmenter, monkeypatch):

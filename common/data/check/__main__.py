@@ -20,7 +20,7 @@ from common.data.lists import card_by_name
 from common.data.own import DATASET_FILE, locate
 from common.data.sets.cards import CARDS
 from common.data.sets.voc import VOC2012
-from common.errors import UserError
+from common.errors import UserError, quoted
 from common.files import refuse_foreign_json, write_json
 
 CHART = "class_frequencies.png"
@@ -42,7 +42,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out:  # the default folder is the suite's own
         refuse_foreign(chart, f"--out {args.out}")
     refuse_foreign_json(args.json, f"--json {args.json}", "stored_values")
-    survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet)
+    survey = survey_folder(card, folder, args.split or (), args.workers, args.quiet, args.channels)
     faults = find_faults(survey)
     show(f"{split_table(survey)}\n\n{class_table(survey)}\n")
     if faults:
@@ -53,6 +53,13 @@ def _run(args: argparse.Namespace) -> int:
     errors = sum(fault.kind.is_error for fault in faults)
     show(f"{folder}: {errors:,} errors, {len(faults) - errors:,} notes; class frequencies in {chart}")
     return 2 if errors else 0
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not three channels like 4,3,2")
+    return tuple(map(int, numbers))
 
 
 def _chart_path(out: Path | None, folder: Path) -> Path:
@@ -80,6 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--split", nargs="+", action="extend", metavar="NAME", help="split names or list files (default: all)"
     )
+    parser.add_argument(
+        "--channels", type=_channels, default=(), metavar="R,G,B",
+        help="red, green and blue of pictures with more channels, as --set channels=4,3,2 of a run",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="DIR|FILE.png", help="the chart (default: runs/check/<DIR's name>/)"
     )

@@ -48,7 +48,7 @@ class PictureFile:
     Attributes:
       digest: SHA-256 of the file's bytes.
       size: width, height when upright, or None when it can't be read; stored: before the EXIF tag turns it.
-      mode: Pillow's.
+      mode: Pillow's, or the channels that were chosen.
       orientation: the EXIF tag's value, 1 without a tag.
       stretched: the values that the percentiles make black and white, or None where the pixel type sets them.
       problem: why it can't be read, or "".
@@ -158,9 +158,16 @@ def plain(name: str) -> str:
 
 
 def survey_folder(
-    card: DatasetCard, folder: Path, names: Sequence[str] = (), workers: int = 1, quiet: bool = False
+    card: DatasetCard,
+    folder: Path,
+    names: Sequence[str] = (),
+    workers: int = 1,
+    quiet: bool = False,
+    channels: Sequence[int] = (),
 ) -> Survey:
     """Read the splits `names` (default: all) and every file that they name, each file once.
+
+    Pictures are read by `channels`, as `read_image` has them.
 
     Raises:
       UserError: no such folder or split, or a folder of TFRecords.
@@ -182,7 +189,7 @@ def survey_folder(
     ]
     tasks = [task for task in dict.fromkeys(tasks) if is_file(task[1])]
     seen: dict[Callable, dict[Path, Any]] = {_examine_picture: {}, _examine_mask: {}}
-    work = functools.partial(_examine, card=card)
+    work = functools.partial(_examine, card=card, channels=channels)
     with (
         parallel_map(workers, len(tasks)) as run,
         Progress(f"files of {folder}", len(tasks), quiet=quiet) as progress,
@@ -280,8 +287,10 @@ def _of_records(folder: Path) -> UserError:
     )
 
 
-def _examine(task: tuple[Callable, Path], card: DatasetCard) -> PictureFile | MaskFile:
+def _examine(task: tuple[Callable, Path], card: DatasetCard, channels: Sequence[int] = ()) -> PictureFile | MaskFile:
     examine, path = task
+    if channels and examine is _examine_picture:
+        return _examine_channels(path, channels)
     try:
         file = Encoded(str(path), path.read_bytes())
     except OSError as error:  # no permission, a bad disk
@@ -311,6 +320,14 @@ def _examine_picture(file: Encoded, card: DatasetCard) -> PictureFile:
             stretched=stretched,
             damage=_damage(file.data),
         )
+
+
+def _examine_channels(path: Path, channels: Sequence[int]) -> PictureFile:
+    pixels, problem = _attempt(path, read_image, path, channels)
+    if problem:
+        return PictureFile(problem=problem)
+    size = (pixels.shape[1], pixels.shape[0])
+    return PictureFile(hashlib.sha256(path.read_bytes()).digest(), size, size, ",".join(map(str, channels)))
 
 
 def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
@@ -353,7 +370,7 @@ def _examine_mask(file: Encoded, card: DatasetCard) -> MaskFile:
     )
 
 
-def _attempt(file: Encoded, read: Callable, *arguments: Any) -> tuple[Any, str]:
+def _attempt(file: Encoded | Path, read: Callable, *arguments: Any) -> tuple[Any, str]:
     """Run a reader; returns its result, or the message that would stop training, without the file's name."""
     try:
         return read(*arguments), ""
