@@ -126,22 +126,32 @@ class Progress:
     Both show the time left. A terminal shows a bar from the beginning where there is more than one thing to count,
     and wipes it when the work ends within a few seconds. Elsewhere such work shows nothing. `at_once` shows it from the
     beginning everywhere, for work that takes minutes, and its bar stays. Without `logs` there is a bar or nothing, for
-    work that writes a line of its own on each thing that is done.
+    work that writes a line of its own on each thing that is done. `within` is for parts of one thing that another bar
+    counts: the bar comes after a few seconds, and is always wiped.
     """
 
     def __init__(
-        self, what: str, total: int, done: int = 0, quiet: bool = False, at_once: bool = False, logs: bool = True
+        self,
+        what: str,
+        total: int,
+        done: int = 0,
+        quiet: bool = False,
+        at_once: bool = False,
+        logs: bool = True,
+        within: bool = False,
     ):
         is_terminal = sys.stderr.isatty()
         self._what, self._total, self._done, self._begun = what, total, done, done
         self._quiet, self._bar, self._stays = quiet or _hushed or not (logs or is_terminal), None, at_once
         self._start = time.monotonic()
         self._last = self._start - (LOG_EVERY_SECONDS if at_once else 0)
-        self._delay, self._is_drawn = 0 if at_once or total > 1 else BRIEF, False
+        self._is_within, self._is_drawn = within, False
+        self._delay = 0 if at_once or (total > 1 and not within) else BRIEF
         if not self._quiet and is_terminal:
             from tqdm import tqdm  # here and in `say`: commands that show nothing need not wait for it
 
-            stage(what if self._delay and total else "")
+            if not within:
+                stage(what if self._delay and total else "")
             self._make_room()
             self._bar = tqdm(total=total, initial=done, desc=what, dynamic_ncols=True, delay=self._delay)
 
@@ -171,11 +181,13 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.leave = self._stays or time.monotonic() - self._start >= BRIEF
+            is_long = time.monotonic() - self._start >= BRIEF
+            self._bar.leave = self._stays or (is_long and not self._is_within)
             self._bar.close()
             _line.bars -= self._is_drawn
             self._is_drawn = False
-            stage()
+            if not self._is_within:
+                stage()
 
 
 def say(text: str, quiet: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import common
 from common.console import hush, stage, stages
-from common.errors import LONGEST_MESSAGE, UserError, brief, printable
+from common.errors import LONGEST_MESSAGE, UserError, brief, printable, quoted
 
 MOST = 10**9  # of anything that an argument counts
 MOST_WORKERS = 1024
@@ -129,6 +129,14 @@ def whole_number(least: int, most: int = MOST) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The type of an argument that is a list of different names with commas between them."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a list of different names like apple,pear")
+    return found
 
 
 def report_failures(sentences: Sequence[str]) -> int:

@@ -12,11 +12,12 @@ from common.console import show
 from common.data.card import DatasetCard
 from common.data.lists import card_by_name
 from common.data.sets.voc import voc_palette
-from common.errors import UserError, quoted
+from common.errors import UserError
 from common.export.choice import PREPARED
 from common.files import check_writable
 from common.inference.base import BaseSegmenter
 from common.inference.film import OVERLAY as FILM_OVERLAY
+from common.inference.film import SUFFIXES as FILM_SUFFIXES
 from common.inference.film import first_frames, is_film, predict_film, refuse_films
 from common.inference.outputs import Contours, Cutout, Kept, LabelIds, Output, has_background
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
@@ -24,7 +25,8 @@ from common.reproduction import Reproduction
 
 ABOUT = "label maps and overlays of pictures"
 EXAMPLE = (
-    "data/sample/JPEGImages/sample_000064.jpg --checkpoint runs/try-{name} --out out/{name}-labels --save-probabilities"
+    "data/sample/JPEGImages/sample_000064.jpg --checkpoint runs/try-{name} --out out/{name}-labels "
+    "--save-probabilities --save-contours"
 )
 
 
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "`python -m common.data.polygons` makes masks of them again",
     )  # fmt: skip
     parser.add_argument(
-        "--classes", type=_names, default=(), metavar="A,B",
+        "--classes", type=program.names, default=(), metavar="A,B",
         help="keep these classes alone, such as person,cat; all else becomes background",
     )  # fmt: skip
     parser.add_argument(
@@ -62,13 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser, reproduction: Reproduction) -
         "--save-labels", action="store_true",
         help="of a film, whose result is <stem>_overlay.mp4, also write <stem>_frames/<number>.png: label maps",
     )  # fmt: skip
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a list of classes like person,cat")
-    return names
 
 
 def _outputs(args: argparse.Namespace, card: DatasetCard) -> list[Output]:
@@ -82,8 +77,8 @@ def _outputs(args: argparse.Namespace, card: DatasetCard) -> list[Output]:
 
 
 def with_names(card: DatasetCard, classes: int) -> DatasetCard:
-    """The card, or one of numbered classes where the weights have more: they are of a data set that has no card."""
-    if classes <= len(card.classes):
+    """The card, or one of numbered classes where the weights have another number: they are of another data set."""
+    if classes == len(card.classes):
         return card
     names = tuple(f"class {i}" for i in range(classes))
     return dataclasses.replace(card, classes=names, palette=voc_palette(classes))
@@ -91,9 +86,8 @@ def with_names(card: DatasetCard, classes: int) -> DatasetCard:
 
 def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     """Segment every picture; returns the exit status: 2 when one of them failed."""
-    films = [Path(name) for name in args.pictures if is_film(Path(name))]
-    others = [name for name in args.pictures if not is_film(Path(name))]
-    pictures = find_pictures(others) if others else []
+    found = find_pictures(args.pictures, FILM_SUFFIXES)
+    films, pictures = [path for path in found if is_film(path)], [path for path in found if not is_film(path)]
     _refuse_flags(args, films, pictures)
     choice = choose(reproduction, args, PREPARED)
     card = with_names(card_by_name(dataset_of(choice.weights, choice.recipe)), choice.recipe.num_classes)
@@ -104,18 +98,18 @@ def run(reproduction: Reproduction, args: argparse.Namespace) -> int:
     refuse_collisions(pictures, args.out, arrays, [output.ending for output in outputs if output.ending])
     for output in outputs:
         output.refuse(args.out, pictures)
-    refuse_films(films, args.out)
+    refuse_films(films, args.out, args.save_labels)
     check_writable(args.out, f"--out {args.out}")
 
-    found: list[str] = []
-    choice.settle(itertools.chain(readable(pictures), first_frames(films)), args.quiet)
+    lines: list[str] = []
+    choice.settle(itertools.chain(readable(pictures, choice.recipe.channels), first_frames(films)), args.quiet)
     with choice.segmenter() as segmenter:
         failures = predict(
             segmenter, pictures, card, args.out, save_logits=args.save_logits,
             save_probabilities=args.save_probabilities, kept=kept, outputs=outputs, quiet=args.quiet,
-            then=lambda path, _, label: found.append(classes_line(path, label, card)),
+            then=lambda path, _, label: lines.append(classes_line(path, label, card)),
         )  # fmt: skip
-        for line in found:
+        for line in lines:
             show(line)
         if pictures:
             show(f"{len(pictures) - len(failures)} of {len(pictures)} pictures written to {args.out}")
@@ -144,13 +138,13 @@ def _predict_films(
     """Write the films, and add a sentence to `failures` for each that cannot be read; returns the signal that stops."""
     for path in films:
         try:
-            done, stopped = predict_film(
+            done = predict_film(
                 segmenter, path, card, args.out, kept=kept, save_frames=args.save_labels, quiet=args.quiet
             )
         except UserError as error:
             failures.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
             continue
-        show(f"{path.name}: {done} frames written to {args.out / path.stem}{FILM_OVERLAY}")
-        if stopped:
-            return stopped
+        show(f"{path.name}: {done} written to {args.out / path.stem}{FILM_OVERLAY}")
+        if done.signal:
+            return done.signal
     return None

@@ -6,20 +6,21 @@ imageio-ffmpeg reads and writes them; its wheel holds ffmpeg. `make setup FILM=1
 import contextlib
 import itertools
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from common.console import Progress, StopSignal
 from common.data.card import DatasetCard
 from common.data.drawing import overlay
-from common.data.figures import PROGRAM, add_png_note
+from common.data.figures import PROGRAM, add_png_note, drawn_by_us
 from common.data.masks import save_label_png
 from common.errors import UserError, brief, one_line
-from common.files import atomic
+from common.files import WRITING, atomic, half_written
 
 if TYPE_CHECKING:
     from common.inference.base import BaseSegmenter
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".3gp", ".flv", ".ogv",
 )  # fmt: skip
-OVERLAY = "_overlay.mp4"
+OVERLAY, FRAMES = "_overlay.mp4", "_frames"
+SHORT = 0.9  # of the frames that a film promises: with fewer it is cut, or its rate varies
 EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 takes even sides alone
 QUALITY = 7  # of 0 to 10
 HEAD = 2**24  # bytes that hold what a film says of itself
@@ -41,18 +43,26 @@ def is_film(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def refuse_films(films: Sequence[Path], out: Path) -> None:
-    """Raise UserError for a film that is not there, or would overwrite another, or a file that is not this suite's."""
+def refuse_films(films: Sequence[Path], out: Path, save_frames: bool = False) -> None:
+    """Raise UserError for a film that would overwrite another, or files that are not this suite's."""
     written: dict[Path, Path] = {}
     for path in films:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file")
         _ffmpeg(path)
         target = (out / f"{path.stem}{OVERLAY}").resolve()
         if target.exists() and (target in {film.resolve() for film in films} or not _is_ours(target)):
             raise UserError(f"--out {out}: {target.name} is there, and no film of this suite; choose another folder")
         if written.setdefault(target, path) != path:
             raise UserError(f"{written[target]} and {path}: would both write {target.name}; predict them apart")
+        if save_frames and (foreign := _foreign_frame(out / f"{path.stem}{FRAMES}")):
+            raise UserError(f"--out {out}: {foreign} is there, and no frame of this suite; choose another folder")
+
+
+def _foreign_frame(folder: Path) -> str | None:
+    """A file in the way of the frames that is no frame of an earlier run, or None."""
+    if not folder.is_dir():
+        return folder.name if folder.exists() else None
+    others = (path for path in folder.iterdir() if not (path.stem.isdecimal() and drawn_by_us(path)))
+    return next((f"{folder.name}/{path.name}" for path in others), None)
 
 
 def _is_ours(path: Path) -> bool:
@@ -146,6 +156,41 @@ def _written(path: Path, size: tuple[int, int], rate: float) -> Iterator[Callabl
             raise UserError(f"{path}: ffmpeg could not write it; the disk may be full") from None
 
 
+@contextlib.contextmanager
+def _folder(path: Path, is_wanted: bool) -> Iterator[Path | None]:
+    """A hidden folder that takes the place of `path` when the block succeeds; None where none is wanted."""
+    if not is_wanted:
+        yield None
+        return
+    out = path.parent
+    with tempfile.TemporaryDirectory(prefix=half_written(WRITING, out), dir=out) as name:
+        folder = Path(name) / path.name
+        folder.mkdir()
+        yield folder
+        if path.is_dir():
+            path.rename(Path(name) / "before")
+        folder.rename(path)
+
+
+class Segmented(NamedTuple):
+    """The end of a film.
+
+    Attributes:
+      frames: how many were done.
+      promised: how many the film says that it has, about.
+      signal: that ended it, if one did.
+    """
+
+    frames: int
+    promised: int
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is None and self.frames < SHORT * self.promised:
+            return f"{self.frames} frames of about {self.promised}, so it may be damaged,"
+        return f"{self.frames} frames"
+
+
 def predict_film(
     segmenter: "BaseSegmenter",
     path: Path,
@@ -155,13 +200,11 @@ def predict_film(
     kept: Callable[[np.ndarray], np.ndarray] = np.asarray,
     save_frames: bool = False,
     quiet: bool = False,
-) -> tuple[int, int | None]:
+) -> Segmented:
     """Write `<stem>_overlay.mp4`, and with `save_frames` `<stem>_frames/<number>.png`, label maps from 000000 on.
 
-    One frame is in memory at a time. A signal ends the film early: what was done of it can be played.
-
-    Returns:
-      How many frames were done, and the signal that ended it, if one did.
+    One frame is in memory at a time. A signal ends the film early: what was done of it can be played. The folder of an
+    earlier run's frames is replaced.
 
     Raises:
       UserError: the film cannot be read.
@@ -172,18 +215,18 @@ def predict_film(
         opened_film(path) as film,
         Progress(path.name, film.count, quiet=quiet, at_once=True) as progress,
         _written(out / f"{path.stem}{OVERLAY}", film.size, film.rate) as write,
+        _folder(out / f"{path.stem}{FRAMES}", save_frames) as folder,
     ):
         for frame in film.frames:
             label = kept(segmenter.label(frame))
             write(overlay(frame, label, card.palette, plain=card.ignore_label))
-            if save_frames:
-                with atomic(out / f"{path.stem}_frames" / f"{done:06d}.png") as temporary:
-                    save_label_png(temporary, label, card.palette)
-                    add_png_note(temporary)
+            if folder:
+                save_label_png(folder / f"{done:06d}.png", label, card.palette)
+                add_png_note(folder / f"{done:06d}.png")
             done += 1
             progress.advance()
             if stop.received:
                 break
         if not done:
             raise UserError(f"{path}: has no frame; replace it")
-    return done, stop.received
+    return Segmented(done, film.count, stop.received)

@@ -1,19 +1,21 @@
 """Further outputs of `predict` beside a label map: the data set's own ids, outlines, objects cut out."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from common.data.card import DatasetCard
-from common.data.figures import add_png_note, png_note
+from common.data.figures import PROGRAM, add_png_note, png_note
 from common.data.polygons.contours import Coco, labelme, outlines
 from common.data.polygons.painting import BACKGROUND, IGNORED
 from common.errors import UserError, brief
-from common.files import atomic, write_text
+from common.files import atomic, read_json, write_text
 from common.words import NAMED, nearest, some
 
 LABEL_IDS, CUTOUT = "_labelIds.png", "_cutout.png"
@@ -72,21 +74,37 @@ class Contours(Output):
         self._coco = Coco(self._names)
 
     def refuse(self, out: Path, pictures: Sequence[Path]) -> None:
-        """Raise UserError for files that are there: somebody may have corrected them."""
+        """Raise UserError for files that are there, unless they are as they were written: nobody corrected them."""
         for path in (*(out / LABELME / f"{picture.stem}.json" for picture in pictures), out / COCO / INSTANCES):
-            if path.exists():
+            if path.exists() and not _is_as_written(path):
                 raise UserError(f"--save-contours: {path} is there, and may hold corrections; choose another --out")
 
     def write(self, out: Path, path: Path, image: np.ndarray, label: np.ndarray) -> None:
         """See `Output`."""
         found = outlines(label, nothing(self.card))
         content = labelme(path.resolve(), (out / LABELME).resolve(), found, self._names, label.shape)
-        write_text(out / LABELME / f"{path.stem}.json", json.dumps(content, ensure_ascii=False))
+        _write(out / LABELME / f"{path.stem}.json", content)
         self._coco.add(path.name, found, label.shape)
 
     def finish(self, out: Path) -> None:
         """See `Output`."""
-        write_text(out / COCO / INSTANCES, json.dumps(self._coco.content(), ensure_ascii=False))
+        _write(out / COCO / INSTANCES, self._coco.content())
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps({**content, PROGRAM: _digest(content)}, ensure_ascii=False))
+
+
+def _is_as_written(path: Path) -> bool:
+    try:
+        content = read_json(path)
+        return content.pop(PROGRAM) == _digest(content)
+    except (UserError, KeyError, TypeError, AttributeError):  # another program's
+        return False
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.console import Progress
 from common.recipe.recipe import Recipe
 
 Probabilities = Callable[[np.ndarray], np.ndarray]  # of a picture, uint8 [h, w, 3]: float32 [h, w, classes]
@@ -61,17 +62,19 @@ class Tiles:
         height, width = picture.shape[:2]
         sums = None
         ends = [*(span.pixels.start for span in self.rows[1:]), height]
-        for row, end in zip(self.rows, ends, strict=True):
-            for column in self.columns:
-                values = run(picture[row.pixels, column.pixels])
-                if sums is None:
-                    sums = np.zeros((row.shares.size, width, values.shape[-1]), np.float32)
-                sums[:, column.pixels] += values * row.shares[:, None, None] * column.shares[:, None]
-            done = end - row.pixels.start
-            yield sums[:done]
-            left = len(sums) - done
-            sums[:left] = sums[done:]
-            sums[left:] = 0
+        with Progress("tiles", len(self.rows) * len(self.columns), within=True) as progress:
+            for row, end in zip(self.rows, ends, strict=True):
+                for column in self.columns:
+                    values = run(picture[row.pixels, column.pixels])
+                    if sums is None:
+                        sums = np.zeros((row.shares.size, width, values.shape[-1]), np.float32)
+                    sums[:, column.pixels] += values * row.shares[:, None, None] * column.shares[:, None]
+                    progress.advance()
+                done = end - row.pixels.start
+                yield sums[:done]
+                left = len(sums) - done
+                sums[:left] = sums[done:]
+                sums[left:] = 0
 
     def label(self, picture: np.ndarray, run: Probabilities) -> np.ndarray:
         """The class of the highest mean probability, uint8 [h, w]."""

@@ -57,7 +57,7 @@ def test_patterns(tmp_path, monkeypatch):
         assert [str(path) for path in files_of_pattern(pattern)] == names
     assert names_of(files_of_pattern(f"{tmp_path}/data [2024]/a*"), tmp_path) == ["data [2024]/a.jpg"]
     for argument in ("none/*.jpg", "x" * 100_000, "a\0b"):
-        with pytest.raises(UserError, match="no such picture, folder or pattern") as error:
+        with pytest.raises(UserError, match="no such file, folder or pattern") as error:
             find_pictures([argument])
         assert len(str(error.value)) < 300
 

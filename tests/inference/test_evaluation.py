@@ -216,9 +216,9 @@ def test_find_pictures_refuses(tmp_path):
     (tmp_path / "z").mkdir()
     (tmp_path / "z/readme").touch()
     for arguments, message in [
-        (["none.jpg"], "no such picture, folder or pattern"),
+        (["none.jpg"], "no such file, folder or pattern"),
         ([f"{tmp_path}/z"], "folder without pictures"),
-        ([f"{tmp_path}/pi***/x"], "no such picture, folder or pattern"),
+        ([f"{tmp_path}/pi***/x"], "no such file, folder or pattern"),
     ]:
         with pytest.raises(UserError, match=message):
             find_pictures(arguments)

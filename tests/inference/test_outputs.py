@@ -9,6 +9,7 @@ from PIL import Image
 from common.data.masks import read_mask
 from common.data.polygons import contours
 from common.data.polygons.__main__ import main as polygons
+from common.data.polygons.annotations import read_annotations
 from common.data.sets.cityscapes import CITYSCAPES
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
@@ -93,8 +94,28 @@ def test_what_is_said_of_some_classes_is_of_these(tmp_path, picture):
 def test_corrections_are_not_overwritten(tmp_path, picture):
     out = tmp_path / "out"
     predict(Fixed(blobs(0, 3)), [picture], VOC2012, out, outputs=[Contours(VOC2012)], quiet=True)
-    with pytest.raises(UserError, match=r"--save-contours: .*a b.json is there, and may hold corrections"):
-        Contours(VOC2012).refuse(out, [picture])
+    Contours(VOC2012).refuse(out, [picture])
+    for name, key in (("labelme/a b.json", "shapes"), ("coco/instances.json", "annotations")):
+        written = (out / name).read_text()
+        corrected = json.loads(written)
+        del corrected[key][0]
+        for text in (json.dumps(corrected), '{"shapes": []}', "[]", "{"):
+            (out / name).write_text(text)
+            with pytest.raises(UserError, match=f"--save-contours: .*{name} is there, and may hold corrections"):
+                Contours(VOC2012).refuse(out, [picture])
+        (out / name).write_text(written)
+
+
+def test_a_label_map_of_the_pictures_name_is_no_picture(tmp_path):
+    """coco/instances.json names a.png, and beside coco lies the label map a.png."""
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.png")
+    predict(
+        Fixed(blobs(0, 3)), [tmp_path / "a.png"], VOC2012, tmp_path / "out", outputs=[Contours(VOC2012)], quiet=True
+    )
+    with pytest.raises(UserError, match=r"1 of its pictures are not there, name their folder, --images: a\.png"):
+        read_annotations([tmp_path / "out/coco"], quiet=True)
+    (found,), _ = read_annotations([tmp_path / "out/coco"], tmp_path, quiet=True)
+    assert found.image == tmp_path / "a.png"
 
 
 def test_ids_of_the_cityscapes_server(tmp_path, picture):
@@ -132,7 +153,7 @@ def test_command(tmp_path, picture, capsys):
     assert run(*command, *every) == 0
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert names == {"a b.png", "a b_overlay.png", "a b_cutout.png", "labelme/a b.json", "coco/instances.json"}
-    assert run(*command, *every) == 2
+    assert run(*command, *every) == 0, "once more"
     assert run(*command, "--label-ids") == 2
     assert run(*command, "--classes", "persn") == 2
     assert run(*command, "--classes", "cat,") == 2

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from common import console
 from common.errors import UserError
 from common.inference.tiles import spans, tiles_of
 from common.nets.network import build
@@ -55,6 +56,16 @@ def test_mean_probabilities_of_tiles():
     count = iter(range(1000))
     steps = tiles.probabilities(picture, lambda part: np.full((*part.shape[:2], 1), next(count), np.float32))[..., 0]
     assert np.abs(np.diff(steps[0])).max() < 0.2, "neighbours differ by 1, and 16 pixels lie between them"
+
+
+def test_tiles_are_counted_for_those_who_wait(monkeypatch):
+    lines = []
+    monkeypatch.setattr(console, "_hushed", False)
+    monkeypatch.setattr(console, "LOG_EVERY_SECONDS", 0)
+    monkeypatch.setattr(console, "say", lines.append)
+    tiles = tiles_of(recipe(eval_tile=32, eval_overlap=16), (70, 30))
+    tiles.label(np.zeros((70, 30, 3), np.uint8), lambda part: part / np.float32(255))
+    assert [line.split(" (")[0].strip() for line in lines] == [f"tiles {i}/4" for i in range(1, 5)]
 
 
 @pytest.mark.parametrize(

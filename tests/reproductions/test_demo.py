@@ -150,7 +150,7 @@ def test_without_photographs(run):
 def test_wrong_arguments(run, photographs):
     Path("demo.jpg").touch()
     for arguments, message in (
-        (["none.jpg"], "none.jpg: no such picture, folder or pattern"),
+        (["none.jpg"], "none.jpg: no such file, folder or pattern"),
         (["--fig", "x"], "unrecognized arguments: --fig"),
         (["--figure", "x.txt"], "--figure x.txt: must end in .jpg or .jpeg or .png"),
         (["demo.jpg"], "demo.jpg: its label map would be called demo.png as the sheet is"),

@@ -18,7 +18,6 @@ from common.console import show
 from common.data import own
 from common.data.polygons.annotations import read_annotations
 from common.data.polygons.painting import CROWDS, PaintedSet, class_names, paint_set
-from common.errors import quoted
 
 
 def _report(made: PaintedSet) -> None:
@@ -36,18 +35,11 @@ def _run(args: argparse.Namespace) -> None:
     _report(paint_set(annotated, classes, args.out, name=args.name, crowds=args.crowds, quiet=args.quiet))
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a list of different names like apple,pear")
-    return names
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = program.ArgumentParser(
         prog="python -m common.data.polygons",
         description="Paint masks and write a dataset.yaml.",
-        example="photographs --out out/painted",
+        example="out/v3plus-labels/labelme --out out/painted",
     )
     parser.add_argument(
         "json", type=Path, nargs="+", metavar="JSON|DIR", help="labelme's or COCO's files, or their folder"
@@ -58,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, metavar="DIR", help="the pictures' folder (default: as the files say)")
     parser.add_argument(
         "--classes",
-        type=_names,
+        type=program.names,
         default=(),
         metavar="A,B",
         help="the classes after the background, in this order (default: all labels)",

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from common.console import Progress, say
+from common.data.figures import drawn_by_us
 from common.data.folders import files_below
 from common.data.masks import ON_THEIR_SIDE, Encoded, picture_size, picture_turn
 from common.errors import UserError, brief
@@ -289,9 +290,12 @@ def _box(x: float, y: float, width: float, height: float) -> list[list[float]]:
 
 
 def _find(folders: Sequence[Path], name: str) -> Path | None:
-    """The first that is there: by its path below one of the folders, then by its bare name."""
+    """The first that is there: by its path below one of the folders, then by its bare name.
+
+    A label map of `predict`, which has the picture's name beside `coco`, is not the picture.
+    """
     candidates = [folder / part for part in (name, PurePosixPath(name).name) for folder in folders]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if path.is_file() and not drawn_by_us(path)), None)
     return found and Path(os.path.normpath(found.absolute()))
 
 
