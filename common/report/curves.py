@@ -41,9 +41,9 @@ def training_runs(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list
         missing.append(
             MissingPart(
                 "training",
-                f"The curves of {len(gone)} training runs: their folders ({', '.join(map(str, gone))}) are not below "
-                "this folder, or hold other runs.",
-                "Start the report where the runs lie, or train again:",
+                f"The curves of {len(gone)} training run{'s' * (len(gone) > 1)} are not here.",
+                f"The folders are not below this one, or hold other runs: {', '.join(map(str, gone))}. Start the "
+                "report where the runs lie, or train again:",
                 tuple(command for command in commands if command),
             )
         )

@@ -4,6 +4,8 @@
 (() => {
   const R = window.REPORT;
   const DASH = "–";
+  const ROWS = 30; // of a table, and so many pictures of a wall, are shown before somebody asks for all
+  const PICTURES = 6;
   const $ = (id) => document.getElementById(id);
 
   // ---------------------------------------------------------------- elements
@@ -189,11 +191,12 @@
    * A table that sorts by a click on a head, and hides what the filter does.
    * columns: {title, value(row), cell(row), number, whole}; `value` sorts, `cell` gives what is shown (default: the
    * value), `whole` keeps it on one line, `kind` is a class of its cells.
-   * options: caption, shown(row), detail(row) for a row that opens below.
+   * options: caption, shown(row), detail(row) for a row that opens below, called(row) for its name.
    */
   function sortable(columns, rows, options) {
     const state = { column: null, down: false };
-    const made = new Map(rows.map((row) => [row, makeRow(columns, row, options.detail)]));
+    const made = new Map(rows.map((row) => [row, makeRow(columns, row, options)]));
+    const rest = beginning("rows", ROWS, () => draw());
     const heads = columns.map((column, i) =>
       el(
         "th",
@@ -240,15 +243,37 @@
         if (i === state.column) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
         else head.removeAttribute("aria-sort");
       });
-      body.replaceChildren(...visible.flatMap((row) => made.get(row)));
+      body.replaceChildren(...rest.of(visible).flatMap((row) => made.get(row)));
       region.hidden = !visible.length;
       nothing.hidden = Boolean(visible.length);
     }
     whenFiltered(draw);
-    return el("div", {}, region, nothing);
+    return el("div", {}, region, rest.button, nothing);
   }
 
-  function makeRow(columns, row, detail) {
+  /** The first `most` of a list, and a button that shows the rest of it by `draw`. Paper shows all. */
+  function beginning(what, most, draw) {
+    let isWhole = false;
+    const button = el("button", { type: "button", class: "rest", click: () => show(true) });
+    const show = (whole) => {
+      isWhole = whole;
+      draw();
+    };
+    for (const [event, whole] of [
+      ["beforeprint", true],
+      ["afterprint", false],
+    ]) {
+      window.addEventListener(event, () => show(whole));
+    }
+    const of = (list) => {
+      button.hidden = isWhole || list.length <= most;
+      button.textContent = `Show all ${list.length} ${what}`;
+      return button.hidden ? list : list.slice(0, most);
+    };
+    return { of, button };
+  }
+
+  function makeRow(columns, row, { detail, called }) {
     const cells = columns.map((column, i) => {
       const shown = column.cell ? column.cell(row) : column.value(row);
       const content = shown === null || shown === undefined || shown === "" ? DASH : shown;
@@ -270,7 +295,7 @@
       type: "button",
       class: "open",
       "aria-expanded": "false",
-      "aria-label": `Details of ${modelName(row)} ${shortId(row)}`,
+      "aria-label": `Details of ${called(row)}`,
       click: () => {
         below.hidden = !below.hidden;
         opener.setAttribute("aria-expanded", String(!below.hidden));
@@ -280,7 +305,7 @@
   }
 
   function detail(e) {
-    const parts = [
+    return named([
       ["command", e.command ? commandLine(e.command) : null],
       ["record", recordLink(e, e.record)],
       ["checkpoint", `${e.checkpoint.path}, sha256 ${e.checkpoint.sha256}`],
@@ -289,13 +314,16 @@
         "measured",
         [e.finished && moment(e.finished), e.commit && `commit ${e.commit}`, e.versions].filter(Boolean).join("; "),
       ],
-    ];
-    return el(
+    ]);
+  }
+
+  /** A list of [name, value] pairs, without those that have no value. */
+  const named = (parts) =>
+    el(
       "dl",
       { class: "parts" },
       ...parts.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
     );
-  }
 
   const modelCell = (e) => [
     modelName(e),
@@ -316,7 +344,8 @@
       { title: "marks", value: (e) => e.markNames.join(" "), cell: marks },
       { title: "record", value: (e) => e.id, cell: (e) => recordLink(e) },
     ].filter(Boolean);
-    $(id).append(sortable(columns, rows, { caption, detail, shown: (e) => e.shown() }));
+    const called = (e) => `${modelName(e)} ${shortId(e)}`;
+    $(id).append(sortable(columns, rows, { caption, detail, called, shown: (e) => e.shown() }));
   }
 
   function publishedTable() {
@@ -324,7 +353,7 @@
     const signed = (v) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(2)}`;
     const columns = [
       { title: "model", value: (p) => p.model },
-      { title: "data", value: (p) => p.data },
+      { title: "data", value: (p) => p.data, whole: true },
       { title: "protocol", value: (p) => p.protocol, kind: "protocol" },
       {
         title: "paper",
@@ -349,16 +378,14 @@
         number: true,
         cell: (p) => (p.ours === null ? null : signed(p.difference)),
       },
-      {
-        title: "source",
-        value: (p) => p.source,
-        cell: (p) => [p.source, p.note ? el("small", { title: p.note }, p.note) : null],
-      },
-      { title: "missing: what it needs", value: (p) => p.needs, cell: (p) => withCode(p.needs) },
+      { title: "source", value: (p) => p.source },
     ];
+    const detail = (p) =>
+      named([["ours needs", p.needs && el("span", {}, ...withCode(p.needs))], ["note", p.note]]);
+    const called = (p) => `${p.model}, ${p.source}`;
     const words = (p) => [p.model, p.data, p.protocol, p.source, p.note, p.reproduction];
     const shown = (p) => passes(words(p), p.reproduction, []);
-    $("published").append(sortable(columns, R.published, { caption: "Published numbers", shown }));
+    $("published").append(sortable(columns, R.published, { caption: "Published numbers", detail, called, shown }));
   }
 
   function results() {
@@ -1200,8 +1227,9 @@
 
   function sideBySide(g, show) {
     const place = el("div", {});
+    const rest = beginning("pictures", PICTURES, () => draw());
     const part = g.pictures.length < g.total ? `, ${g.pictures.length} of ${g.total} pictures` : "";
-    whenFiltered(() => {
+    function draw() {
       const shown = g.evaluations.map((i) => R.evaluations[i]).filter((e) => e.shown());
       place.replaceChildren(
         scrolling(
@@ -1225,7 +1253,7 @@
             el(
               "tbody",
               {},
-              ...g.pictures.map((picture, at) =>
+              ...rest.of(g.pictures).map((picture, at) =>
                 el(
                   "tr",
                   {},
@@ -1255,8 +1283,9 @@
           )),
         ),
       );
-    });
-    return el("div", {}, el("h3", {}, "All models side by side"), place);
+    }
+    whenFiltered(draw);
+    return el("div", {}, el("h3", {}, "All models side by side"), place, rest.button);
   }
 
   // ---------------------------------------------------------------- all of it

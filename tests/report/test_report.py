@@ -192,7 +192,8 @@ def test_what_is_gone_or_of_a_later_evaluation_is_named(here, tmp_path, monkeypa
     assert gone["gallery"]["commands"] == [
         f"python -m reproductions.tiny evaluate --out {n}" for n in ("plain", "mirror")
     ]
-    assert "runs/tiny" in gone["training"]["what"]
+    assert gone["training"]["what"] == "The curves of 1 training run are not here."
+    assert "runs/tiny" in gone["training"]["how"]
     assert "make bench" in gone["speed"]["commands"]
 
     stored = records.read_records()
@@ -333,10 +334,13 @@ def test_tables_sort_by_click_and_keyboard(page):
     page.press("Enter")
     assert column(page, "sample", "mIoU") == sorted(miou, key=float)
     assert page.run(f"{head}.getAttribute('aria-sort')") == "ascending"
-    page.run("document.querySelector('#published thead th:nth-child(4) button').click()")
+    page.run("document.querySelector('#published thead th:nth-child(5) button').click()")
     shown = [float(re.match(r"[\d.]+", text)[0]) for text in column(page, "published", "paper") if text != "–"]
     assert shown == sorted(shown, reverse=True)
-    assert len(shown) > 100
+    assert 20 < len(shown) <= 30, "the rest comes when it is asked for"
+    page.run("document.querySelector('#published .rest').click()")
+    assert len(column(page, "published", "paper")) == len(read_published())
+    assert page.run("document.querySelector('#published .rest').hidden")
 
 
 def _thousandths(value):
@@ -502,6 +506,7 @@ def test_the_page_fits_narrow_and_wide(page, report, tmp_path, width, scheme):
             "['auto', 'scroll'].includes(getComputedStyle(e).overflowX)).length"
         )
         assert page.run(wide) == 0
+        assert page.run(wide.replace("Width", "Height").replace("overflowX", "overflowY")) == 0
     shown = tmp_path / f"{width}-{scheme}.png"
     page.screenshot(shown)
     with Image.open(shown) as image:
