@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.console import say, stage
 from common.engines.network_file import NetworkFile
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     from common.weights.weights import Weights
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Untold(NamedTuple):
+    """Recipe fields of a network that its weight file does not tell.
+
+    Attributes:
+      fields: their names.
+      hint: what a message says of them.
+      by_variant: whether who names a variant has chosen their values.
+    """
+
+    fields: tuple[str, ...] = ()
+    hint: str = ""
+    by_variant: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,8 @@ class Reproduction:
       last_layer: regular expression of the variables that score the classes.
       keras_names: names and shapes of a Keras file, and a recipe -> the network's name of each array: its own; and a
         regular expression of the arrays that the network may leave unused.
-      not_in_weights: from names and shapes in a weight file of another program to the recipe fields of the network
-        that it does not tell, and to what a message says of them. By default none.
+      not_in_weights: names and shapes in a weight file of another program -> the recipe fields of the network that
+        the file does not tell. By default none.
       config_settings: an original's configuration file, and the command -> `key=value` settings (`--config`).
     """
 
@@ -57,7 +71,7 @@ class Reproduction:
     fields_from_weights: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
     protocols: tuple[Mapping[str, Any], ...] = ()
     keras_names: Callable[[Shapes, Any], tuple[Mapping[str, str], str]] | None = None
-    not_in_weights: Callable[[Shapes], tuple[tuple[str, ...], str]] = lambda shapes: ((), "")
+    not_in_weights: Callable[[Shapes], "Untold"] = lambda shapes: Untold()
     config_settings: Callable[[Path, str, bool], list[str]] | None = None
 
     def load_network(self) -> "Network":
@@ -169,10 +183,10 @@ class Reproduction:
         return apply_settings(self.variants, recipe, others)
 
     def _say_not_in_weights(self, settings: list[str], weights: "Weights") -> None:
-        (names, hint), given = self.not_in_weights(weights.shapes), _names_of(settings)
-        missing = [name for name in names if name not in given]
-        if missing and not ("variant" in given and "variant=" in hint):  # who names a variant has chosen
-            say(f"{weights.path}: does not tell {' and '.join(missing)}; {hint}")
+        untold, given = self.not_in_weights(weights.shapes), _names_of(settings)
+        missing = [name for name in untold.fields if name not in given]
+        if missing and not (untold.by_variant and "variant" in given):
+            say(f"{weights.path}: does not tell {' and '.join(missing)}; {untold.hint}")
 
     def _adopt(self, weights: "Weights", recipe: Recipe, settings: list[str]) -> None:
         """Name the arrays of a Keras file as the network of `recipe` with `settings` does."""

@@ -106,7 +106,7 @@ def recipe_of(reproduction: Reproduction, source: Source, settings: list[str]) -
         if chosen
         else tuple(
             name
-            for name in dict.fromkeys((*UNTOLD, *reproduction.not_in_weights(source.shapes)[0]))
+            for name in dict.fromkeys((*UNTOLD, *reproduction.not_in_weights(source.shapes).fields))
             if hasattr(base, name) and name not in {*known, *said}
         )
     )

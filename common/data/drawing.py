@@ -13,18 +13,21 @@ from common.data.masks import IGNORE_COLOURS, colour_labels
 Palette = Sequence[tuple[int, int, int]]
 
 
-def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, opacity: float = 0.6, plain: int = 0) -> np.ndarray:
+def overlay(
+    image: np.ndarray, label: np.ndarray, palette: Palette, opacity: float = 0.6, plain: int | None = None
+) -> np.ndarray:
     """Blend the classes' colours into a picture: uint8 RGB [h, w, 3].
 
-    Class 0 is not drawn when its colour is black, nor is the value `plain`, if it is not 0.
+    Class 0 is not drawn when its colour is black, nor is the value `plain`.
     """
+    unmarked = [0] if tuple(palette[0]) == (0, 0, 0) else []
+    unmarked += [] if plain is None else [plain]
     drawn = np.empty((*label.shape, 3), np.uint8)
     for top in range(0, len(label), ROWS):
         rows = slice(top, top + ROWS)  # a large picture in float32 would fill the memory
         pixels, ids = image[rows, :], label[rows]
         blended = pixels * (1 - opacity) + colour_labels(ids, palette).astype(np.float32) * opacity
-        is_plain = (ids == 0) & (tuple(palette[0]) == (0, 0, 0)) | (ids == plain) & (plain != 0)
-        drawn[rows] = np.where(is_plain[..., None], pixels, np.rint(blended))
+        drawn[rows] = np.where(np.isin(ids, unmarked)[..., None], pixels, np.rint(blended))
     return drawn
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from common.nets.backbones.units import divisible
+from common.reproduction import Untold
 from reproductions.v3plus.names import MARKS, NAMES, Names
 from reproductions.v3plus.recipe import preprocessing
 from reproductions.v3plus.zoo import DPC
@@ -87,14 +88,15 @@ def fields_from_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
     return settled
 
 
-def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, ...], str]:
+def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> Untold:
     """The fields of squeeze and excitation that no file tells, and the variants that have the zoo's."""
     told = fields_from_weights(shapes)
     if not told.get("aspp_squeeze_and_excitation"):
-        return (), ""
+        return Untold()
     names = ("image_se_uses_qsigmoid", "image_pooling_crop_size", "image_pooling_stride", "eval_output_stride")
     small = "small" if "small" in told["backbone"] else "large"
-    return names, f"the zoo's are those of --set variant=mnv3_{small}_cityscapes_trainfine, and --set changes each"
+    hint = f"the zoo's are those of --set variant=mnv3_{small}_cityscapes_trainfine, and --set changes each"
+    return Untold(names, hint, by_variant=True)
 
 
 def _decoder(shapes: Mapping[str, tuple[int, ...]], names: Names, settled: Mapping[str, Any]) -> dict[str, Any]:

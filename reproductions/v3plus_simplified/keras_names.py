@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from common.errors import UserError
 from common.recipe.cell import ENCODER_MIDDLE_CONF, Branch, read_cell
+from common.reproduction import Untold
 from common.words import some
 from reproductions.v3plus_simplified.recipe import MOBILENETV2, XCEPTION, SimplifiedRecipe
 
@@ -134,7 +135,7 @@ def _all(numbered: Mapping[str, list[str]]) -> list[str]:
     return [name for names in numbered.values() for name in names]
 
 
-def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, ...], str]:
+def not_in_weights(shapes: Mapping[str, tuple[int, ...]]) -> Untold:
     """The ASPP's design, which a file with scores does not tell, and the value that is used."""
     names = ("encoder_middle_conf",) if any(name.startswith("logits/") for name in shapes) else ()
-    return names, "the published value is used, --set or --config changes it"
+    return Untold(names, "the published value is used, --set or --config changes it")
