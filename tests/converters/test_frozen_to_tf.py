@@ -144,7 +144,9 @@ SMALL = {
 UNLIKE = {"pixel_mean": (90.0, 100.0, 120.0), "pixel_scale": 0.03, "eval_size": 97, "resize_range": (81, 97)}
 
 
-@pytest.mark.parametrize("name", sorted(reproductions()))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.full) if n in ("v2", "v3") else n for n in sorted(reproductions())]
+)
 def test_every_reproductions_export_comes_back(name, tmp_path, capsys):
     """Its weights bit for bit, its recipe as a whole, and the labels that the exported file gives."""
     reproduction = reproductions()[name]

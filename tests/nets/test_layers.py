@@ -79,7 +79,7 @@ def test_smoothed_layers_start_as_regular(size, dilated_type):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", ["deeplab", "res50"])
+@pytest.mark.parametrize("encoder", [pytest.param("deeplab", marks=pytest.mark.full), "res50"])
 @pytest.mark.parametrize("dilated_type", ["smooth_GI", "smooth_SSC"])
 def test_smoothed_networks_start_as_regular(encoder, dilated_type):
     """The whole v2 network: equal scores at initialisation, one fix_w per dilated block unit, trained."""

@@ -63,7 +63,7 @@ def of_ours(depth, stride, batch_statistics, multi_grid=()):
         (50, 8, (66, 80), False),
         (50, None, (97, 130), True),
         (50, 16, (65, 65), True),
-        (101, 16, (65, 65), False),
+        pytest.param(101, 16, (65, 65), False, marks=pytest.mark.full),
     ],
 )
 def test_features_and_statistics_are_slims(depth, stride, size, batch_statistics):

@@ -1,5 +1,7 @@
 """DeepLab v3+ against the seed's answers and the official zoo's graphs (TensorFlow 1.15)."""
 
+import re
+
 import pytest
 
 from common.downloads.fetch import fetch
@@ -13,6 +15,12 @@ from tests.parity.v3plus_zoo import ZOO
 
 EACH = [(original, case) for original in (SEEDS, ZOO) for case in original.cases]
 each_case = pytest.mark.parametrize(("original", "case"), EACH, ids=[case for _, case in EACH])
+# Reading a file by its names is the same work for all: `make test` leaves the large networks out.
+LARGE = re.compile("x71|x65_os|r101|nasnet")
+each_file = pytest.mark.parametrize(
+    ("original", "case"),
+    [pytest.param(*one, id=one[1], marks=[pytest.mark.full] if LARGE.search(one[1]) else []) for one in EACH],
+)
 
 
 def test_cases_are_there():
@@ -60,7 +68,7 @@ def test_losses_with_other_flags(case):
     check(v3plus_train.loss_variants(case))
 
 
-@each_case
+@each_file
 def test_evaluation_of_a_weight_file(original, case):
     """The command line's network on a file known by its names: one scale, and scales with mirror."""
     check(original.weight_file(case))

@@ -39,7 +39,7 @@ def keras(tmp_path_factory):
     return written_by_keras(tmp_path_factory.mktemp("keras"), NETWORKS)
 
 
-@pytest.mark.parametrize("file", NETWORKS)
+@pytest.mark.parametrize("file", [pytest.param(f, marks=pytest.mark.full) if f == "xception" else f for f in NETWORKS])
 def test_features_are_those_of_keras(keras, file):
     check(keras_features.features_of(keras, file))
 

@@ -202,7 +202,7 @@ def processes_in(folder):
     return found
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.full), signal.SIGKILL])
 def test_a_killed_run_leaves_only_the_rest(two_runs, results_dir, how):
     """Killed after its first record; its child ends with it, the next run does the other."""
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=subprocess.PIPE, text=True, env=os.environ)

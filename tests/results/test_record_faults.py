@@ -77,7 +77,7 @@ def read_or_named(path, record, read, field):
         return None
 
 
-@pytest.mark.parametrize("number", [0, 3, -1])
+@pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.full) for n in (0, 3)), -1])
 def test_any_mutation_of_a_record_is_read_or_named(tmp_path, number):
     record, published = json.loads(RUNS[number].read_text()), read_published()
     counts = {True: 0, False: 0}

@@ -55,6 +55,7 @@ def test_a_chief_and_a_worker_train_together(sample_set, tmp_path):
     assert marks(sample_set, checkpoint, tmp_path / "out") == {"sample": True, "asynchronous": True}
 
 
+@pytest.mark.full
 def test_the_job_goes_on_after_every_kill(sample_set, tmp_path):
     """Of a worker, a server and the chief, one after the other; a signal to the chief saves and ends all."""
     with Job(tmp_path, sample_set, **ENDLESS) as job:

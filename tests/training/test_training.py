@@ -187,7 +187,8 @@ def test_resume_of_a_finished_run_does_nothing(trained, sample_set):
     assert (trained / "log.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize("kill", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
+@pytest.mark.full  # `make test` resumes smaller networks
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGINT])
 def test_v2_stopped_at_17_and_resumed_equals_a_straight_run(sample_set, tmp_path, kill):
     """The bar: 40 steps of the real network on the sample set, stopped by a signal, bit for bit."""
     settings = ["encoder=res50", "crop_size=65", "batch_size=2", "num_steps=40", "calibration_batches=2"]
