@@ -125,8 +125,8 @@ def _read_channels(path: Path | Encoded, channels: Sequence[int]) -> np.ndarray:
         pixels = np.asarray(image.transpose(turn) if turn is not None else image)
         count = pixels.shape[2] if pixels.ndim == 3 else 1
         if pixels.dtype != np.uint8 or image.mode == "P" or max(channels) > count:
-            raise UserError(f"has {count} channels, and channels={','.join(map(str, channels))} asks for others; "
-                            f"a TIFF may have more than four, and 16 bit")  # fmt: skip
+            raise UserError(f"has {count} channel{'s' * (count > 1)}, and channels={','.join(map(str, channels))} asks "
+                            f"for others; a TIFF may have more than four, and 16 bit")  # fmt: skip
         return pixels.reshape(*pixels.shape[:2], count)[..., [c - 1 for c in channels]]
 
 

@@ -152,7 +152,9 @@ def _chosen(path: Path, count: int, channels: Sequence[int]) -> list[int]:
     if not channels and count > 3:
         raise UserError(f"{path}: has {count} channels; choose red, green and blue of them by --set channels=1,2,3")
     if max(channels, default=1) > count:
-        raise UserError(f"{path}: has {count} channels, and channels={','.join(map(str, channels))} asks for more")
+        raise UserError(
+            f"{path}: has {count} channel{'s' * (count > 1)}, and channels={','.join(map(str, channels))} asks for more"
+        )
     return [c - 1 for c in channels or ((1, 2, 3) if count == 3 else (1, 1, 1))]
 
 

@@ -188,7 +188,7 @@ class Segmented(NamedTuple):
     def __str__(self) -> str:
         if self.signal is None and self.frames < SHORT * self.promised:
             return f"{self.frames} frames of about {self.promised}, so it may be damaged,"
-        return f"{self.frames} frames"
+        return f"{self.frames} frame{'s' * (self.frames != 1)}"
 
 
 def predict_film(

@@ -87,8 +87,9 @@ class Contours(Output):
         self._coco.add(path.name, found, label.shape)
 
     def finish(self, out: Path) -> None:
-        """See `Output`."""
-        _write(out / COCO / INSTANCES, self._coco.content())
+        """See `Output`. Without a picture nothing is written."""
+        if self._coco.count:
+            _write(out / COCO / INSTANCES, self._coco.content())
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -106,6 +106,13 @@ def test_corrections_are_not_overwritten(tmp_path, picture):
         (out / name).write_text(written)
 
 
+def test_without_a_picture_nothing_is_written(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"x")
+    outputs = [Contours(VOC2012)]
+    assert predict(Fixed(None), [tmp_path / "broken.png"], VOC2012, tmp_path / "out", outputs=outputs, quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_label_map_of_the_pictures_name_is_no_picture(tmp_path):
     """coco/instances.json names a.png, and beside coco lies the label map a.png."""
     Image.new("RGB", (80, 60)).save(tmp_path / "a.png")

@@ -110,6 +110,11 @@ class Coco:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self._images)
+
     def add(self, name: str, found: Sequence[Outline], size: tuple[int, int]) -> None:
         """Add a picture of `size` [h, w], and its outlines."""
         image = len(self._images) + 1
