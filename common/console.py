@@ -174,7 +174,8 @@ class Progress:
             self._last = now
             spent = now - self._start
             left = spent / (self._done - self._begun) * (self._total - self._done)
-            say(f"{self._what} {self._done}/{self._total} {note} ({spent:.0f} s, {left:.0f} s left)")
+            count = f"{self._what} {self._done}/{self._total}"
+            say(f"{count}{note and f' {note}'} ({spent:.0f} s, {left:.0f} s left)")
 
     def __enter__(self) -> Self:
         return self

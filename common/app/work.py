@@ -22,6 +22,7 @@ from common.data.drawing import overlay
 from common.data.figures import add_png_note
 from common.data.lists import card_by_name
 from common.data.masks import Encoded, picture_size, read_image, save_label_png
+from common.data.tiff import head_of, is_tiff
 from common.engines.network_file import NetworkFile
 from common.errors import UserError
 from common.export.choice import Choice
@@ -113,7 +114,20 @@ def read_upload(name: str, data: bytes) -> np.ndarray:
     Raises UserError when it is no picture, or one of more than MOST_PIXELS: its size is looked at first.
     """
     file = Encoded(plain_name(name, "this picture"), data)
-    height, width = picture_size(file)
+    if is_tiff(Path(file.name)):  # some are read by a library that wants a file
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"picture{Path(file.name).suffix}")
+            path.write_bytes(data)
+            try:
+                return _read(path, file.name)
+            except UserError as error:
+                raise UserError(str(error).replace(str(path), file.name)) from None
+    return _read(file, file.name)
+
+
+def _read(file: Encoded | Path, name: str) -> np.ndarray:
+    head = head_of(file) if isinstance(file, Path) else None
+    height, width = (head.height, head.width) if head else picture_size(file)
     if height * width > MOST_PIXELS:
         raise UserError(
             f"{name}: {width}x{height} pixels are more than the {MOST_PIXELS // 10**6} million that this page takes; "

@@ -22,6 +22,7 @@ from common.inference.film import first_frames, is_film, predict_film, refuse_fi
 from common.inference.outputs import Contours, Cutout, Kept, LabelIds, Output, has_background
 from common.inference.prediction import array_endings, classes_line, find_pictures, predict, readable, refuse_collisions
 from common.reproduction import Reproduction
+from common.words import NAMED, some
 
 ABOUT = "label maps and overlays of pictures"
 EXAMPLE = (
@@ -136,7 +137,7 @@ def _predict_films(
     failures: list[str],
 ) -> int | None:
     """Write the films, and add a sentence to `failures` for each that cannot be read; returns the signal that stops."""
-    for path in films:
+    for number, path in enumerate(films, 1):
         try:
             done = predict_film(
                 segmenter, path, card, args.out, kept=kept, save_frames=args.save_labels, quiet=args.quiet
@@ -146,5 +147,7 @@ def _predict_films(
             continue
         show(f"{path.name}: {done} written to {args.out / path.stem}{FILM_OVERLAY}")
         if done.signal:
+            if later := [film.name for film in films[number:]]:
+                show(f"not begun: {some(later, NAMED)}")
             return done.signal
     return None

@@ -148,6 +148,11 @@ def turned(stored: np.ndarray, turn: int) -> np.ndarray:
     return np.asarray(Image.fromarray(stored).transpose(_TURNS[turn])) if turn in _TURNS else stored
 
 
+def turned_back(label: np.ndarray, turn: int) -> np.ndarray:
+    """An upright label map [h, w] as it is stored with an EXIF tag of 1 to 8: what `turned` makes upright."""
+    return turned(label, {6: 8, 8: 6}.get(turn, turn))
+
+
 # The EXIF tag -> how the stored picture is turned to be upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

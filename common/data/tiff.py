@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from common.errors import UserError, brief, one_line
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it warns of tags that no pixel depends on
 
 SUFFIXES = (".tif", ".tiff")
+ORIENTATION = 274  # the tag
 LARGE = 2**25  # pixels; smaller pictures are read at once
 # Where a picture lies: GeoTIFF's tags, as OGC 19-008r4 numbers them. A nodata value is not among them: it is a class.
 PLACE = (33550, 33922, 34264, 34735, 34736, 34737)
@@ -173,6 +174,26 @@ def has_plain_colours(path: Path) -> bool:
         return False
 
 
+class Head(NamedTuple):
+    """The size of a TIFF as it is stored, and the tag by which it becomes upright, 1 to 8."""
+
+    height: int
+    width: int
+    turn: int
+
+
+def head_of(path: Path) -> Head | None:
+    """The head of a TIFF; None for one that cannot be read."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            return Head(page.imagelength, page.imagewidth, int(page.tags.valueof(ORIENTATION, 1)))
+    except Exception:  # of a damaged file, which Pillow may read all the same
+        return None
+
+
 def place_of(path: Path) -> list[tuple[int, int, int, object, bool]]:
     """The tags that say where the picture lies on the earth, as tifffile writes them; none for most pictures."""
     if not is_tiff(path):
@@ -192,18 +213,20 @@ def is_tiff(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def write_labels(path: Path, label: np.ndarray, colours: np.ndarray, place: Sequence[tuple]) -> None:
+def write_labels(path: Path, label: np.ndarray, colours: np.ndarray, place: Sequence[tuple], turn: int = 1) -> None:
     """Write a label map, uint8 [h, w], as a palette TIFF that lies where the picture lies.
 
     Args:
       path: the file.
-      label: class ids.
+      label: class ids, as they are stored.
       colours: of the ids, uint8 [256, 3].
       place: from `place_of`.
+      turn: from `head_of`.
     """
     import tifffile
 
+    turned = [(ORIENTATION, "H", 1, turn, True)] if turn != 1 else []
     tifffile.imwrite(
         path, label, photometric="palette", colormap=colours.T.astype(np.uint16) * 257, compression="zlib",
-        extratags=list(place), rowsperstrip=256, metadata=None, software="DeepLab reproductions",
+        extratags=[*place, *turned], rowsperstrip=256, metadata=None, software="DeepLab reproductions",
     )  # fmt: skip

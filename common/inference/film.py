@@ -186,7 +186,9 @@ class Segmented(NamedTuple):
     signal: int | None = None
 
     def __str__(self) -> str:
-        if self.signal is None and self.frames < SHORT * self.promised:
+        if self.signal is not None:
+            return f"stopped, {self.frames} frames of about {self.promised}"
+        if self.frames < SHORT * self.promised:
             return f"{self.frames} frames of about {self.promised}, so it may be damaged,"
         return f"{self.frames} frame{'s' * (self.frames != 1)}"
 

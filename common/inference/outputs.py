@@ -1,7 +1,6 @@
 """Further outputs of `predict` beside a label map: the data set's own ids, outlines, objects cut out."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from common.data.card import DatasetCard
-from common.data.figures import PROGRAM, add_png_note, png_note
+from common.data.figures import add_png_note, png_note
 from common.data.polygons.contours import Coco, labelme, outlines
+from common.data.polygons.note import is_as_written, noted
 from common.data.polygons.painting import BACKGROUND, IGNORED
 from common.errors import UserError, brief
 from common.files import atomic, read_json, write_text
@@ -76,36 +76,29 @@ class Contours(Output):
     def refuse(self, out: Path, pictures: Sequence[Path]) -> None:
         """Raise UserError for files that are there, unless they are as they were written: nobody corrected them."""
         for path in (*(out / LABELME / f"{picture.stem}.json" for picture in pictures), out / COCO / INSTANCES):
-            if path.exists() and not _is_as_written(path):
+            if path.exists() and not is_as_written(path):
                 raise UserError(f"--save-contours: {path} is there, and may hold corrections; choose another --out")
+        listed = {image["file_name"] for image in (read_json(out / COCO / INSTANCES) or {}).get("images", ())}
+        if others := listed - {picture.name for picture in pictures}:
+            raise UserError(
+                f"--save-contours: {out / COCO / INSTANCES} lists other pictures, such as {brief(min(others))}; choose "
+                f"another --out"
+            )
 
     def write(self, out: Path, path: Path, image: np.ndarray, label: np.ndarray) -> None:
         """See `Output`."""
         found = outlines(label, nothing(self.card))
         content = labelme(path.resolve(), (out / LABELME).resolve(), found, self._names, label.shape)
-        _write(out / LABELME / f"{path.stem}.json", content)
+        self._write(out / LABELME / f"{path.stem}.json", content)
         self._coco.add(path.name, found, label.shape)
 
     def finish(self, out: Path) -> None:
         """See `Output`. Without a picture nothing is written."""
         if self._coco.count:
-            _write(out / COCO / INSTANCES, self._coco.content())
+            self._write(out / COCO / INSTANCES, self._coco.content())
 
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps({**content, PROGRAM: _digest(content)}, ensure_ascii=False))
-
-
-def _is_as_written(path: Path) -> bool:
-    try:
-        content = read_json(path)
-        return content.pop(PROGRAM) == _digest(content)
-    except (UserError, KeyError, TypeError, AttributeError):  # another program's
-        return False
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        write_text(path, json.dumps(noted(content, self.card.classes), ensure_ascii=False))
 
 
 @dataclasses.dataclass

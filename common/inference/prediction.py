@@ -14,10 +14,13 @@ from common.data.card import DatasetCard
 from common.data.drawing import overlay
 from common.data.figures import add_png_note, drawn_by_us, png_note
 from common.data.folders import files_in, files_of_pattern, is_file, is_folder
-from common.data.masks import SUFFIXES, colour_labels, picture_size, read_image, save_label_png, too_large
-from common.data.tiff import LARGE, TiffPicture, has_plain_colours, is_tiff, place_of, write_labels
+from common.data.masks import SUFFIXES, colour_labels, picture_size, read_image, save_label_png, too_large, turned_back
+from common.data.tiff import LARGE, TiffPicture, has_plain_colours, head_of, is_tiff, place_of, write_labels
 from common.errors import UserError, WeightsError, brief
 from common.files import atomic
+from common.inference.tiles import tiles_of
+from common.memory import free_memory
+from common.recipe.recipe import Recipe
 
 OVERLAY, LABELS_TIFF = "_overlay.png", "_labels.tif"  # these and the following end the names of results
 LOGITS, PROBABILITIES = ".npy", "_probabilities.npy"
@@ -139,9 +142,13 @@ def predict(
 def _label_and_arrays(
     segmenter: "Segmenter", image: np.ndarray, save_logits: bool, save_probabilities: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The label map, and the arrays that are wanted by how their files' names end; with as few passes as give them."""
+    """The label map, and the arrays that are wanted by how their files' names end.
+
+    The label map is the one that is written without them. Of tiles and fused passes it is the probabilities' greatest.
+    """
     arrays, recipe = {}, segmenter.recipe if save_logits or save_probabilities else None
     if save_probabilities:
+        _refuse_more_than_memory(image.shape, recipe.num_classes)
         probabilities = segmenter.probabilities(image)
         arrays[PROBABILITIES] = probabilities.astype(save_probabilities)
     if save_logits and recipe.is_single_pass and not recipe.crf:
@@ -149,9 +156,26 @@ def _label_and_arrays(
         return label, arrays
     if save_logits:
         arrays[LOGITS] = segmenter.logits(image)
-    if save_probabilities and (recipe.crf or not (recipe.is_single_pass or recipe.scale_fusion == "max_logits")):
+    if save_probabilities and _is_greatest(recipe, image.shape):
         return probabilities.argmax(axis=-1).astype(np.uint8), arrays
     return segmenter.label(image), arrays
+
+
+def _is_greatest(recipe: Recipe, shape: Sequence[int]) -> bool:
+    """Whether the label map is computed from probabilities; otherwise it is from scores, which round differently."""
+    is_fused = not (recipe.is_single_pass or recipe.scale_fusion == "max_logits")
+    return recipe.crf or is_fused or tiles_of(recipe, shape[:2]) is not None
+
+
+def _refuse_more_than_memory(shape: Sequence[int], classes: int) -> None:
+    """Raise UserError before probabilities are computed that the memory cannot hold, and a copy of them."""
+    height, width = shape[:2]
+    mebibytes = height * width * classes * 4 / 2**20
+    if 2 * mebibytes > free_memory():
+        raise UserError(
+            f"--save-probabilities: those of {width}x{height} pixels and {classes} classes take {mebibytes:,.0f} MiB "
+            f"twice, more than is free; cut the picture, or leave the flag out"
+        )
 
 
 def classes_line(path: Path, label: np.ndarray, card: DatasetCard) -> str:
@@ -219,7 +243,8 @@ def write_prediction(out: Path, path: Path, image: np.ndarray, label: np.ndarray
     stem = path.stem
     if place := place_of(path):
         with atomic(out / f"{stem}{LABELS_TIFF}") as temporary:
-            write_labels(temporary, label, colour_labels(np.arange(256, dtype=np.uint8), card.palette), place)
+            turn, colours = head_of(path).turn, colour_labels(np.arange(256, dtype=np.uint8), card.palette)
+            write_labels(temporary, turned_back(label, turn), colours, place, turn)
     with atomic(out / f"{stem}.png") as temporary:
         save_label_png(temporary, label, card.palette)
         add_png_note(temporary)

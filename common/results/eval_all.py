@@ -30,6 +30,7 @@ from common.downloads.manifest import read_manifest
 from common.engines.network_file import NetworkFile, open_weights
 from common.errors import UserError
 from common.export.choice import AUTO, ENGINES, TENSORFLOW
+from common.memory import free_memory
 from common.recipe.recipe import format_value
 from common.reproduction import Reproduction, reproductions
 from common.results import known, records
@@ -225,15 +226,6 @@ def end_with_parent() -> None:
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.startswith("error: ")] or text.splitlines() or ["no word"]
     return lines[-1].removeprefix("error: ")
-
-
-def free_memory() -> float:
-    """MiB that processes may still take."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
-    except (OSError, StopIteration):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def summary(jobs: Iterable[Job], done: Sequence[dict[str, Any]], split: Split) -> str:

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from common import cli
@@ -138,6 +139,14 @@ def test_two_people_never_run_at_once(models, monkeypatch):
 
 def test_uploads_are_read_as_every_picture_is():
     np.testing.assert_array_equal(work.read_upload("a.png", encoded(PICTURE)), PICTURE)
+    colours = (PICTURE / np.float32(255)).astype(np.float32)
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, colours, photometric="rgb")
+    assert work.read_upload("floats.tif", stream.getvalue()).shape == PICTURE.shape
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((8, 9, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UserError, match=r"^five\.tif: has 5 channels; choose"):
+        work.read_upload("five.tif", stream.getvalue())
     grey = work.read_upload("grey.png", encoded(PICTURE[..., 0]))
     assert grey.shape == PICTURE.shape
 

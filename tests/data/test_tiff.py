@@ -7,6 +7,7 @@ from PIL import Image
 
 from common.data import tiff
 from common.data.masks import read_image
+from common.data.sets.voc import VOC2012
 from common.data.tiff import TiffPicture, place_of, write_labels
 from common.errors import UserError
 from common.inference import prediction
@@ -188,6 +189,18 @@ def test_a_label_map_lies_where_its_picture_lies(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "b.tif")
     assert not place_of(tmp_path / "b.tif")
     assert not place_of(tmp_path / "none.tif")
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_labels_of_a_turned_picture_lie_as_it_does(tmp_path, turn):
+    pixels = np.random.RandomState(4).randint(0, 256, (6, 5, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=[*GEO, (274, "H", 1, turn, True)])
+    upright = read_image(tmp_path / "a.tif")
+    prediction.write_prediction(tmp_path / "out", tmp_path / "a.tif", upright, upright[..., 0] % 21, VOC2012)
+    with tifffile.TiffFile(tmp_path / "out/a_labels.tif") as file:
+        np.testing.assert_array_equal(file.pages[0].asarray(), pixels[..., 0] % 21)
+        assert file.pages[0].tags.valueof(274, 1) == turn
+    assert [tag[3] for tag in place_of(tmp_path / "out/a_labels.tif")] == [tag[3] for tag in GEO]
 
 
 def test_channels_are_three():

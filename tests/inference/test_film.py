@@ -10,7 +10,7 @@ from PIL import Image
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
 from common.inference.film import SUFFIXES as FILMS
-from common.inference.film import is_film, opened_film, predict_film, refuse_films
+from common.inference.film import Segmented, is_film, opened_film, predict_film, refuse_films
 from common.inference.prediction import find_pictures
 from tests.helpers.tiny import run
 from tests.inference.test_tiles import tiny_values
@@ -62,6 +62,7 @@ def test_rate_and_length_stay(clip, tmp_path):
 def test_a_signal_leaves_what_was_done(clip, tmp_path):
     stopping = ByBrightness(lambda seen: os.kill(os.getpid(), signal.SIGINT) if seen == 7 else None)
     assert predict_film(stopping, clip, VOC2012, tmp_path / "out", quiet=True) == (7, 25, signal.SIGINT)
+    assert str(Segmented(7, 25, signal.SIGINT)) == "stopped, 7 frames of about 25"
     with opened_film(tmp_path / "out" / "a clip_overlay.mp4") as film:
         assert len(list(film.frames)) == 7
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a clip_overlay.mp4"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data.lists import card_by_name
 from common.data.masks import read_mask
 from common.data.polygons import contours
 from common.data.polygons.__main__ import main as polygons
@@ -59,6 +60,28 @@ def test_outlines_make_the_same_label_map_again(tmp_path, picture, seed, kind):
     arguments = ["--images", str(picture.parent), "--classes", NAMES, "--out", str(tmp_path / "again"), "--quiet"]
     assert polygons([str(out / kind), *arguments]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "again" / "masks" / "a b.png")), label)
+
+
+@pytest.mark.parametrize("card", [VOC2012, CITYSCAPES], ids=["VOC", "Cityscapes"])
+@pytest.mark.parametrize("kind", ["labelme", "coco"])
+def test_ids_and_ignored_pixels_come_back_without_being_named(tmp_path, picture, card, kind):
+    """Three classes of many are drawn; the folder has the name of a known data set."""
+    label, out = blobs(3, 3) * 5, tmp_path / "out"
+    label[40:50, 10:30] = 255
+    predict(Fixed(label), [picture], card, out, outputs=[Contours(card)], quiet=True)
+    made = tmp_path / "coco"
+    assert polygons([str(out / kind), "--images", str(picture.parent), "--out", str(made), "--quiet"]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(made / "masks" / "a b.png")), label)
+    again = card_by_name(str(made))
+    assert (again.classes, again.name) == (card.classes, "own_coco")
+
+
+def test_outlines_of_other_pictures_are_not_forgotten(tmp_path, picture):
+    other, out = picture.with_name("c.jpg"), tmp_path / "out"
+    Image.open(picture).save(other)
+    predict(Fixed(blobs(0, 3)), [picture, other], VOC2012, out, outputs=[Contours(VOC2012)], quiet=True)
+    with pytest.raises(UserError, match=r"instances\.json lists other pictures, such as a b\.jpg; choose"):
+        Contours(VOC2012).refuse(out, [other])
 
 
 def test_outlines_by_hand():

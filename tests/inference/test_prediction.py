@@ -8,6 +8,7 @@ from common.commands.predict import with_names
 from common.data.lists import read_split
 from common.data.sets.voc import VOC2012
 from common.errors import UserError
+from common.inference import prediction
 from common.inference.evaluation import evaluate
 from common.inference.prediction import classes_line, predict
 from common.inference.segmenter import Segmenter
@@ -110,4 +111,26 @@ def test_scores_that_overflow_end_the_prediction(huge_weights, tmp_path, capsys)
     assert f"{tmp_path / 'a.png'}: the network's scores" in message
     assert "b.png" not in message
     assert str(huge_weights) in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_tiles_are_segmented_once_with_their_probabilities(tmp_path, segmenter, monkeypatch):
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (90, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(segmenter, "recipe", segmenter.recipe.derive(eval_tile=65, eval_overlap=16))
+    passes, run = [], segmenter._pass
+    monkeypatch.setattr(segmenter, "_pass", lambda *given: (passes.append(1), run(*given))[1])
+    predict(segmenter, [tmp_path / "a.png"], VOC2012, tmp_path / "alone", quiet=True)
+    once = len(passes)
+    predict(segmenter, [tmp_path / "a.png"], VOC2012, tmp_path / "both", save_probabilities="float32", quiet=True)
+    assert len(passes) == 2 * once
+    assert (tmp_path / "alone/a.png").read_bytes() == (tmp_path / "both/a.png").read_bytes()
+
+
+def test_probabilities_that_the_memory_cannot_hold(tmp_path, segmenter, monkeypatch):
+    monkeypatch.setattr(prediction, "free_memory", lambda: 0.2)  # 60x40x21 floats twice are 0.38 MiB
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    (sentence,) = predict(
+        segmenter, [tmp_path / "a.png"], VOC2012, tmp_path / "out", save_probabilities="float16", quiet=True
+    )
+    assert "--save-probabilities: those of 60x40 pixels and 21 classes take 0 MiB twice, more than is free" in sentence
     assert not (tmp_path / "out").exists()

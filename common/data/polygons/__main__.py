@@ -31,7 +31,7 @@ def _report(made: PaintedSet) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     annotated, labels = read_annotations(args.json, args.images, args.boxes, args.quiet)
-    classes = class_names(labels, args.classes)
+    classes = class_names(labels, args.classes, annotated)
     _report(paint_set(annotated, classes, args.out, name=args.name, crowds=args.crowds, quiet=args.quiet))
 
 

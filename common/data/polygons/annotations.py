@@ -12,7 +12,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -23,6 +23,7 @@ from common.console import Progress, say
 from common.data.figures import drawn_by_us
 from common.data.folders import files_below
 from common.data.masks import ON_THEIR_SIDE, Encoded, picture_size, picture_turn
+from common.data.polygons.note import classes_of
 from common.errors import UserError, brief
 from common.files import read_json
 from common.words import NAMED, some
@@ -49,6 +50,7 @@ class Annotated:
       height, width: in pixels, of the picture that the shapes were drawn on.
       turn: the EXIF orientation that makes a mask of that size upright; 1 where it is upright already.
       in_order: whether a shape covers those before it; otherwise smaller ones cover larger ones.
+      classes: all classes by their numbers, where the file says what they are, as `note.noted` writes it.
     """
 
     source: Path
@@ -59,6 +61,7 @@ class Annotated:
     shapes: tuple[Shape, ...]
     in_order: bool
     turn: int = 1
+    classes: tuple[str, ...] = ()
 
     def where(self, shape: Shape) -> str:
         """The name of a shape in messages."""
@@ -101,7 +104,7 @@ def read_annotations(
                 groups |= set(names).intersection(map(_group, data["categories"]))
             else:
                 found = _read_labelme(path, data, images)
-            pictures += found
+            pictures += [replace(picture, classes=classes_of(data)) for picture in found]
             progress.advance()
     unused = groups - {shape.label for picture in pictures for shape in picture.shapes}
     if unused:

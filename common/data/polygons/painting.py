@@ -19,6 +19,7 @@ from common.data import own
 from common.data.masks import save_label_png, turned
 from common.data.polygons.annotations import Annotated, embedded_picture
 from common.data.polygons.regions import Picture, Region, paint, region_mask
+from common.data.sets.cards import CARDS
 from common.data.sets.voc import voc_palette
 from common.errors import UserError
 from common.files import WRITING, atomic, half_written, locked
@@ -61,9 +62,9 @@ def paint_set(
 
     Args:
       pictures: as `annotations.read_annotations` gives them.
-      classes: the background's name, then those of the labels.
+      classes: the background's name, then those of the labels. Without a background, pixels of no shape are ignored.
       out: the data folder.
-      name: the data set's; by default the folder's.
+      name: the data set's; by default the folder's, or `own_` and that where it is the name of a known data set.
       crowds: one of CROWDS.
       quiet: no progress.
 
@@ -71,14 +72,15 @@ def paint_set(
       UserError: a label that is no class, a shape that can't be drawn, two pictures of one name, or masks or a
       dataset.yaml in `out` that are of other pictures or classes.
     """
-    ids = {label: i for i, label in enumerate(classes)} | dict.fromkeys(BACKGROUND, 0)
+    elsewhere = 0 if classes[0] in BACKGROUND else own.IGNORE_LABEL
+    ids = {label: i for i, label in enumerate(classes)} | dict.fromkeys(BACKGROUND, elsewhere)
     ids |= dict.fromkeys(IGNORED, own.IGNORE_LABEL)
     _check_labels(pictures, ids)
     embedded = any(picture.image is None for picture in pictures)
     root = None if embedded else os.path.commonpath([p.image.parent for p in pictures])
     stems = _stems(pictures, root)
     content = {
-        "name": name or out.resolve().name,
+        "name": name or _name(out.resolve().name),
         "classes": list(classes),
         "images": Path(os.path.relpath(root, out)).as_posix() if root else IMAGES,
         "masks": MASKS,
@@ -92,7 +94,7 @@ def paint_set(
         if not again:
             _write_card(stage / own.DATASET_FILE, content, out)
         for picture, stem in zip(pictures, stems, strict=True):
-            label = turned(_paint(picture, ids, crowds), picture.turn)
+            label = turned(_paint(picture, ids, crowds, elsewhere), picture.turn)
             counts = np.bincount(label.ravel(), minlength=256)
             pixels += counts
             shown += counts > 0
@@ -110,11 +112,23 @@ def paint_set(
     return PaintedSet(out / own.DATASET_FILE, tuple(classes), pixels, shown, pictures)
 
 
-def class_names(labels: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
+def _name(folder: str) -> str:
+    known = {word.lower() for card in CARDS.values() for word in (card.name, card.title)}
+    return f"own_{folder}" if folder.lower() in known else folder
+
+
+def class_names(labels: Sequence[str], wanted: Sequence[str] = (), pictures: Sequence[Annotated] = ()) -> list[str]:
     """List the background's name and then the classes: `wanted` in its order, or else all `labels` that are classes.
+
+    Where all `pictures` come from files of `predict`, which say what its classes are, these come first, with the
+    numbers that they had, and without a background where they had none.
 
     Raises UserError when there is none, or when the background is not first.
     """
+    (predicted, *others) = dict.fromkeys(picture.classes for picture in pictures) or [()]
+    if predicted and not (wanted or others):
+        new = (label for label in labels if label not in (*predicted, *BACKGROUND, *IGNORED))
+        return [*predicted, *new]
     names = list(wanted or (label for label in labels if label not in (*BACKGROUND, *IGNORED)))
     if not names:
         raise UserError("no shape has a label that is a class; draw some, or name them by --classes")
@@ -178,18 +192,18 @@ def _write_card(path: Path, content: Mapping[str, Any], out: Path) -> None:
         raise UserError(str(error).replace(str(path), str(out / own.DATASET_FILE))) from None
 
 
-def _paint(picture: Annotated, ids: Mapping[str, int], crowds: str) -> np.ndarray:
-    """uint8 class ids [h, w]. Raises UserError for a segmentation that can't be drawn."""
+def _paint(picture: Annotated, ids: Mapping[str, int], crowds: str, elsewhere: int) -> np.ndarray:
+    """uint8 class ids [h, w], `elsewhere` where no shape is. Raises UserError for what can't be drawn."""
     height, width = picture.height, picture.width
     if not picture.in_order:
         regions = tuple(
             Region(s.number, ids[s.label], s.is_crowd and crowds == "ignore", s.segmentation) for s in picture.shapes
         )
         try:
-            return paint(Picture(picture.image, Path(), height, width, regions))
+            return paint(Picture(picture.image, Path(), height, width, regions), elsewhere)
         except UserError as error:
             raise UserError(f"{picture.source}: {error}") from None
-    label = np.zeros((height, width), np.uint8)
+    label = np.full((height, width), elsewhere, np.uint8)
     for shape in picture.shapes:
         try:
             label[region_mask(shape.segmentation, height, width)] = ids[shape.label]

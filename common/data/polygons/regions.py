@@ -82,12 +82,12 @@ def read_pictures(annotations: Path, images: Path, masks: Path) -> tuple[list[Pi
     return sorted(pictures, key=lambda p: p.image), len(data["images"]) - len(pictures)
 
 
-def paint(picture: Picture) -> np.ndarray:
-    """uint8 class ids [h, w]: crowds as the ignore label, over them the instances, the smallest last.
+def paint(picture: Picture, elsewhere: int = 0) -> np.ndarray:
+    """uint8 class ids [h, w]: `elsewhere`, over it crowds as the ignore label, then the instances, the smallest last.
 
     Raises UserError naming the annotation whose segmentation is broken.
     """
-    label = np.zeros((picture.height, picture.width), np.uint8)
+    label = np.full((picture.height, picture.width), elsewhere, np.uint8)
     instances = []
     for region in picture.regions:
         try:
