@@ -871,17 +871,17 @@
     const columns = [
       { title: "model", value: modelName, cell: modelCell },
       { title: "protocol", value: (e) => e.protocol, kind: "protocol" },
-      { title: "data", value: markedData, whole: true },
+      { title: "data", value: markedData },
       { title: "pictures", value: (e) => e.images, number: true },
       {
-        title: "seconds a picture",
+        title: "s a picture",
         value: perPicture,
         number: true,
         cell: (e) => bar(perPicture(e), slowest, perPicture(e)?.toFixed(3)),
       },
-      { title: "seconds in all", value: (e) => e.seconds, number: true },
+      { title: "s in all", value: (e) => e.seconds, number: true },
       {
-        title: "peak memory, MiB",
+        title: "peak MiB",
         value: (e) => e.peak_memory_mib,
         number: true,
         cell: (e) => bar(e.peak_memory_mib, largest, isNumber(e.peak_memory_mib) ? grouped(e.peak_memory_mib) : null),
