@@ -199,12 +199,12 @@ def what_it_needs(row: PublishedRow) -> str:
     if trained.foreign:
         name, reason = next(iter(trained.foreign.items()))
         return FOREIGN[name].format(reason)
-    if not row.protocol.is_ours:
-        return "another evaluation than ours, which takes whole pictures"
+    unlike = row.protocol.why_not_ours and f", then its own evaluation: {row.protocol.why_not_ours}"
     if trained.weights:
         name = trained.weights.split("/")[0]
-        return f"`make weights NAME={name}`, then `make eval-all {_data_arguments(row)}`"
-    return " then ".join(f"`{command}`" for command in _commands(row))
+        return f"`make weights NAME={name}`{unlike or f', then `make eval-all {_data_arguments(row)}`'}"
+    commands = _training(row)[0] if unlike else _commands(row)
+    return " then ".join(f"`{command}`" for command in commands) + unlike
 
 
 def _data_arguments(row: PublishedRow) -> str:
@@ -224,14 +224,14 @@ def _start(row: PublishedRow) -> tuple[list[str], str]:
     first = COCO_STARTS[name] if init == "coco" else FIRST_STAGES.get((name, init))
     if first is None:
         return [], init
-    data = "data/coco" if init == "coco" else row.table.data
-    steps = known_reproductions()[name].variants[init].num_steps
+    recipe = known_reproductions()[name].variants[init]
+    data, steps = "data/coco" if recipe.dataset == "coco" else row.table.data, recipe.num_steps
     command = f"make reproduce-{name} DATA={data} INIT={first} SET=variant={init} RUN_DIR=runs/{init}"
     return [command], f"runs/{init}/{PREFIX}-{steps}"  # the folder's name is the row's `init`
 
 
-def _commands(row: PublishedRow) -> list[str]:
-    """The commands that train as a row says, and the command that evaluates it."""
+def _training(row: PublishedRow) -> tuple[list[str], str, str]:
+    """The commands that train as a row says, the run's folder, and the checkpoint's step."""
     name, data = row.table.reproduction, _folder(row)
     (first, start), (recipe, changes) = _start(row), recipe_for(row)
     settings = " ".join([f"variant={recipe.variant}", *_settings(changes)])
@@ -243,12 +243,19 @@ def _commands(row: PublishedRow) -> list[str]:
     steps = (
         "N" if recipe.epochs else changes.get("num_steps", recipe.num_steps)
     )  # the number depends on the data when the recipe counts epochs
+    return [*first, train], run, str(steps)
+
+
+def _commands(row: PublishedRow) -> list[str]:
+    """The commands that train as a row says, and the command that evaluates it."""
+    name, data, (recipe, _) = row.table.reproduction, _folder(row), recipe_for(row)
+    training, run, steps = _training(row)
     how = _settings(row.protocol.changes(recipe))
     out = "-".join((Path(run).name, row.table.split, *map(slug, how)))  # of its own: evaluations replace each other
     evaluate = f".venv/bin/python -m reproductions.{name} evaluate --data {data} --split {row.table.split} "
     evaluate += f"--checkpoint {run}/{PREFIX}-{steps} --out out/{out}"
     evaluate += f" --set {' '.join(how)}" if how else ""
-    return [*first, train, evaluate]
+    return [*training, evaluate]
 
 
 def _settings(changes: Mapping[str, Any]) -> list[str]:

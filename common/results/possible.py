@@ -28,7 +28,11 @@ KERAS_FILES = {
 # What a reproduction's training on COCO starts from, where it has one.
 COCO_STARTS = {"v1": "vgg16_20m", "v3": "resnet_v1_101", "v3plus": "random"}
 # By reproduction and variant: what a training starts from that another one starts from.
-FIRST_STAGES = {("v1", "deeplab"): "vgg16_128", ("v1", "paper"): "vgg16_20m"}
+FIRST_STAGES = {
+    ("v1", "deeplab"): "vgg16_128",
+    ("v1", "paper"): "vgg16_20m",
+    **{("v3plus", f"auto_deeplab_{size}_coco"): "random" for size in "sml"},
+}
 
 
 def inits_text() -> str:

@@ -71,7 +71,17 @@ class Protocol:
     @property
     def is_ours(self) -> bool:
         """Whether our `evaluate` can do it: pictures are whole, and nothing is unknown."""
-        return self.told and not self.crop and None not in (self.size, self.scales, self.mirror)
+        return not self.why_not_ours
+
+    @property
+    def why_not_ours(self) -> str:
+        """Why our `evaluate` cannot do it; empty where it can."""
+        if self.crop:
+            return f"one crop of {self.crop} of each picture, where ours takes whole ones"
+        unknown = [name for name in ("pictures' size", "scales", "mirror") if getattr(self, name.split()[-1]) is None]
+        if not self.told or unknown:
+            return f"the source does not tell its {', '.join(unknown) if self.told else 'protocol'}"
+        return ""
 
     def changes(self, recipe: Recipe, keep_size: bool = False) -> dict[str, Any]:
         """The fields to change in `recipe` so that it evaluates by this protocol; with `keep_size` the size is not

@@ -265,7 +265,12 @@ def test_what_a_missing_number_takes(rows):
     assert needs[83.03] == "JFT-300M, which is not public"
     assert needs[76.98].startswith("its own program: NanqingD/")
     assert needs[79.74].startswith("`make reproduce-v3plus DATA=Cityscapes INIT=random SET=variant=auto_deeplab_s RUN")
-    assert needs[72] == "another evaluation than ours, which takes whole pictures"
+    assert needs[72].startswith("`make reproduce-v3plus DATA=VOC2012 ")
+    assert needs[72].endswith(", then its own evaluation: one crop of 321 of each picture, where ours takes whole ones")
+    assert needs[80.27].startswith("`make reproduce-v3plus DATA=data/coco INIT=random SET=variant=auto_deeplab_s_coco ")
+    assert needs[80.27].endswith(
+        "`, then its own evaluation: the source does not tell its pictures' size, scales, mirror"
+    )
     # Another program's rows say so, whatever else is said of them.
     assert needs[78.1].startswith("its own program: detectron2 projects/DeepLab")
     manifest = read_manifest()
