@@ -127,7 +127,12 @@ def test_labels_of_another_set(run, server, tmp_path):
         (lambda data: b"[]", "is no list of PASCAL in Detail"),
         (lambda data: b"{", "trainval_merged.json"),
         (lambda data: json.dumps(data | {"images": [{}]}).encode(), "is no list of PASCAL in Detail"),
-        (lambda data: edited(data, category_id=460), "2008_000002.jpg has no readable region of label 460"),
+        *(
+            (lambda data, label=label: edited(data, category_id=label), "2008_000002.jpg has label")
+            for label in (460, -1, 2.7, "2", None)
+        ),
+        *((lambda data, side=side: sized(data, side), "has the size (") for side in ("10", None, 10.0, -3, 10**9)),
+        (lambda data: json.dumps(data | {"images": []}).encode(), "train has no pictures; complete it"),
         (
             lambda data: edited(data, segmentation={"size": [1, 1], "counts": "0"}),
             "has no readable region of label 427",
@@ -145,6 +150,11 @@ def test_lists_that_are_not_right(run, server, tmp_path, change, text):
         assert not list((tmp_path / "data").rglob("SegmentationContext/*.txt"))
     else:  # a picture that the list leaves out is in no split
         assert "  train                1 pictures\n" in result[1]
+
+
+def sized(data, height):
+    data["images"][0]["height"] = height
+    return json.dumps(data).encode()
 
 
 def edited(data, **changes):

@@ -91,6 +91,9 @@ class Job:
         """Raises UserError when a split in `found` has not its official size, unless that is allowed."""
         wrong = [f"{name} has {n:,} pictures instead of {official[name]:,}" for name, n in found.items()
                  if n != official[name]]  # fmt: skip
+        if not all(found.values()):
+            empty = next(name for name, n in found.items() if not n)
+            raise UserError(f"{folder}: {empty} has no pictures; complete it")
         if wrong and not self.allow_partial:
             raise UserError(f"{folder}: {', '.join(wrong)}; complete it, or take it as it is with --allow-partial")
         if wrong:

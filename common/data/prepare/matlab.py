@@ -20,9 +20,15 @@ def opened(path: Path, variable: str, what: str) -> Iterator[Any]:
     import scipy.io
 
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         yield scipy.io.loadmat(path, variable_names=[variable])[variable]
     except UserError:
         raise
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: cannot be read as {what}, since it is missing; delete its folder and run this again"
+        ) from None
     except Exception as error:  # scipy's reader raises whatever it meets
         raise UserError(f"{path}: cannot be read as {what} ({' '.join(str(error).split())})") from None
 

@@ -24,6 +24,7 @@ from common.words import some
 
 SOURCES = ("labels", "json")
 MOST_LABELS = 459
+LONGEST_SIDE = 500  # of VOC's pictures
 JSON = "trainval_merged.json"
 CLASS_IDS = np.zeros(MOST_LABELS + 1, np.uint8)  # by label; all that are not named are background
 CLASS_IDS[list(LABELS)] = range(1, len(LABELS) + 1)
@@ -35,7 +36,7 @@ class Regions(NamedTuple):
     source: str
     height: int
     width: int
-    regions: tuple[tuple[int, Any], ...]
+    regions: tuple[tuple[Any, Any], ...]
 
 
 def prepare(job: Job, source: str | None = None) -> PreparedSet:
@@ -83,7 +84,7 @@ def read_regions(path: Path) -> dict[str, Regions]:
     try:
         regions = defaultdict(list)
         for annotation in data["annos_segmentation"]:
-            regions[annotation["image_id"]].append((int(annotation["category_id"]), annotation["segmentation"]))
+            regions[annotation["image_id"]].append((annotation["category_id"], annotation["segmentation"]))
         return {
             Path(i["file_name"]).stem: Regions(
                 f"{path}: the picture {i['file_name']}", i["height"], i["width"], tuple(regions[i["image_id"]])
@@ -96,12 +97,21 @@ def read_regions(path: Path) -> dict[str, Regions]:
         ) from None
 
 
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
 def paint(picture: Regions) -> np.ndarray:
     """Class ids, uint8 [h, w]. Raises UserError for a region that cannot be read, and for an unknown label."""
-    label = np.zeros((picture.height, picture.width), np.uint8)
+    size = picture.height, picture.width
+    if not all(_is_whole(side, 1, LONGEST_SIDE) for side in size):
+        raise UserError(f"{picture.source} has the size {brief(size)}; delete the file and run this again")
+    label = np.zeros(size, np.uint8)
     for number, segmentation in picture.regions:
+        if not _is_whole(number, 0, MOST_LABELS):
+            raise UserError(f"{picture.source} has label {brief(number)}, and the labels go from 0 to {MOST_LABELS}")
         try:
-            label[region_mask(segmentation, picture.height, picture.width)] = CLASS_IDS[number]
+            label[region_mask(segmentation, *size)] = CLASS_IDS[number]
         except Exception as error:  # pycocotools raises whatever its C code meets
             raise UserError(f"{picture.source} has no readable region of label {number} ({brief(error)})") from None
     return label
