@@ -237,10 +237,15 @@ def _figure(figures: Mapping[str, Any]) -> str:
     if figures["measure"] == "names":
         shown = "equal" if value == 0 else f"{value} differ"
     elif figures["measure"] == "pixels":
-        shown = "NaN" if math.isnan(value) else f"{math.floor(1e5 * (1 - value)) / 1e3:.3f} %" if value else "100 %"
+        shown = _equal(value)
     else:
         shown = _short(value)
     return shown if figures["holds"] else f"**{shown}**"
+
+
+def _equal(share: float) -> str:
+    """The share of equal pixels, rounded down, of that of pixels that differ."""
+    return "NaN" if math.isnan(share) else f"{math.floor(1e5 * (1 - share)) / 1e3:.3f} %" if share else "100 %"
 
 
 def _beyond(m: Mapping[str, Any], shown: str) -> str:
@@ -269,10 +274,14 @@ def _notes(found: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], tup
 def _exception(found: Sequence[Mapping[str, Any]]) -> str:
     """The figure of each exception of one kind, at most four and the largest first, and the reason."""
     ordered = sorted(found, key=lambda m: -m["difference"])
-    figures = [f"{_short(m['difference'])} ({m['case']}, {m['detail']})" for m in ordered[:4]]
+    figures = []
+    for m in ordered[:4]:
+        shown = f"{_equal(m['difference'])} equal" if m["measure"] == "pixels" else _short(m["difference"])
+        figures.append(f"{shown} ({', '.join(filter(None, (m['case'], m['detail'])))})")
     more = f", and {len(ordered) - 4} smaller ones" if len(ordered) > 4 else ""
     what = NORMS.get(found[0]["what"], found[0]["what"]).capitalize()
-    return f"{what}: {', '.join(figures)}{more}. {found[0]['exception']}"
+    reason = found[0]["exception"]
+    return f"{what}: {', '.join(figures)}{more}. {reason[:1].upper()}{reason[1:].removesuffix('.')}."
 
 
 def _mark(number: int) -> str:
