@@ -1,14 +1,19 @@
 """TIFF pictures of any number of channels, read strip by strip, and label maps that keep their place on the earth."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from common.data.bombs import check_size
 from common.errors import UserError, brief, one_line
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+T = TypeVar("T")
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it warns of tags that no pixel depends on
 
@@ -161,17 +166,15 @@ def _chosen(path: Path, count: int, channels: Sequence[int]) -> list[int]:
 
 def has_plain_colours(path: Path) -> bool:
     """Whether `TiffPicture` reads the bytes that Pillow reads: 8 bit RGB of three channels, upright, of one page."""
-    import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            return (
-                page.dtype == np.uint8 and page.samplesperpixel == 3 and page.photometric.name == "RGB"
-                and page.compression.name in READABLE and "Orientation" not in page.tags and len(file.pages) == 1
-            )  # fmt: skip
-    except Exception:  # of a damaged file, of which Pillow says what is wrong
-        return False
+    def is_plain(file: "TiffFile") -> bool:
+        page = file.pages[0]
+        return (
+            page.dtype == np.uint8 and page.samplesperpixel == 3 and page.photometric.name == "RGB"
+            and page.compression.name in READABLE and "Orientation" not in page.tags and len(file.pages) == 1
+        )  # fmt: skip
+
+    return bool(_from_file(path, is_plain))
 
 
 class Head(NamedTuple):
@@ -184,28 +187,33 @@ class Head(NamedTuple):
 
 def head_of(path: Path) -> Head | None:
     """The head of a TIFF; None for one that cannot be read."""
-    import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            return Head(page.imagelength, page.imagewidth, int(page.tags.valueof(ORIENTATION, 1)))
-    except Exception:  # of a damaged file, which Pillow may read all the same
-        return None
+    def read(file: "TiffFile") -> Head:
+        page = file.pages[0]
+        return Head(page.imagelength, page.imagewidth, int(page.tags.valueof(ORIENTATION, 1)))
+
+    return _from_file(path, read)
 
 
 def place_of(path: Path) -> list[tuple[int, int, int, object, bool]]:
     """The tags that say where the picture lies on the earth, as tifffile writes them; none for most pictures."""
-    if not is_tiff(path):
-        return []
+
+    def read(file: "TiffFile") -> list[tuple[int, int, int, object, bool]]:
+        tags = [file.pages[0].tags[code] for code in PLACE if code in file.pages[0].tags]
+        return [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in tags]
+
+    return (is_tiff(path) and _from_file(path, read)) or []
+
+
+def _from_file(path: Path, read: Callable[["TiffFile"], T]) -> T | None:
+    """The answer of `read` about a TIFF; None for a damaged one, which Pillow may read or say what is wrong with."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            tags = [file.pages[0].tags[code] for code in PLACE if code in file.pages[0].tags]
-            return [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in tags]
-    except Exception:  # of a damaged file, which Pillow may read all the same
-        return []
+            return read(file)
+    except Exception:  # of a damaged file, tifffile raises whatever it meets
+        return None
 
 
 def is_tiff(path: Path) -> bool:

@@ -4,7 +4,8 @@
 (() => {
   const R = window.REPORT;
   const DASH = "–";
-  const ROWS = 30; // of a table, and so many pictures of a wall, are shown before somebody asks for all
+  // What is shown of a table, and of a wall of pictures, before somebody asks for all.
+  const ROWS = 30;
   const PICTURES = 6;
   const $ = (id) => document.getElementById(id);
 
@@ -253,20 +254,21 @@
 
   /** The first `most` of a list, and a button that shows the rest of it by `draw`. Paper shows all. */
   function beginning(what, most, draw) {
-    let isWhole = false;
-    const button = el("button", { type: "button", class: "rest", click: () => show(true) });
-    const show = (whole) => {
-      isWhole = whole;
+    let isAsked = false;
+    let isPrinted = false;
+    const ask = () => {
+      isAsked = true;
       draw();
     };
-    for (const [event, whole] of [
-      ["beforeprint", true],
-      ["afterprint", false],
-    ]) {
-      window.addEventListener(event, () => show(whole));
+    const button = el("button", { type: "button", class: "rest", click: ask });
+    for (const event of ["beforeprint", "afterprint"]) {
+      window.addEventListener(event, () => {
+        isPrinted = event === "beforeprint";
+        draw();
+      });
     }
     const of = (list) => {
-      button.hidden = isWhole || list.length <= most;
+      button.hidden = isAsked || isPrinted || list.length <= most;
       button.textContent = `Show all ${list.length} ${what}`;
       return button.hidden ? list : list.slice(0, most);
     };
