@@ -43,7 +43,7 @@ def test_masks_of_a_kind_that_is_none(tmp_path):
         words = "is a film of 2 frames; a mask is one picture" if path.stem == "film" else "holds fractions"
         with pytest.raises(UserError, match=rf"{path.name}: {words}"):
             read_mask(path, VOC2012)
-        assert survey._examine((survey._examine_mask, path), VOC2012).problem.startswith(words)
+        assert survey._examine((survey.examine_mask, path), VOC2012).problem.startswith(words)
     for name in ("one.gif", "one.png", "one.tif"):
         frames[0].save(tmp_path / name)
         assert read_mask(tmp_path / name, VOC2012).max() == 1

@@ -46,7 +46,7 @@ def test_numbers_beyond_8_bit_are_stretched_by_their_percentiles(tmp_path, ramp,
     low, high = np.percentile(values, (2, 98))
     assert np.array_equal(grey_of(path), stretched(values.astype(float), low, high))
     assert len(np.unique(grey_of(path))) > 240
-    assert survey._examine((survey._examine_picture, path), VOC2012).stretched == pytest.approx((low, high))
+    assert survey._examine((survey.examine_picture, path), VOC2012).stretched == pytest.approx((low, high))
 
 
 def test_nan_infinity_and_nodata_are_black_and_count_for_nothing(tmp_path, ramp):
@@ -184,7 +184,7 @@ def test_pictures_are_turned_as_opencv_turns_them(tmp_path, blocks_of_colour, fo
         assert image.shape == expected.shape
         assert picture_size(path) == image.shape[:2]
         assert np.abs(image.astype(int) - expected).max() < 20  # two JPEG decoders
-        seen = survey._examine((survey._examine_picture, path), VOC2012)
+        seen = survey._examine((survey.examine_picture, path), VOC2012)
         assert (seen.size, seen.stored, seen.orientation) == (image.shape[1::-1], (56, 40), turn)
 
 
@@ -265,7 +265,7 @@ def test_masks_of_16_bit_in_three_channels_are_refused(tmp_path):
     assert cv2.imwrite(str(tmp_path / "m.png"), np.full((4, 4, 3), 3, np.uint16))
     with pytest.raises(UserError, match=r"m\.png: holds 16 bit in several channels"):
         read_mask(tmp_path / "m.png", VOC2012)
-    assert "several channels" in survey._examine((survey._examine_mask, tmp_path / "m.png"), VOC2012).problem
+    assert "several channels" in survey._examine((survey.examine_mask, tmp_path / "m.png"), VOC2012).problem
 
 
 def test_every_ending_is_one_that_pillow_knows():

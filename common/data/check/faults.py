@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from common.data.check.survey import ROLES, MaskFile, Pair, Survey, SurveyedSplit, plain
+from common.data.check.files import MaskFile
+from common.data.check.survey import ROLES, Pair, Survey, SurveyedSplit, plain
 from common.data.masks import IGNORE_COLOURS, SUFFIXES
 from common.data.own import IGNORE_LABEL, black_and_white_hint
 from common.words import some
